@@ -1,0 +1,81 @@
+"""Make a video: the face of a portrait says a recording, with an emotion at a level.
+
+Writes O.mp4 (H.264, AAC, 25 frames/s), O.npz (the coefficients) and O.json (what was made, from what, how fast).
+
+  emo generate --portrait me.jpg --audio hello.wav --emotion happy --level 12 --out hello.mp4
+  emo generate --portrait me.jpg --audio story.mp3 --emotion-track story.yaml --out story.mp4
+
+An emotion track is a YAML list; feelings cross over smoothly at each time:
+  - {time: 0, emotion: neutral}
+  - {time: 2.5, emotion: happy, level: 9}
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from emo_lightning.commands.arguments import integer
+from emo_lightning.emotions import EMOTIONS, EmotionTrack, check_level, emotion_index
+from emo_lightning.errors import UserError
+
+SUMMARY = "make a talking video from a portrait and a recording"
+RENDERERS = ("mesh", "keypoint")
+DEFAULT_LEVEL = 8.0
+SIZES = (128, 1024, 16)
+"""Smallest and largest side of the video, and what it must be a multiple of."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    parser.add_argument("--portrait", type=Path, required=True, metavar="P", help="picture of one face, from the front")
+    parser.add_argument("--audio", type=Path, required=True, metavar="A", help="recording in any format and sample rate, or a video with sound")
+    parser.add_argument("--out", type=Path, required=True, metavar="O.mp4", help="the video to write; its folder must exist")
+    parser.add_argument("--emotion", metavar="E", help=f"{', '.join(EMOTIONS)} (default neutral)")
+    parser.add_argument("--level", metavar="L", help=f"how strong, 1 to 15, fractions too (default {DEFAULT_LEVEL:g}); neutral has none")
+    parser.add_argument("--emotion-track", type=Path, metavar="T.yaml", help="emotions over time, instead of --emotion and --level")
+    parser.add_argument("--renderer", metavar="R", default="mesh", help="mesh (default; needs no training) or keypoint (stage 3's network)")
+    size = integer("--size", *SIZES)
+    parser.add_argument("--size", type=size, default=256, metavar="S", help="side of the video in pixels, 128 to 1024 (default 256)")
+    parser.add_argument("--seed", type=integer("--seed", 0, 2**32 - 1), default=0, metavar="N", help="same seed, same video (default 0)")
+    parser.add_argument("--no-head-motion", action="store_true", help="keep the head as it is in the portrait")
+    parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help="folder of trained weights (default: those shipped)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the arguments, generate, and say what was written."""
+    track = choose_track(args.emotion, args.level, args.emotion_track)
+    if args.renderer not in RENDERERS:
+        raise UserError("--renderer", args.renderer, " or ".join(RENDERERS), "is not a renderer")
+    from emo_lightning.generate import generate
+
+    result = generate(
+        args.portrait,
+        args.audio,
+        args.out,
+        track,
+        renderer=args.renderer,
+        size=args.size,
+        seed=args.seed,
+        head_motion=not args.no_head_motion,
+        checkpoint_dir=args.checkpoint_dir,
+    )
+    print(f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s")
+
+
+def choose_track(emotion: str | None, level: str | None, track: Path | None) -> EmotionTrack:
+    """The emotion over time that ``--emotion``, ``--level`` and ``--emotion-track`` ask for.
+
+    Raises:
+        UserError: a track together with one of the others, a level without an emotion, or a bad value.
+    """
+    if track is not None:
+        for argument, value in (("--emotion", emotion), ("--level", level)):
+            if value is not None:
+                raise UserError(argument, value, "either --emotion with --level, or --emotion-track", "does not go with --emotion-track")
+        return EmotionTrack.load(track)
+    if emotion is None and level is not None:
+        raise UserError("--level", level, "an --emotion to go with it", "has no emotion")
+    name = "neutral" if emotion is None else emotion
+    emotion_index(name)
+    return EmotionTrack.constant(name, DEFAULT_LEVEL if level is None else check_level(level))

@@ -1,0 +1,130 @@
+"""A picture with one face, seen from the front, to the square portrait that the renderers animate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.errors import UserError
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
+from emo_lightning.face.landmarks import Face, LandmarkBackend, open_landmarker
+from emo_lightning.face.model import FaceModel
+from emo_lightning.face.texture import read_texture
+from emo_lightning.pictures import load_picture
+
+MIN_EYE_DISTANCE = 28.0
+"""Pixels between the outer eye corners: below this the face has fewer pixels than a thumbnail and landmarks wander."""
+MAX_YAW, MAX_PITCH = np.radians(40.0), np.radians(40.0)
+RIVAL = 0.5
+"""A second face at least this large, as a share of the first one's size, makes the choice ambiguous."""
+MAX_OUTSIDE = 0.1
+"""How far the landmarks may lie beyond the picture's edge, as a share of the face's larger side."""
+ACCEPTED = "a picture of one whole face, seen from the front"
+_EYE_CORNERS = (33, 263)
+_MAX_FACES = 5
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A head in its square, ready to be animated.
+
+    Attributes:
+        image: ``(S, S, 3)`` uint8 RGB.
+        points: ``(478, 3)`` landmarks in crop units.
+        coefficients: the face model's reading of them, one frame.
+        box: where the square lies in the picture that was read, in pixels; None if it was the whole picture.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    coefficients: Coefficients
+    box: CropBox | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the square in pixels."""
+        return self.image.shape[0]
+
+
+
+def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> Portrait:
+    """Read a picture, find its one face and cut the square around the head.
+
+    Args:
+        path: see :func:`emo_lightning.pictures.load_picture`.
+        size: side of the square in pixels.
+        argument: what the user calls the file, for messages.
+
+    Raises:
+        UserError: the picture cannot be read; no face, more than one face of similar size, or a face that is too
+            small, turned too far away, or cut off by the picture's edge.
+    """
+    picture = load_picture(path, argument)
+    landmarker = open_landmarker(max_faces=_MAX_FACES)
+    try:
+        face = find_face(picture, landmarker, path, argument)
+    finally:
+        landmarker.close()
+    box = crop_box(face.points)
+    portrait = make_portrait(crop_image(picture, box, size), to_crop(face.points, box), BuiltinFaceModel.load(), box)
+    check_frontal(portrait.coefficients, path, argument)
+    return portrait
+
+
+def make_portrait(image: np.ndarray, points: np.ndarray, model: FaceModel, box: CropBox | None = None) -> Portrait:
+    """A portrait from a square that is cut already.
+
+    Args:
+        image: ``(S, S, 3)`` uint8 RGB.
+        points: ``(478, 3)`` landmarks in crop units.
+        model: the face model that reads the coefficients.
+        box: see :class:`Portrait`.
+    """
+    points = np.asarray(points, np.float32)
+    coefficients = model.fit(points[None]).coefficients.replace(tex=read_texture(image, points))
+    return Portrait(image, points, coefficients, box)
+
+
+def find_face(picture: np.ndarray, landmarker: LandmarkBackend, path: str | Path, argument: str) -> Face:
+    """The one face of a picture ``(H, W, 3)``; see :func:`load_portrait` for what is refused."""
+    faces = landmarker.detect(picture)
+    if not faces:
+        raise UserError(argument, path, ACCEPTED, "shows no face that can be found")
+    extents = [_extent(face.points) for face in faces]
+    face, largest = faces[int(np.argmax(extents))], max(extents)
+    rivals = sum(extent >= RIVAL * largest for extent in extents)
+    if rivals > 1:
+        raise UserError(argument, path, f"{ACCEPTED}; cut it down to one of them", f"shows {rivals} faces")
+    eyes = float(np.linalg.norm(np.subtract(*face.points[list(_EYE_CORNERS), :2])))
+    if eyes < MIN_EYE_DISTANCE:
+        accepted = f"at least {MIN_EYE_DISTANCE:g} pixels between the outer corners of the eyes"
+        raise UserError(argument, path, accepted, f"shows a face that is too small ({eyes:.0f} pixels between the eyes)")
+    side = cut_side(face.points, picture.shape[1], picture.shape[0])
+    if side:
+        raise UserError(argument, path, ACCEPTED, f"shows a face that is cut off at the {side} edge")
+    return face
+
+
+def cut_side(points: np.ndarray, width: int, height: int) -> str:
+    """The edge of a ``width x height`` picture beyond which the face reaches by more than :data:`MAX_OUTSIDE`, or ''."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    beyond = {"left": -low[0], "top": -low[1], "right": high[0] - width, "bottom": high[1] - height}
+    side, amount = max(beyond.items(), key=lambda item: item[1])
+    return side if amount > MAX_OUTSIDE * _extent(points) else ""
+
+
+def check_frontal(coefficients: Coefficients, path: str | Path, argument: str) -> None:
+    """Raise UserError for a face turned so far that half of it is hidden."""
+    pitch, yaw, _ = coefficients["angle"][0]
+    for angle, limit, way in ((yaw, MAX_YAW, "to the side"), (pitch, MAX_PITCH, "up or down")):
+        if abs(angle) > limit:
+            problem = f"shows a face turned {abs(np.degrees(angle)):.0f} degrees {way}"
+            raise UserError(argument, path, f"{ACCEPTED}: at most {np.degrees(limit):.0f} degrees", problem)
+
+
+def _extent(points: np.ndarray) -> float:
+    return float(np.ptp(points[:, :2], axis=0).max())
