@@ -1,0 +1,271 @@
+"""Sound in: any recording to 16 kHz mono, whole or in blocks, and its log-mel spectrogram, whole or as a stream.
+
+Mel frame ``k`` is centred on sample ``160 k + 80``, so frames ``4 t .. 4 t + 3`` cover video frame ``t`` (samples
+``640 t .. 640 t + 639``) exactly. The 800-sample window of frame ``k`` spans samples ``160 k - 320 .. 160 k + 479``;
+what it needs before the first and after the last sample is silence (zeros).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+from emo_lightning.media import SOUND, MediaError, open_media
+
+SAMPLE_RATE = 16_000
+SAMPLES_PER_FRAME = 640
+"""Sound samples of one video frame at 25 frames/s."""
+N_FFT, HOP, N_MELS, F_MIN, F_MAX, MEL_FLOOR = 800, 160, 80, 55.0, 7600.0, 1e-5
+LEAD = (N_FFT - HOP) // 2
+"""Silence put before the first sample so that frame 0 is centred on sample 80."""
+MIN_SECONDS = 0.2
+SILENCE_PEAK = 10 ** (-70 / 20)
+_ROWS = 64
+_MAX_GAP = 60.0
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording holds once decoded: 16 kHz samples and the largest magnitude."""
+
+    samples: int
+    peak: float
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
+
+
+def frames_for(n_samples: int) -> int:
+    """Video frames of a recording: ``n / 640`` rounded half up, at least 1."""
+    return max(1, (n_samples + SAMPLES_PER_FRAME // 2) // SAMPLES_PER_FRAME)
+
+
+def load_audio(path: str | Path, argument: str = "--audio") -> np.ndarray:
+    """Decode a whole recording of any format, rate and channel count.
+
+    Returns:
+        ``(N,)`` float32 in [-1, 1], 16 kHz mono.
+
+    Raises:
+        MediaError: missing, not decodable, without sound, shorter than 0.2 s, or silent (peak below -70 dBFS).
+    """
+    blocks = list(iter_audio(path, argument=argument))
+    wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    check_sound(AudioInfo(len(wave), float(np.abs(wave).max(initial=0.0))), path, argument)
+    return wave
+
+
+def inspect_audio(path: str | Path, argument: str = "--audio") -> AudioInfo:
+    """Decode once in constant memory and refuse what :func:`load_audio` refuses, with the same errors."""
+    samples, peak = 0, 0.0
+    for block in iter_audio(path, argument=argument):
+        samples += len(block)
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    info = AudioInfo(samples, peak)
+    check_sound(info, path, argument)
+    return info
+
+
+def check_sound(info: AudioInfo, path: str | Path, argument: str) -> None:
+    """Raise MediaError when a decoded recording is too short to speak in, or silent."""
+    if info.seconds < MIN_SECONDS:
+        problem = f"is {info.seconds:.2f} s long" if info.samples else "holds no sound at all"
+        raise MediaError("too_short", argument, path, f"a recording of at least {MIN_SECONDS:g} s", problem)
+    if info.peak < SILENCE_PEAK:
+        raise MediaError("silent", argument, path, "a recording with a voice, louder than -70 dBFS", "is silent")
+
+
+def iter_audio(path: str | Path, block: int = SAMPLE_RATE, argument: str = "--audio", start: float | None = None) -> Iterator[np.ndarray]:
+    """Decode to 16 kHz mono in constant memory.
+
+    Args:
+        path: a recording, or a video with sound (its first sound track).
+        block: samples a block; only the last may be shorter.
+        start: seconds on the file's own clock that become sample 0 (sound before it is cut, a later start is silence);
+            by default the first sample of the sound track.
+
+    Yields:
+        ``(block,)`` float32 in [-1, 1].
+
+    Raises:
+        MediaError: as :func:`load_audio`, except for length and silence, which nobody knows before the end.
+    """
+    for piece in _rechunk(iter_sound(path, SAMPLE_RATE, 1, argument, start), block):
+        yield piece[:, 0]
+
+
+def iter_sound(path: str | Path, rate: int, channels: int, argument: str = "--audio", start: float | None = None) -> Iterator[np.ndarray]:
+    """Decode the first sound track to ``(n, channels)`` float32 pieces of any length; see :func:`iter_audio`.
+
+    A damaged packet is left out and its time filled with silence, as is any other gap in the track's clock.
+    """
+    with open_media(path, "audio", argument) as container:
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        track = _Track(rate, channels, start)
+        for frame, samples in _decoded(container, stream):
+            yield from track.push(frame, samples)
+        yield from track.flush()
+        if track.resampler is None:
+            raise MediaError("decode_error", argument, path, SOUND, "has a sound track of which nothing can be decoded")
+
+
+def _decoded(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[av.AudioFrame, int]]:
+    """Decoded frames and how many of their samples belong to the track: in an mp4 the last packet states fewer than it codes."""
+    packets, exact = container.demux(stream), container.format.name.startswith("mov")
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        try:
+            for frame in packet.decode():
+                stated = round(packet.duration * packet.time_base * frame.sample_rate) if exact and packet.duration else frame.samples
+                yield frame, min(frame.samples, stated)
+        except av.error.FFmpegError:
+            continue
+
+
+class _Track:
+    """Resamples decoded frames and keeps the result on the track's own clock."""
+
+    def __init__(self, rate: int, channels: int, start: float | None) -> None:
+        self.rate, self.channels, self.origin = rate, channels, start
+        self.resampler: av.AudioResampler | None = None
+        self.format: tuple[str, str, int] | None = None
+        self.made = self.cut = 0
+        self.due, self.short = 0.0, False
+
+    def push(self, frame: av.AudioFrame, samples: int) -> Iterator[np.ndarray]:
+        if self.origin is None:
+            self.origin = frame.time or 0.0
+        at = self.due if frame.time is None else (frame.time - self.origin) * self.rate
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self.format or 0.1 * self.rate < at - self.due < _MAX_GAP * self.rate:
+            yield from self.flush()
+            yield from self._jump(round(at))
+            # A 32-bit integer target keeps the downmix within full scale; a float target would let it exceed it.
+            self.resampler = av.AudioResampler("s32", "mono" if self.channels == 1 else "stereo", self.rate)
+            self.format, self.due = form, float(self.made - self.cut)
+        self.due += samples * self.rate / frame.sample_rate
+        self.short = samples < frame.samples
+        frame.pts = None
+        yield from self._pieces(frame)
+
+    def flush(self) -> Iterator[np.ndarray]:
+        if self.resampler is not None:
+            yield from self._pieces(None)
+
+    def _jump(self, to: int) -> Iterator[np.ndarray]:
+        missing = to - self.made
+        if self.resampler is None and missing < 0:
+            self.cut = -missing
+        elif 0 < missing < _MAX_GAP * self.rate:
+            self.made += missing
+            for begin in range(0, missing, self.rate):
+                yield np.zeros((min(self.rate, missing - begin), self.channels), np.float32)
+
+    def _pieces(self, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
+        assert self.resampler is not None
+        for out in self.resampler.resample(frame):
+            piece = out.to_ndarray().reshape(-1, self.channels).astype(np.float32) * np.float32(2.0**-31)
+            skip = min(self.cut, len(piece))
+            self.cut -= skip
+            piece = piece[skip : skip + max(0, round(self.due) - self.made)] if self.short else piece[skip:]
+            self.made += len(piece)
+            if len(piece):
+                yield piece
+
+
+def _rechunk(pieces: Iterator[np.ndarray], block: int) -> Iterator[np.ndarray]:
+    held: list[np.ndarray] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= block:
+            joined = np.concatenate(held)
+            whole = size - size % block
+            for begin in range(0, whole, block):
+                yield joined[begin : begin + block]
+            held, size = [joined[whole:]], size - whole
+    if size:
+        yield np.concatenate(held)
+
+
+@lru_cache(maxsize=1)
+def _filterbank() -> np.ndarray:
+    from librosa.filters import mel
+
+    return np.ascontiguousarray(mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=F_MIN, fmax=F_MAX, dtype=np.float64).T)
+
+
+@lru_cache(maxsize=1)
+def _window() -> np.ndarray:
+    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(N_FFT) / N_FFT)
+
+
+def _mel_rows(padded: np.ndarray, first: int, count: int) -> np.ndarray:
+    """Rows ``first .. first + count - 1``, where ``padded[0]`` is the first sample of row ``first``'s window.
+
+    Each matrix product has the same shape with each row at the same place in it whatever the calls before, so a
+    stream's numbers are those of the whole file to the last bit.
+    """
+    out = np.empty((count, N_MELS), np.float32)
+    done = 0
+    while done < count:
+        slot = (first + done) % _ROWS
+        n = min(_ROWS - slot, count - done)
+        span = padded[done * HOP : (done + n - 1) * HOP + N_FFT]
+        frames = np.lib.stride_tricks.sliding_window_view(span, N_FFT)[::HOP]
+        magnitude = np.zeros((_ROWS, N_FFT // 2 + 1))
+        magnitude[slot : slot + n] = np.abs(np.fft.rfft(frames * _window(), axis=1))
+        out[done : done + n] = np.log(np.maximum((magnitude @ _filterbank())[slot : slot + n], MEL_FLOOR))
+        done += n
+    return out
+
+
+def log_mel(wave: np.ndarray) -> np.ndarray:
+    """Log-mel spectrogram: Hann window 800, hop 160, 80 Slaney bands from 55 to 7600 Hz of the magnitude, natural logarithm.
+
+    Args:
+        wave: ``(N,)`` 16 kHz mono.
+
+    Returns:
+        ``(4 T, 80)`` float32 with ``T = frames_for(N)``; no value is below ``log(1e-5)``.
+    """
+    stream = MelStream()
+    return np.concatenate([stream.push(wave), stream.finish()])
+
+
+class MelStream:
+    """:func:`log_mel` of a recording that arrives in pieces; the joined rows are bit for bit those of the whole."""
+
+    def __init__(self) -> None:
+        self._held = np.zeros(LEAD)
+        self._samples = self._rows = 0
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Take ``(n,)`` samples; return the ``(m, 80)`` rows that they complete, which may be none."""
+        self._samples += len(samples)
+        self._held = np.concatenate([self._held, np.asarray(samples, np.float64)])
+        return self._take(max(0, (len(self._held) - N_FFT) // HOP + 1))
+
+    def finish(self) -> np.ndarray:
+        """The rows that are left, with silence after the last sample, so that there are 4 for each video frame."""
+        left = 4 * frames_for(self._samples) - self._rows
+        missing = (left - 1) * HOP + N_FFT - len(self._held)
+        self._held = np.concatenate([self._held, np.zeros(max(0, missing))])
+        return self._take(left)
+
+    def _take(self, count: int) -> np.ndarray:
+        rows = _mel_rows(self._held, self._rows, count)
+        self._held = self._held[count * HOP :]
+        self._rows += count
+        return rows
