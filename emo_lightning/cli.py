@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": generate,
     "assets": assets,
 }
+DESCRIPTION = "One portrait, one recording, an emotion and a level become a talking video."
 SUCCESS, MISTAKE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 
@@ -31,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; imports nothing heavy."""
-    parser = _Parser(prog="emo", allow_abbrev=False, description="One portrait, one recording, an emotion and a level become a talking video.")
+    parser = _Parser(prog="emo", allow_abbrev=False, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"emo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name, module in COMMANDS.items():

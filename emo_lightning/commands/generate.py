@@ -29,7 +29,7 @@ SIZES = (128, 1024, 16)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument("--portrait", type=Path, required=True, metavar="P", help="picture of one face, from the front")
-    parser.add_argument("--audio", type=Path, required=True, metavar="A", help="recording in any format and sample rate, or a video with sound")
+    parser.add_argument("--audio", type=Path, required=True, metavar="A", help="recording in any format and rate, or a video with sound")
     parser.add_argument("--out", type=Path, required=True, metavar="O.mp4", help="the video to write; its folder must exist")
     parser.add_argument("--emotion", metavar="E", help=f"{', '.join(EMOTIONS)} (default neutral)")
     parser.add_argument("--level", metavar="L", help=f"how strong, 1 to 15, fractions too (default {DEFAULT_LEVEL:g}); neutral has none")
