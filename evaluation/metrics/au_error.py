@@ -1,0 +1,57 @@
+"""Mean absolute difference of facial action unit intensities, for each unit, at matching moments.
+
+Intensities run from 0 (absent) to 1 (FACS grade E); OpenFace's 0..5 divided by 5 is the same scale.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from evaluation.metrics.checks import same_shape
+
+
+def au_error(generated: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute error of each unit.
+
+    Args:
+        generated: ``(T, U)`` intensities.
+        reference: the same shape, at the same moments.
+
+    Returns:
+        ``(U,)`` float64. Its mean is the clip's score.
+
+    Raises:
+        ValueError: shapes that differ, are not two-dimensional or are empty.
+    """
+    same_shape(generated, reference, 2, "(T, U)")
+    return (generated.to(torch.float64) - reference.to(torch.float64)).abs().mean(dim=0)
+
+
+class AUError(Metric):
+    """Mean absolute error of each of ``units`` units over every frame seen."""
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+
+    total: Tensor
+    frames: Tensor
+
+    def __init__(self, units: int = 17) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(units, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, generated: Tensor, reference: Tensor) -> None:
+        """Add frames ``(T, U)``."""
+        error = au_error(generated, reference)
+        if len(error) != len(self.total):
+            raise ValueError(f"generated has {len(error)} units, expected {len(self.total)}")
+        self.total += error * len(generated)
+        self.frames += len(generated)
+
+    def compute(self) -> Tensor:
+        """``(U,)``; nan before the first frame."""
+        return self.total / self.frames
