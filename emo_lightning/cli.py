@@ -12,11 +12,12 @@ from types import FrameType
 from typing import NoReturn
 
 from emo_lightning import __version__
-from emo_lightning.commands import assets, generate
+from emo_lightning.commands import assets, evaluate, generate
 from emo_lightning.errors import UserError
 
 COMMANDS = {
     "generate": generate,
+    "eval": evaluate,
     "assets": assets,
 }
 DESCRIPTION = "One portrait, one recording, an emotion and a level become a talking video."

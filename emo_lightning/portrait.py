@@ -14,11 +14,13 @@ from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import Face, LandmarkBackend, open_landmarker
 from emo_lightning.face.model import FaceModel
 from emo_lightning.face.texture import read_texture
+from emo_lightning.face_search import extent, find_faces
 from emo_lightning.pictures import load_picture
 
 MIN_EYE_DISTANCE = 28.0
 """Pixels between the outer eye corners: below this the face has fewer pixels than a thumbnail and landmarks wander."""
-MAX_YAW, MAX_PITCH = np.radians(40.0), np.radians(40.0)
+MAX_ANGLE = (40.0, 40.0, 45.0)
+"""Degrees of pitch, yaw and roll: beyond them half of the face is hidden, or the picture lies on its side."""
 RIVAL = 0.5
 """A second face at least this large, as a share of the first one's size, makes the choice ambiguous."""
 MAX_OUTSIDE = 0.1
@@ -50,7 +52,6 @@ class Portrait:
         return self.image.shape[0]
 
 
-
 def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> Portrait:
     """Read a picture, find its one face and cut the square around the head.
 
@@ -66,7 +67,7 @@ def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> 
     picture = load_picture(path, argument)
     landmarker = open_landmarker(max_faces=_MAX_FACES)
     try:
-        face = find_face(picture, landmarker, path, argument)
+        face = the_face(picture, landmarker, path, argument)
     finally:
         landmarker.close()
     box = crop_box(face.points)
@@ -89,14 +90,13 @@ def make_portrait(image: np.ndarray, points: np.ndarray, model: FaceModel, box: 
     return Portrait(image, points, coefficients, box)
 
 
-def find_face(picture: np.ndarray, landmarker: LandmarkBackend, path: str | Path, argument: str) -> Face:
+def the_face(picture: np.ndarray, landmarker: LandmarkBackend, path: str | Path, argument: str) -> Face:
     """The one face of a picture ``(H, W, 3)``; see :func:`load_portrait` for what is refused."""
-    faces = landmarker.detect(picture)
+    faces = find_faces(picture, landmarker)
     if not faces:
         raise UserError(argument, path, ACCEPTED, "shows no face that can be found")
-    extents = [_extent(face.points) for face in faces]
-    face, largest = faces[int(np.argmax(extents))], max(extents)
-    rivals = sum(extent >= RIVAL * largest for extent in extents)
+    face = faces[0]
+    rivals = sum(extent(other.points) >= RIVAL * extent(face.points) for other in faces)
     if rivals > 1:
         raise UserError(argument, path, f"{ACCEPTED}; cut it down to one of them", f"shows {rivals} faces")
     eyes = float(np.linalg.norm(np.subtract(*face.points[list(_EYE_CORNERS), :2])))
@@ -114,17 +114,12 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     beyond = {"left": -low[0], "top": -low[1], "right": high[0] - width, "bottom": high[1] - height}
     side, amount = max(beyond.items(), key=lambda item: item[1])
-    return side if amount > MAX_OUTSIDE * _extent(points) else ""
+    return side if amount > MAX_OUTSIDE * extent(points) else ""
 
 
 def check_frontal(coefficients: Coefficients, path: str | Path, argument: str) -> None:
-    """Raise UserError for a face turned so far that half of it is hidden."""
-    pitch, yaw, _ = coefficients["angle"][0]
-    for angle, limit, way in ((yaw, MAX_YAW, "to the side"), (pitch, MAX_PITCH, "up or down")):
+    """Raise UserError for a face turned so far that much of it is hidden, or lying on its side."""
+    ways = ("turned {} degrees up or down", "turned {} degrees to the side", "tilted by {} degrees")
+    for angle, limit, way in zip(np.degrees(coefficients["angle"][0]), MAX_ANGLE, ways, strict=True):
         if abs(angle) > limit:
-            problem = f"shows a face turned {abs(np.degrees(angle)):.0f} degrees {way}"
-            raise UserError(argument, path, f"{ACCEPTED}: at most {np.degrees(limit):.0f} degrees", problem)
-
-
-def _extent(points: np.ndarray) -> float:
-    return float(np.ptp(points[:, :2], axis=0).max())
+            raise UserError(argument, path, f"{ACCEPTED} (here at most {limit:g} degrees)", f"shows a face {way.format(round(abs(angle)))}")

@@ -1,8 +1,8 @@
 """External weights: which there are, whether each is in place and unchanged, and how to get one.
 
-  emo assets list              name, licence and where each was found
-  emo assets verify            the same, and exit code 2 if a file has another content
-  emo assets fetch NAME        download one from its official place
+emo assets list              name, licence and where each was found
+emo assets verify            the same, and exit code 2 if a file has another content
+emo assets fetch NAME        download one from its official place
 """
 
 from __future__ import annotations

@@ -1,0 +1,22 @@
+"""Score videos against their references, or compare several systems.
+
+Writes results.json, per_clip.csv, report.html and report.md into the output folder. Videos are paired by file stem or
+by a manifest.csv in the folder of generated ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from evaluation.arguments import add_arguments
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "score generated videos and write a report"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score, report, and print the table."""
+    from evaluation.run import main
+
+    main(args)
