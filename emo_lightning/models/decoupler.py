@@ -1,0 +1,121 @@
+"""Stage 1's network: audio to content, with emotion left behind on the way.
+
+    mel -> fine-grained controller -> LOW -> MID -> HIGH -> content
+                                       |              |
+                                  AU decoder     AU decoder (same weights)
+
+The controller cuts the sound into sliding windows, one a video frame, so the window's size sets how much sound feeds one
+vector. Each later encoder sees a few frames more. Nothing depends on the batch or on the whole recording.
+
+Shapes: B batch, T video frames at 25 frames/s, 4T mel frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emo_lightning.coefficients import AU_NAMES
+from emo_lightning.models.layers import Reach, TemporalStack, mlp, trim
+
+MEL_PER_FRAME = 4
+MEL_SILENCE = -11.512925
+"""log(1e-5): the floor of the log mel spectrogram."""
+MEL_MEAN, MEL_STD = -6.0, 3.0
+"""Rough statistics of speech, so that the first layer sees numbers near one; fixed, so silence and noise keep their level."""
+
+
+@dataclass
+class DecouplerConfig:
+    """Sizes of the decoupler. The paper publishes none; these are ours."""
+
+    window: int = 9
+    """Sliding window of the fine-grained controller, video frames (40 ms each)."""
+    look_ahead: int = 4
+    """How many of the window's frames lie after the present one; lips lead the sound, so at least 1."""
+    mel_bands: int = 80
+    front_width: int = 64
+    """Channels at mel rate."""
+    width: int = 128
+    """Channels of the low, mid and high features."""
+    content: int = 64
+    """Width of the content vector."""
+    mid_blocks: int = 2
+    high_blocks: int = 2
+
+
+class DecouplerOutput(NamedTuple):
+    """Features a video frame: ``low``, ``mid``, ``high`` (B, T, width), ``content`` (B, T, content), AUs (B, T, 17) in 0..1."""
+
+    low: Tensor
+    mid: Tensor
+    high: Tensor
+    content: Tensor
+    au_low: Tensor
+    au_high: Tensor
+
+
+class FineGrainedController(nn.Module):
+    """Sliding windows over the mel spectrogram, one vector a video frame.
+
+    ``(B, 4 (T + window - 1), bands) -> (B, T, width)``.
+    """
+
+    def __init__(self, config: DecouplerConfig) -> None:
+        super().__init__()
+        if not 0 <= config.look_ahead < config.window:
+            raise ValueError(f"look_ahead {config.look_ahead} must be less than the window, {config.window} frames")
+        self.reach = Reach(config.window - 1 - config.look_ahead, config.look_ahead)
+        self.bands = nn.Sequential(nn.Conv1d(config.mel_bands, config.front_width, 1), nn.GELU())
+        self.window = nn.Conv1d(config.front_width, config.width, MEL_PER_FRAME * config.window, stride=MEL_PER_FRAME)
+
+    def forward(self, mel_btf: Tensor) -> Tensor:
+        x = (mel_btf - MEL_MEAN) / MEL_STD
+        return self.window(self.bands(x.transpose(1, 2))).transpose(1, 2)
+
+
+class AudioDecoupler(nn.Module):
+    """Low, mid and high encoders in a chain, one AU decoder for low and high, content from high."""
+
+    def __init__(self, config: DecouplerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.controller = FineGrainedController(config)
+        self.low_encoder = TemporalStack(width, 1, Reach(0, 0))
+        self.mid_encoder = TemporalStack(width, config.mid_blocks, Reach(1, 1))
+        self.high_encoder = TemporalStack(width, config.high_blocks, Reach(1, 1))
+        self.au_decoder = nn.Sequential(nn.LayerNorm(width), mlp([width, width, len(AU_NAMES)]), nn.Sigmoid())
+        self.to_content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.content))
+
+    @property
+    def reach(self) -> Reach:
+        """Video frames of sound needed before and after a frame."""
+        return self.controller.reach + self.mid_encoder.reach + self.high_encoder.reach
+
+    def forward(self, mel: Tensor) -> DecouplerOutput:
+        """Features of a whole clip, silent before its start and after its end.
+
+        Args:
+            mel: ``(B, 4T, bands)`` log mel.
+        """
+        before, after = MEL_PER_FRAME * self.reach.past, MEL_PER_FRAME * self.reach.future
+        return self.features(F.pad(mel, (0, 0, before, after), value=MEL_SILENCE))
+
+    def features(self, mel: Tensor) -> DecouplerOutput:
+        """Features of the middle of a piece of sound: ``(B, 4 (T + reach.total), bands) -> T frames``."""
+        low = self.low_encoder(self.controller(mel))
+        mid = self.mid_encoder(low)
+        high = self.high_encoder(mid)
+        mid = trim(mid, self.high_encoder.reach)
+        low = trim(low, self.mid_encoder.reach + self.high_encoder.reach)
+        return DecouplerOutput(low, mid, high, self.to_content(high), self.au_decoder(low), self.au_decoder(high))
+
+    @torch.no_grad()
+    def content(self, mel: Tensor) -> Tensor:
+        """The content vector alone, for a piece of sound as in :meth:`features`."""
+        return self.to_content(self.high_encoder(self.mid_encoder(self.low_encoder(self.controller(mel)))))

@@ -1,0 +1,99 @@
+"""Stage 2's networks together: content, source and control vector to {EXP, ID, TEX} and the condition of {ANGLE, TRANS}."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from emo_lightning.coefficients import Layout
+from emo_lightning.models.emonet import EmoNet
+from emo_lightning.models.emotion_matrix import CONTROL_SIZE, EmotionMatrix
+from emo_lightning.models.expnet import ExpNet
+from emo_lightning.models.layers import Reach
+from emo_lightning.models.posenet import PoseNet
+
+LIP_PARTING = ("AU10", "AU16", "AU25", "AU26", "jaw", "funnel")
+"""Units by which an emotion keeps the lips apart; they give way where speech closes the mouth."""
+WIRINGS = ("default", "figure")
+EXP_CEILING = 1.2
+
+
+@dataclass
+class HeadsConfig:
+    """Sizes and wiring of the heads. Widths are ours; the pose window and latent follow PoseVAE (SadTalker, 2023)."""
+
+    wiring: str = "default"
+    """``default``: EmoNet changes EXP too. ``figure``: EmoNet gives ID and TEX alone, ExpNet the whole EXP."""
+    exp_width: int = 128
+    exp_blocks: int = 2
+    emo_width: int = 96
+    pose_width: int = 64
+    pose_window: int = 64
+    """Frames of PoseNet's window; PoseVAE has 32, twice that keeps slow movements."""
+    pose_latent: int = 64
+
+
+class HeadsOutput(NamedTuple):
+    """All (B, T, ...): ``speech``, ``closure``, ``emotion`` (change of EXP), ``exp`` composed, ``id``, ``tex``, ``condition``."""
+
+    speech: Tensor
+    closure: Tensor
+    emotion: Tensor
+    exp: Tensor
+    id: Tensor
+    tex: Tensor
+    condition: Tensor
+
+
+class Heads(nn.Module):
+    """Emotion matrix, ExpNet, EmoNet and PoseNet, each handing its features on to the next.
+
+    Args:
+        config: sizes.
+        layout: coefficient layout of the face model.
+        content: width of the decoupler's content vector.
+        prototypes: ``(8, E)`` where EmoNet's response starts.
+    """
+
+    parting: Tensor
+
+    def __init__(self, config: HeadsConfig, layout: Layout, content: int, prototypes: Tensor) -> None:
+        super().__init__()
+        if config.wiring not in WIRINGS:
+            raise ValueError(f"wiring {config.wiring!r} is none of {WIRINGS}")
+        self.config, self.layout, self.content_size = config, layout, content
+        n_exp = layout.width("exp")
+        self.matrix = EmotionMatrix()
+        self.expnet = ExpNet(content, n_exp, config.exp_width, config.exp_blocks)
+        self.emonet = EmoNet(layout, config.exp_width, config.emo_width, prototypes, config.wiring == "default")
+        condition = config.exp_width + config.emo_width + CONTROL_SIZE
+        self.posenet = PoseNet(condition, config.pose_window, config.pose_latent, config.pose_width)
+        parting = [float(name in LIP_PARTING) for name in layout.exp_names] or [0.0] * n_exp
+        self.register_buffer("parting", torch.tensor(parting), persistent=False)
+
+    @property
+    def reach(self) -> Reach:
+        """Frames of content needed before and after a frame."""
+        return self.expnet.reach
+
+    def forward(self, content: Tensor, source: Tensor, control: Tensor) -> HeadsOutput:
+        """Coefficients of the middle frames.
+
+        Args:
+            content: ``(B, T + reach.total, content)``.
+            source: ``(B, layout.size)`` joined coefficients of the portrait.
+            control: ``(B, T, 24)`` control vectors.
+        """
+        source_id, source_exp, source_tex = (source[:, self.layout.slice(block)] for block in ("id", "exp", "tex"))
+        said = self.expnet(content, source_exp)
+        felt = self.emonet(control, said.features, source_id, source_tex)
+        exp = self.compose(said.speech, felt.exp, said.closure)
+        condition = torch.cat([said.features, felt.features, control], dim=-1)
+        return HeadsOutput(said.speech, said.closure, felt.exp, exp, felt.id, felt.tex, condition)
+
+    def compose(self, speech: Tensor, emotion: Tensor, closure: Tensor) -> Tensor:
+        """EXP: speech plus the emotion, whose lip-parting units give way where the mouth must close."""
+        return speech + emotion * (1.0 - closure * self.parting)

@@ -1,0 +1,156 @@
+"""From sound to coefficients: the decoupler and the heads joined for inference, a stream in and a stream out.
+
+Sound is worked on in blocks of fixed length and place, each with the context that the networks look at, so the result
+does not depend on how the sound arrives and memory does not grow with its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emo_lightning.coefficients import Coefficients, Layout
+from emo_lightning.emotions import EMOTIONS, EmotionTrack
+from emo_lightning.models.blinks import BlinkProcess
+from emo_lightning.models.decoupler import MEL_PER_FRAME, MEL_SILENCE, AudioDecoupler
+from emo_lightning.models.heads import EXP_CEILING, Heads
+from emo_lightning.models.posenet import POSE_SIZE, PoseStream
+
+FPS = 25.0
+BLOCK = 32
+"""Video frames worked on at a time."""
+LIDS = ("AU45_L", "AU45_R")
+
+
+class Talker:
+    """Sound, portrait coefficients and an emotion track to coefficients a frame."""
+
+    def __init__(self, decoupler: AudioDecoupler, heads: Heads) -> None:
+        self.decoupler, self.heads = decoupler.eval(), heads.eval()
+
+    @staticmethod
+    def from_modules(decoupler: AudioDecoupler, heads: Heads) -> Talker:
+        """Join two networks that were trained for each other."""
+        return Talker(decoupler, heads)
+
+    @property
+    def layout(self) -> Layout:
+        """The coefficients' layout."""
+        return self.heads.layout
+
+    @property
+    def latency(self) -> float:
+        """Seconds of sound after a frame that must have arrived before the frame comes out, at most."""
+        ahead = self.decoupler.reach.future + self.heads.reach.future + self.heads.posenet.window
+        return (ahead + BLOCK - 1) / FPS
+
+    def generate(
+        self,
+        mel_blocks: Iterable[np.ndarray],
+        source: Coefficients,
+        track: EmotionTrack,
+        seed: int = 0,
+        head_motion: bool = True,
+        total_frames: int | None = None,
+    ) -> Iterator[Coefficients]:
+        """Coefficients in pieces of some frames.
+
+        Args:
+            mel_blocks: pieces ``(n, 80)`` of the log mel spectrogram, of any length; 4 rows a video frame.
+            source: the portrait's coefficients, one frame.
+            track: emotion over time.
+            seed: draws head motion and blinks; same seed, same result.
+            head_motion: False keeps the portrait's pose.
+            total_frames: frames to make; by default as many as the sound has. Missing sound counts as silence.
+
+        Raises:
+            MismatchError: the portrait's coefficients have another layout than the heads.
+        """
+        self.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
+        faces = _FaceStream(self, source, track, seed)
+        poses = PoseStream(self.heads.posenet, seed) if head_motion else _StillPose()
+        start = np.concatenate([source["angle"], source["trans"]], axis=1)
+        values, moved = source.joined()[:0], np.zeros((0, POSE_SIZE), np.float32)
+        for mel, frames in self._blocks(mel_blocks, total_frames):
+            face, condition = faces.push(mel, frames)
+            values = np.concatenate([values, face])
+            moved = np.concatenate([moved, poses.push(condition).numpy()])
+            if len(moved):
+                yield self._placed(values[: len(moved)], start + moved)
+                values, moved = values[len(moved) :], moved[:0]
+        if len(values):
+            yield self._placed(values, start + poses.finish(faces.done).numpy())
+
+    def _blocks(self, mel_blocks: Iterable[np.ndarray], total: int | None) -> Iterator[tuple[Tensor, int]]:
+        """Sound of :data:`BLOCK` frames with context, ``(1, 4 (BLOCK + reach), 80)``, and how many of the frames count."""
+        reach = self.decoupler.reach + self.heads.reach
+        bands = self.decoupler.config.mel_bands
+        context, step = MEL_PER_FRAME * reach.total, MEL_PER_FRAME * BLOCK
+        rows = np.full((MEL_PER_FRAME * reach.past, bands), MEL_SILENCE, np.float32)
+        heard = made = 0
+        for block in mel_blocks:
+            heard += len(block)
+            rows = np.concatenate([rows, np.asarray(block, np.float32)])
+            while len(rows) >= step + context and (total is None or made < total):
+                frames = BLOCK if total is None else min(BLOCK, total - made)
+                yield torch.from_numpy(rows[: step + context])[None], frames
+                rows, made = rows[step:], made + frames
+            if total is not None and made >= total:
+                return
+        total = heard // MEL_PER_FRAME if total is None else total
+        while made < total:
+            silence = np.full((max(step + context - len(rows), 0), bands), MEL_SILENCE, np.float32)
+            rows = np.concatenate([rows, silence])
+            frames = min(BLOCK, total - made)
+            yield torch.from_numpy(rows[: step + context])[None], frames
+            rows, made = rows[step:], made + frames
+
+    def _placed(self, values: np.ndarray, pose: np.ndarray) -> Coefficients:
+        """Coefficients ``(n, size)`` with the pose ``(n, 6)`` put in."""
+        return Coefficients.from_joined(self.layout, values).replace(angle=pose[:, :3], trans=pose[:, 3:])
+
+
+class _StillPose:
+    """Head motion that is none."""
+
+    def push(self, condition: Tensor) -> Tensor:
+        return torch.zeros(len(condition), POSE_SIZE)
+
+    def finish(self, frames: int) -> Tensor:
+        return torch.zeros(0, POSE_SIZE)
+
+
+class _FaceStream:
+    """Block after block of sound to everything but the pose."""
+
+    def __init__(self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int) -> None:
+        self._talker, self._source, self._track = talker, source, track
+        self._blinks = BlinkProcess(seed)
+        self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
+        emotions = torch.tensor([key.emotion for key in track.keys])
+        levels = torch.tensor([key.level for key in track.keys])
+        with torch.no_grad():
+            self._controls = talker.heads.matrix(emotions, levels)
+        self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
+        self.done = 0
+
+    @torch.no_grad()
+    def push(self, mel: Tensor, frames: int) -> tuple[np.ndarray, Tensor]:
+        """Joined coefficients ``(frames, size)`` in the source's pose, and what PoseNet goes by, ``(frames, condition)``."""
+        heads, layout = self._talker.heads, self._talker.layout
+        weights = self._track.weights((self.done + np.arange(BLOCK)) / FPS)
+        control = torch.from_numpy(weights) @ self._controls
+        source = self._source.joined()
+        out = heads(self._talker.decoupler.content(mel), torch.from_numpy(source), control[None])
+        values = np.repeat(source, frames, axis=0)
+        for block, tensor in (("id", out.id), ("exp", out.exp), ("tex", out.tex)):
+            values[:, layout.slice(block)] = tensor[0, :frames].numpy()
+        if layout.exp_names:
+            exp = values[:, layout.slice("exp")].clip(0.0, EXP_CEILING)
+            exp[:, self._lids] = self._blinks.push(weights[:frames] @ self._emotions)[:, None]
+            values[:, layout.slice("exp")] = exp
+        self.done += frames
+        return values, out.condition[0, :frames]
