@@ -45,8 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check the arguments, generate, and say what was written."""
     track = choose_track(args.emotion, args.level, args.emotion_track)
-    if args.renderer not in RENDERERS:
-        raise UserError("--renderer", args.renderer, " or ".join(RENDERERS), "is not a renderer")
+    from emo_lightning.renderers.base import names
+
+    if args.renderer not in names():
+        raise UserError("--renderer", args.renderer, ", ".join(names()), "is not a renderer")
     from emo_lightning.generate import generate
 
     result = generate(

@@ -65,7 +65,7 @@ def test_integers_name_what_they_accept():
     size = integer("--size", 128, 1024, multiple=16)
     assert size("256") == 256
     for text in ("255", "64", "2048", "big", "256.0", ""):
-        with pytest.raises(UserError, match="--size .*accepted: a whole number from 128 to 1024, a multiple of 16"):
+        with pytest.raises(UserError, match=r"--size .*accepted: a whole number from 128 to 1024, a multiple of 16"):
             size(text)
 
 

@@ -1,0 +1,34 @@
+"""Progress without a terminal: a plain line every tenth, on stdout."""
+
+from __future__ import annotations
+
+from emo_lightning import progress
+from emo_lightning.progress import Progress
+
+
+def test_a_line_every_tenth(capsys):
+    with Progress("draw", 250, "frames") as bar:
+        for _ in range(250):
+            bar.update()
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert len(lines) == 10
+    assert lines[0].startswith("draw: 25 of 250, 10 % (") and lines[-1].startswith("draw: 250 of 250, 100 % (")
+    assert all(line.endswith(" frames/s)") for line in lines)
+
+
+def test_fewer_units_than_lines(capsys):
+    for item in progress.track("abc", "clip", 3, "clips"):
+        assert item in "abc"
+    assert [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "clip: 1 of 3, 33 %",
+        "clip: 2 of 3, 66 %",
+        "clip: 3 of 3, 100 %",
+    ]
+
+
+def test_an_unknown_total_speaks_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    list(progress.track([1], "read", unit="files"))
+    assert capsys.readouterr().out.startswith("read: 1 (")
