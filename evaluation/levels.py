@@ -27,6 +27,7 @@ COLUMNS = (
 )
 NUMBERS = ("rho", "r2", "range", "half")
 SIGNATURE = "signature"
+FEATURE_LABELS = {SIGNATURE: "the emotion's own action units (mean intensity)", **FEATURES}
 
 
 def _curve(levels: list[float], values: list[float]) -> dict[str, Any]:

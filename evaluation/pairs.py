@@ -76,7 +76,8 @@ def label_from_sidecar(video: Path) -> tuple[str | None, float | None]:
     """Emotion and level from ``O.json`` beside ``O.mp4``; nothing when there is none or when the feeling changes within it."""
     try:
         data = json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
-        (key,) = data["emotion_track"]
+        track = data["emotion_track"]
+        (key,) = track["keys"] if isinstance(track, dict) else track
         emotion, level = key["emotion"], key.get("level")
         emotion_index(emotion)
         return emotion, None if level is None else check_level(level)

@@ -12,17 +12,15 @@ import io
 import json
 import math
 import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
+from emo_lightning import provenance
+from evaluation import levels
 from evaluation.judges.base import JudgeInfo
 from evaluation.pairs import Failure
 from evaluation.protocol import FPS, PROTOCOL, REFERENCE, SIZE
@@ -130,12 +128,13 @@ def build(
         table[system], details[system] = _system(system, mine, entries, by_name)
     return {
         "protocol": PROTOCOL,
-        "commit": commit(),
+        "commit": _commit(),
         "systems": table,
         "failures": collect_failures(records, failures),
         "environment": dict(environment),
         "details": details,
         "columns": [column.to_json() for column in columns(entries)],
+        "features": levels.FEATURE_LABELS,
         "judges": [info.to_json() for info in judges],
         "settings": {"fps": FPS, "crop": SIZE, "interval": "95 % Student interval over clips (level response: over emotions)"},
         "clips": {system: sum(r.system == system and r.failure is None for r in records) for system in systems},
@@ -156,40 +155,18 @@ def per_clip(records: Sequence[Record], entries: Mapping[str, Entry]) -> str:
     return out.getvalue()
 
 
-def commit() -> str | None:
+def _commit() -> str | None:
     """The checkout's commit, ``-dirty`` after it when files differ; None where the package is not in a checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+    found = provenance.commit()
+    return f"{found['commit']}{'-dirty' if found['modified'] else ''}" if found["commit"] else None
 
 
 def environment(processes: int, seconds: float) -> dict[str, Any]:
     """The machine and the versions behind the numbers."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
+    made = provenance.provenance({}, PACKAGES)
+    versions = {name: made[name] for name in ("version", "python", "platform", "packages")}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    machine = {"system": platform.platform(), "cpus": os.cpu_count(), "device": device, "python": platform.python_version()}
-    return {**machine, "packages": versions, "processes": processes, "seconds": round(seconds, 1)}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return {**versions, "cpus": os.cpu_count(), "device": device, "processes": processes, "seconds": round(seconds, 1)}
 
 
 def dump(results: Mapping[str, Any]) -> str:

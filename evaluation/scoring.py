@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from emo_lightning.face.crop import CropBox, crop_box, crop_image
+from emo_lightning.provenance import sha256_of
 from emo_lightning.video import iter_frames
 from evaluation.pairs import Group, Item
 from evaluation.protocol import FPS, SIZE, NotScored, same_framing
@@ -107,7 +107,7 @@ class Scorer:
         """A clip by itself: the reference's own row, or a clip that has no reference."""
         if item is None:
             raise NotScored("no reference")
-        record.facts["sha256"] = sha256(item.path)
+        record.facts["sha256"] = _sha256(item.path)
         track = observe(item.path, self._judges)
         record.facts |= _facts(track)
         self._score_track(record, track, None)
@@ -116,7 +116,7 @@ class Scorer:
     def _score_item(self, item: Item, record: Record, reference_item: Item | None, reference: Track | None) -> Track:
         if reference_item is None or reference is None:
             return self._score_alone(item, record)
-        record.facts["sha256"] = sha256(item.path)
+        record.facts["sha256"] = _sha256(item.path)
         pixels = FrameScores(self._frame_metrics, self._device)
         with closing(iter_frames(reference_item.path, fps=FPS, threads=1)) as frames:
             view = _SharedView(reference, frames, pixels)
@@ -190,11 +190,10 @@ def _record(item: Item, failure: str | None = None) -> Record:
     return Record(item.system, item.clip, item.emotion, item.level, dict(item.extra), failure=failure)
 
 
-def sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
     """Hash of a file; NotScored when it cannot be read."""
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise NotScored(f"{path.name} cannot be read ({error.strerror})") from None
 

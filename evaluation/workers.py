@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from emo_lightning.progress import Progress
 from evaluation.pairs import Failure, Group, Item
 from evaluation.protocol import PROTOCOL
 from evaluation.records import Record
@@ -24,7 +24,7 @@ from evaluation.scoring import score_groups
 from evaluation.suite import choose
 
 PARTS = "parts"
-Progress = Callable[[int, int], None]
+Advance = Callable[[int], None]
 POLL_SECONDS = 0.2
 
 
@@ -46,7 +46,7 @@ def expected(groups: Sequence[Group]) -> list[Item]:
 
 
 def score_all(
-    groups: Sequence[Group], metrics: Sequence[str], out: Path, processes: int, resume: bool, progress: Progress
+    groups: Sequence[Group], metrics: Sequence[str], out: Path, processes: int, resume: bool
 ) -> tuple[list[Record], list[Failure]]:
     """Score every group.
 
@@ -56,7 +56,6 @@ def score_all(
         out: the run's folder; partial results lie in its ``parts`` until all is scored.
         processes: how many processes share the work.
         resume: take over what an interrupted run of the same inputs found.
-        progress: called with clips done and clips in all.
 
     Returns:
         Records sorted by system and clip, whatever the number of processes; and the clips that a dead process left.
@@ -69,11 +68,12 @@ def score_all(
     skip = frozenset(known)
     run = f"{time.time_ns():x}"
     files = [parts / f"{run}-rank-{rank}-of-{processes}.jsonl" for rank in range(processes)]
-    if processes == 1:
-        _work(0, 1, groups, metrics, files[0], mark, skip, progress)
-        deaths: dict[int, int] = {}
-    else:
-        deaths = _spawn(groups, metrics, files, mark, skip, len(wanted), progress)
+    deaths: dict[int, int] = {}
+    with Progress("scoring", len(wanted) - len(skip), "clips") as progress:
+        if processes == 1:
+            _work(0, 1, groups, metrics, files[0], mark, skip, progress.update)
+        else:
+            deaths = _spawn(groups, metrics, files, mark, skip, progress.update)
     records = {**known, **read_parts(parts, mark)}
     failures = [_lost(item, deaths) for item in wanted if (item.system, item.clip) not in records]
     if not failures:
@@ -92,32 +92,30 @@ def _spawn(
     files: Sequence[Path],
     mark: str,
     skip: frozenset[tuple[str, str]],
-    total: int,
-    progress: Progress,
+    advance: Advance,
 ) -> dict[int, int]:
     """Run one process a file; returns the exit codes of those that failed, by rank."""
     context = multiprocessing.get_context("spawn")
-    world = len(files)
-    workers = [
-        context.Process(target=_work, args=(rank, world, groups, metrics, file, mark, skip, None)) for rank, file in enumerate(files)
-    ]
+    jobs = [(rank, len(files), groups, metrics, file, mark, skip) for rank, file in enumerate(files)]
+    workers = [context.Process(target=_work, args=job) for job in jobs]
+    done = 0
     for worker in workers:
         worker.start()
     try:
-        done = -1
-        while any(worker.is_alive() for worker in workers):
-            now = len(skip) + sum(max(0, _count_lines(file) - 1) for file in files)
-            if now != done:
-                progress(done := now, total)
+        while True:
+            alive = any(worker.is_alive() for worker in workers)
+            now = sum(map(_count_records, files))
+            if now > done:
+                advance(now - done)
+                done = now
+            if not alive:
+                break
             time.sleep(POLL_SECONDS)
-    except BaseException:
+    finally:
+        # Nobody is left running when this process is interrupted.
         for worker in workers:
             worker.terminate()
-        raise
-    finally:
-        for worker in workers:
             worker.join()
-    progress(len(skip) + sum(max(0, _count_lines(file) - 1) for file in files), total)
     return {rank: worker.exitcode for rank, worker in enumerate(workers) if worker.exitcode}
 
 
@@ -129,20 +127,19 @@ def _work(
     file: Path,
     mark: str,
     skip: frozenset[tuple[str, str]],
-    progress: Progress | None,
+    advance: Advance | None = None,
 ) -> None:
     """One rank's share, one thread: with the same arithmetic everywhere, the number of processes cannot change a score."""
-    threads, total = torch.get_num_threads(), len(expected(groups))
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with file.open("w", encoding="utf-8") as out:
             out.write(json.dumps({"fingerprint": mark}) + "\n")
-            for done, record in enumerate(score_groups(groups[rank::world], choose(metrics), _device(rank), skip), start=1 + len(skip)):
+            for record in score_groups(groups[rank::world], choose(metrics), _device(rank), skip):
                 out.write(json.dumps(record.to_json()) + "\n")
                 out.flush()
-                os.fsync(out.fileno())
-                if progress is not None:
-                    progress(done, total)
+                if advance is not None:
+                    advance(1)
     finally:
         torch.set_num_threads(threads)
 
@@ -152,8 +149,8 @@ def _device(rank: int) -> torch.device:
     return torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def _count_lines(file: Path) -> int:
-    return file.read_bytes().count(b"\n") if file.is_file() else 0
+def _count_records(file: Path) -> int:
+    return max(0, file.read_bytes().count(b"\n") - 1) if file.is_file() else 0
 
 
 def read_parts(folder: Path, mark: str) -> dict[tuple[str, str], Record]:

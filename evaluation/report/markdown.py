@@ -1,0 +1,66 @@
+"""The report as Markdown, for a pull request or a paper's appendix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons
+
+
+def markdown(results: Results) -> str:
+    """The report for a pull request or a paper's appendix."""
+    parts = [f"# Evaluation ({results['protocol']})", "", _table(results), ""]
+    parts += [*_reasons(results), *_levels(results)]
+    if results["failures"]:
+        parts += ["## Not scored", "", "| system | clip | metric | reason |", "|---|---|---|---|"]
+        parts += [f"| {_md(f['system'])} | {_md(f['clip'])} | {f['metric'] or 'all'} | {_md(f['reason'])} |" for f in results["failures"]]
+        parts.append("")
+    parts += ["## Protocol and judges", "", f"Protocol `{results['protocol']}`, commit `{results['commit']}`."]
+    parts += [f"Brackets: {results['settings']['interval']}.", ""]
+    parts += [f"- {judge['name']}: {judge['about']}; sha256 `{judge['sha256']}`" for judge in results["judges"]]
+    parts.append(f"- {machine_line(results)}")
+    return "\n".join(parts) + "\n"
+
+
+def _md(text: object) -> str:
+    """Text inside a Markdown table cell."""
+    return escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def _cell(cell: Mapping[str, Any], decimals: int, bold: bool) -> str:
+    text = number(cell, decimals)
+    text = f"**{text}**" if bold else text
+    if cell["ci95"]:
+        text += f" [{cell['ci95'][0]:.{decimals}f}, {cell['ci95'][1]:.{decimals}f}]"
+    return text + (f" (n={cell['n']})" if cell["n"] else "")
+
+
+def _table(results: Results) -> str:
+    columns = results["columns"]
+    lines = ["| system | " + " | ".join(f"{c['label']}{' (' + c['unit'] + ')' if c['unit'] else ''}{arrow(c)}" for c in columns) + " |"]
+    lines.append("|---|" + "---:|" * len(columns))
+    bold = {c["name"]: best(results, c) for c in columns}
+    for system, cells in results["systems"].items():
+        shown = (_cell(cells[c["name"]], c["decimals"], system in bold[c["name"]]) for c in columns)
+        lines.append(f"| {_md(system)} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _reasons(results: Results) -> list[str]:
+    lines = [f"- {text}" for text in reasons(results)]
+    return ["What a dash or ∞ stands for:", "", *(_md(line) for line in lines), ""] if lines else []
+
+
+def _levels(results: Results) -> list[str]:
+    rows: list[str] = []
+    for system, details in results["details"].items():
+        for emotion, curves in details.get("level_response", {}).items():
+            own = curves["signature"]
+            shown = ("–" if own[name] is None else f"{own[name]:.3f}" for name in ("rho", "r2", "range", "half"))
+            rows.append(f"| {_md(system)} | {emotion} | " + " | ".join(shown) + f" | {len(set(own['levels']))} |")
+    if not rows:
+        return []
+    head = ["| system | emotion | ρ | R² | range | share at 8 | levels |", "|---|---|---:|---:|---:|---:|---:|"]
+    return ["## Level response by emotion, on its own action units", "", *head, *rows, ""]
