@@ -1,0 +1,187 @@
+"""Stage 2: ExpNet, EmoNet, PoseNet and the emotion matrix, on the frozen decoupler.
+
+Batch (B windows of T frames): stage 1's, and ``id``, ``tex``, ``angle``, ``trans`` (B, T, n), ``source`` (B, layout.size).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emo_lightning.losses.levels import even_response
+from emo_lightning.losses.masked import (
+    articulation,
+    away_from_edges,
+    known_levels,
+    masked_mean,
+    prototype_table,
+    smooth_l1,
+    spread,
+    velocity,
+)
+from emo_lightning.losses.motion import kl_divergence, spectrum_distance
+from emo_lightning.models.decoupler import AudioDecoupler
+from emo_lightning.models.emotion_matrix import LEVELS
+from emo_lightning.models.heads import Heads, HeadsConfig, HeadsOutput
+from emo_lightning.models.layers import repeat_edges
+from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
+
+LIDS = ("AU45_L", "AU45_R")
+
+
+@dataclass
+class Stage2Model(HeadsConfig):
+    """The heads' sizes and the learning rate."""
+
+    lr: float = 1e-3
+
+
+@dataclass
+class Stage2Loss:
+    """Weights; ours where no source is named."""
+
+    exp: float = 10.0
+    """The composed expression."""
+    exp_velocity: float = 5.0
+    speech: float = 5.0
+    """ExpNet alone gives the articulation (default wiring)."""
+    amplitude: float = 1.0
+    """Fits the mouth's gain; touches nothing else."""
+    identity: float = 1.0
+    texture: float = 1.0
+    levels_even: float = 0.05
+    """Monotone, evenly spaced response of the emotion matrix."""
+    pose: float = 1.0
+    """Reconstruction (PoseVAE)."""
+    kl: float = 0.02
+    """PoseVAE has 1 on a sum over its own scale; a mean over the latent needs less, or the latent dies."""
+    spectrum: float = 0.1
+    """Drawn motion has real motion's spectrum, in place of PoseVAE's adversary."""
+    levels: str = "fine"
+    """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
+
+
+class HeadsStage(Stage):
+    """Trains :class:`Heads`; the decoupler is frozen and not part of its checkpoints' product."""
+
+    number, product = 2, "heads"
+    prototypes: Tensor
+    voiced: Tensor
+
+    def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: StageContext, decoupler: AudioDecoupler) -> None:
+        super().__init__(model, loss, optim, context)
+        self.loss = loss
+        self.decoupler = decoupler.requires_grad_(False).eval()
+        layout = context.layout
+        prototypes = prototype_table(layout)
+        sizes = {f.name: getattr(model, f.name) for f in fields(HeadsConfig)}
+        self.heads = self.trained = Heads(HeadsConfig(**sizes), layout, decoupler.config.content, prototypes)
+        self.register_buffer("prototypes", prototypes, persistent=False)
+        # Blinks do not follow the voice; they are made apart, so the expression is not judged by them.
+        voiced = [float(name not in LIDS) for name in layout.exp_names] or [1.0] * layout.width("exp")
+        self.register_buffer("voiced", torch.tensor(voiced), persistent=False)
+
+    def meta(self) -> dict[str, Any]:
+        sizes = {f.name for f in fields(HeadsConfig)}
+        model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
+        return {**super().meta(), "model": model, "content": self.decoupler.config.content}
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.decoupler.eval()
+        return self
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        parts, _ = self.parts(batch, shuffle=True)
+        total = self.total(parts)
+        self.note("train", {"loss": total, **parts}, len(batch["mel"]))
+        return total
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        parts, out = self.parts(batch, shuffle=False)
+        error = masked_mean((out.exp - batch["exp"]).abs() * self.voiced, self.mask(batch))
+        self.note("val", {"loss": self.total(parts), **parts, "exp_error": error}, len(batch["mel"]))
+
+    def mask(self, batch: dict[str, Tensor]) -> Tensor:
+        """Frames that saw sound of their own clip alone, ``(B, T)``."""
+        reach = self.decoupler.reach + self.heads.reach
+        return away_from_edges(batch["mask"], reach.past, reach.future)
+
+    def parts(self, batch: dict[str, Tensor], shuffle: bool) -> tuple[dict[str, Tensor], HeadsOutput]:
+        """Every part of the loss, unweighted, and the heads' output."""
+        frames = batch["mask"].shape[1]
+        level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
+        control = self.heads.matrix(batch["emotion"], level)[:, None].expand(-1, frames, -1)
+        content = repeat_edges(self.decoupler(batch["mel"]).content, self.heads.reach)
+        source = self._shuffled(batch["source"]) if shuffle else batch["source"]
+        out: HeadsOutput = self.heads(content, source, control)
+        mask = self.mask(batch)
+        said = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
+        parts = {
+            "exp": smooth_l1(out.exp, batch["exp"], mask, weights=self.voiced),
+            "exp_velocity": velocity(out.exp * self.voiced, batch["exp"] * self.voiced, mask),
+            "identity": masked_mean((out.id - batch["id"]).abs(), mask),
+            "texture": masked_mean((out.tex - batch["tex"]).abs(), mask),
+            "levels_even": self.evenness(),
+            **self._speech(out, said if self.heads.emonet.exp_delta else batch["exp"], mask),
+            **self._pose(batch, out.condition),
+        }
+        return parts, out
+
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        """The weighted sum."""
+        return weighted_sum(parts, asdict(self.loss))
+
+    def evenness(self) -> Tensor:
+        """Penalty on the emotion matrix' response; 0 where EmoNet leaves EXP alone."""
+        if not self.heads.emonet.exp_delta:
+            return self.heads.matrix.refinement.square().mean()
+        emotions = torch.arange(len(self.prototypes), device=self.device)[:, None].expand(-1, LEVELS)
+        levels = torch.arange(1.0, LEVELS + 1, device=self.device).expand(len(self.prototypes), -1)
+        return even_response(self.heads.matrix(emotions, levels) @ self.heads.emonet.response, self.prototypes)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return self.adamw(self.heads.parameters(), self.model_config.lr)
+
+    def _shuffled(self, source: Tensor) -> Tensor:
+        """Sources, about half with the expression of another clip, so that feeling is not read off it. Ours."""
+        swap = self.draw(len(source)) < 0.0
+        exp = self.context.layout.slice("exp")
+        mixed = source.clone()
+        mixed[:, exp] = torch.where(swap[:, None], source.roll(1, dims=0)[:, exp], source[:, exp])
+        return mixed
+
+    def _speech(self, out: HeadsOutput, said: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """ExpNet's own losses; the amplitude is fitted to the spread, all else held."""
+        gain = self.heads.expnet.amplitude
+        shape = (out.speech / gain).detach()
+        return {
+            "speech": smooth_l1(out.speech, said, mask, weights=self.voiced),
+            "amplitude": spread(shape * gain * self.voiced, said * self.voiced, mask),
+        }
+
+    def _pose(self, batch: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
+        """The pose VAE on the first window of every clip that is long enough."""
+        net = self.heads.posenet
+        if batch["mask"].shape[1] < net.window:
+            raise ValueError(f"windows of {batch['mask'].shape[1]} frames are shorter than PoseNet's {net.window}")
+        part = slice(0, net.window)
+        whole = batch["mask"][:, part].all(dim=1).float()
+        real = net.to_units(batch["angle"][:, part], batch["trans"][:, part])
+        given = condition[:, part].detach()
+        made = net(real, given, self.draw(len(real), net.latent))
+        drawn = net.decode(self.draw(len(real), net.latent), given)
+        distance = F.smooth_l1_loss(made.delta, real, reduction="none").mean(dim=(1, 2))
+        pick = whole > 0
+        spectra = spectrum_distance(drawn[pick], real[pick]) if bool(pick.any()) else drawn.sum() * 0.0
+        return {
+            "pose": (distance * whole).sum() / whole.sum().clamp_min(1.0),
+            "kl": kl_divergence(made.mean, made.log_variance),
+            "spectrum": spectra,
+        }
+
+
