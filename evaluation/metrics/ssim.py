@@ -3,8 +3,8 @@
 Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from error visibility to structural similarity",
 IEEE TIP 13(4), 2004, with the authors' window: Gaussian, 11 x 11, sigma 1.5, K1 = 0.01, K2 = 0.03, population variance. Each colour
 channel counts alike and only windows inside the frame count. Agrees with
-``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`` and with
-torchmetrics to 1e-5.
+``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`` to 1e-5, and with
+torchmetrics on whole windows (its own mean also counts windows over a mirrored border, which the paper does not).
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""Pairing by stem and by manifest; what has no partner or no sense is listed or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emo_lightning.errors import UserError
+from evaluation.pairs import label_from_sidecar, pair
+
+
+def folder(path: Path, *names: str) -> Path:
+    """A folder with empty files of these names."""
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).touch()
+    return path
+
+
+def test_clips_meet_by_relative_stem_whatever_their_container(tmp_path: Path) -> None:
+    generated = folder(tmp_path / "g", "a.mp4", "sub/b.mkv", "notes.txt")
+    reference = folder(tmp_path / "r", "a.MOV", "sub/b.mp4")
+    groups, failures = pair({"ours": generated}, reference)
+    assert [(g.reference.path.name, [i.clip for i in g.items]) for g in groups] == [("a.MOV", ["a"]), ("b.mp4", ["sub/b"])]
+    assert not failures
+
+
+def test_what_has_no_partner_is_listed_and_generated_clips_are_kept(tmp_path: Path) -> None:
+    generated, reference = folder(tmp_path / "g", "a.mp4", "c.mp4"), folder(tmp_path / "r", "a.mp4", "b.mp4")
+    groups, failures = pair({"ours": generated}, reference)
+    assert {(f.system, f.clip) for f in failures} == {("ours", "c"), ("reference", "b")}
+    assert [g.items[0].clip for g in groups if g.reference is None] == ["c"]
+
+
+def test_two_files_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
+    generated, reference = folder(tmp_path / "g", "a.mp4", "a.mov", "b.mp4"), folder(tmp_path / "r", "a.mp4", "b.mp4", "b.mov")
+    _, failures = pair({"ours": generated}, reference)
+    assert [("several" in f.reason) for f in failures if f.system == "ours"] == [True, True]
+
+
+def test_a_manifest_pairs_labels_and_carries_further_columns(tmp_path: Path) -> None:
+    generated, reference = folder(tmp_path / "g", "x/1.mp4", "x/2.mp4", "x/3.mp4"), folder(tmp_path / "r", "long.mp4")
+    rows = "generated,reference,emotion,level,speaker\nx/1.mp4,long.mp4,happy,1,M01\nx/2.mp4,long.mp4,happy,2.5,M01\nx/3.mp4,gone.mp4,,,M02\n"
+    (generated / "manifest.csv").write_text(rows, encoding="utf-8")
+    groups, failures = pair({"ours": generated}, reference, group_size=8)
+    shared = next(g for g in groups if g.reference is not None)
+    assert [(i.emotion, i.level, i.extra) for i in shared.items] == [("happy", 1.0, {"speaker": "M01"}), ("happy", 2.5, {"speaker": "M01"})]
+    assert shared.reference.emotion is None, "clips of two levels share it, so it has no level of its own"
+    assert "gone.mp4" in next(f for f in failures if f.clip == "x/3").reason
+
+
+def test_systems_share_the_look_at_one_reference_and_large_groups_are_split(tmp_path: Path) -> None:
+    systems = {name: folder(tmp_path / name, "a.mp4") for name in ("one", "two", "three")}
+    groups, _ = pair(systems, folder(tmp_path / "r", "a.mp4"), group_size=2)
+    assert [[i.system for i in g.items] for g in groups] == [["one", "three"], ["two"]]
+    assert [g.scores_reference for g in groups] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,level\na.mp4,3\n", "generated"),
+        ("generated,emotion\na.mp4,joyful\n", "joyful"),
+        ("generated,emotion,level\na.mp4,happy,16\n", "16"),
+        ("generated\na.mp4\na.mp4\n", "twice"),
+        ("generated\n", "generated"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    generated = folder(tmp_path / "g", "a.mp4")
+    (generated / "manifest.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        pair({"ours": generated}, None)
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    videos = folder(tmp_path / "g", "a.mp4")
+    with pytest.raises(UserError, match="does not exist"):
+        pair({"ours": tmp_path / "no"}, videos)
+    with pytest.raises(UserError, match="holds no videos"):
+        pair({"ours": videos}, folder(tmp_path / "empty", "x.txt"))
+    with pytest.raises(UserError, match="reference"):
+        pair({"reference": videos}, videos)
+
+
+@pytest.mark.parametrize(
+    ("track", "label"),
+    [
+        ([{"time": 0.0, "emotion": "sad", "level": 4.0}], ("sad", 4.0)),
+        ({"onset": 0.6, "keys": [{"time": 0.0, "emotion": "neutral", "level": None}]}, ("neutral", None)),
+        ([{"time": 0.0, "emotion": "sad", "level": 4.0}, {"time": 1.0, "emotion": "happy", "level": 4.0}], (None, None)),
+        ("nonsense", (None, None)),
+        ([{"time": 0.0, "emotion": "sad", "level": 99}], (None, None)),
+    ],
+)
+def test_labels_come_from_the_file_beside_the_video(tmp_path: Path, track: object, label: tuple[str | None, float | None]) -> None:
+    (tmp_path / "v.json").write_text(json.dumps({"emotion_track": track}), encoding="utf-8")
+    assert label_from_sidecar(tmp_path / "v.mp4") == label
