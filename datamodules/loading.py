@@ -29,29 +29,12 @@ from emo_lightning.errors import UserError
 FPS = 25
 
 
-class EpochLoader:
-    """A loader that Lightning tells the epoch: its ``sampler`` is itself and has ``set_epoch``.
-
-    ``len`` is the number of batches where it is fixed (training) and unknown elsewhere.
-    """
+class Loader:
+    """Batches of a stream; after each pass the table of samples left out is logged when it has grown."""
 
     def __init__(self, stream: TrainStream | EvalStream, workers: int, failures: FailureTable) -> None:
-        self.stream, self.failures, self._told = stream, failures, {}
+        self.failures, self._told = failures, {}
         self._loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-
-    @property
-    def sampler(self) -> EpochLoader:
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
-        if isinstance(self.stream, TrainStream):
-            self.stream.epoch[0] = epoch
-
-    def __len__(self) -> int:
-        if isinstance(self.stream, TrainStream):
-            return self.stream.batches
-        raise TypeError("the number of batches is not known before reading")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         yield from self._loader
@@ -59,6 +42,25 @@ class EpochLoader:
         if totals != self._told:
             self._told = totals
             rank_zero_warn("samples left out so far, by reason: " + ", ".join(f"{reason} {count}" for reason, count in totals.items()))
+
+
+class TrainLoader(Loader):
+    """A loader of known length that Lightning tells the epoch: its ``sampler`` is itself and has ``set_epoch``."""
+
+    def __init__(self, stream: TrainStream, workers: int, failures: FailureTable) -> None:
+        super().__init__(stream, workers, failures)
+        self._stream = stream
+
+    @property
+    def sampler(self) -> TrainLoader:
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self._stream.epoch[0] = epoch
+
+    def __len__(self) -> int:
+        return self._stream.batches
 
 
 class Shards(lightning.LightningDataModule):
@@ -134,7 +136,7 @@ class Shards(lightning.LightningDataModule):
         if unknown:
             rank_zero_info(f"{unknown} clips have no emotion label and count as {self.unlabelled}")
 
-    def train_dataloader(self) -> EpochLoader:
+    def train_dataloader(self) -> TrainLoader:
         """Random draws, a fixed number of batches an epoch."""
         rank, world = self._place()
         batches = self.epoch_batches or max(1, round(self._draws("train") / (self.batch_size * world)))
@@ -142,13 +144,13 @@ class Shards(lightning.LightningDataModule):
         stream = TrainStream(
             self._reader("train", workers), self.draw, self.realise, collate, self.batch_size, batches, self.seed, rank, world
         )
-        return EpochLoader(stream, workers, self._failures)
+        return TrainLoader(stream, workers, self._failures)
 
-    def val_dataloader(self) -> EpochLoader | list[EpochLoader]:
+    def val_dataloader(self) -> Loader | list[Loader]:
         """The same batches every time; nothing where there is no val split."""
         return self._eval_loader("val")
 
-    def test_dataloader(self) -> EpochLoader | list[EpochLoader]:
+    def test_dataloader(self) -> Loader | list[Loader]:
         """The same for the test split."""
         return self._eval_loader("test")
 
@@ -164,13 +166,13 @@ class Shards(lightning.LightningDataModule):
         """The row of a batch that an item stands for."""
         raise NotImplementedError
 
-    def _eval_loader(self, split: str) -> EpochLoader | list[EpochLoader]:
+    def _eval_loader(self, split: str) -> Loader | list[Loader]:
         if not self._samples(split):
             return []
         rank, world = self._place()
         workers = min(self._readers(split, world), 1)
         stream = EvalStream(self._reader(split, workers), self.grid, self.realise, collate, self.batch_size, rank, world)
-        return EpochLoader(stream, workers, self._failures)
+        return Loader(stream, workers, self._failures)
 
     def _samples(self, split: str) -> int:
         return sum(shard.samples for index in self.indexes for shard in index.of(self.kind, split))
