@@ -31,8 +31,8 @@ class HeadsConfig:
     exp_blocks: int = 2
     emo_width: int = 96
     pose_width: int = 64
-    pose_window: int = 64
-    """Frames of PoseNet's window; PoseVAE has 32, twice that keeps slow movements."""
+    pose_window: int = 48
+    """Frames of PoseNet's window; PoseVAE has 32; more keeps slow movements."""
     pose_latent: int = 64
 
 

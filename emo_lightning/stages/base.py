@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.coefficients import Layout
-
-META_KEY = "emo_lightning"
+from emo_lightning.models.fingerprint import META_KEY
 
 
 @dataclass

@@ -1,0 +1,178 @@
+"""Train one stage: configuration -> data -> stage -> Lightning's trainer -> an exported network.
+
+    emo train experiments/stage1.yaml data=DIR out=DIR model.lr=1e-4 trainer.max_steps=200
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from datamodules.loading import AudioShards, VideoShards
+from datamodules.shards import INDEX, ShardIndex, read_index
+from emo_lightning.checkpoints import export, load_decoupler, read_network, read_training_checkpoint
+from emo_lightning.config import AnyRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
+from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.losses.perceptual import VGGLoss
+from emo_lightning.models.layers import parameter_count
+from emo_lightning.provenance import provenance, sha256_of
+from emo_lightning.runs import (
+    Lines,
+    MetricsFile,
+    WholeCheckpoints,
+    checkpoint_callbacks,
+    prepare_folder,
+    quiet,
+    resume_path,
+    wandb_loggers,
+    write_record,
+)
+from emo_lightning.stages.base import Stage, StageContext
+from emo_lightning.stages.stage1 import DecouplerStage
+from emo_lightning.stages.stage2 import HeadsStage
+from emo_lightning.stages.stage3 import RendererStage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as ``EXPERIMENT.yaml key=value ...`` says; exit code 2 on a user's mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not words:
+            raise UserError("experiment", "", "an experiment file, such as experiments/stage1.yaml", "is missing")
+        train(load_config(words[0], words[1:]))
+    except UserError as error:
+        print(f"emo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(config: AnyRun) -> Path:
+    """Train a stage to the end.
+
+    Returns:
+        The exported network, ``out/{decoupler,heads,renderer}.safetensors``.
+
+    Raises:
+        UserError: data, predecessor, folder or checkpoint that cannot be used; before any training.
+    """
+    quiet()
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    index = read_index(config.data, "data")
+    folder = prepare_folder(config.out)
+    origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": sha256_of(Path(config.data) / INDEX)}
+    stage = build_stage(config, index, origin)
+    data = build_data(config, index)
+    data.setup()
+    resume = resume_path(config.resume, folder)
+    step = 0 if resume is None else check_resumable(resume, stage)
+    settings = to_plain(config)
+    size = {"trained": parameter_count(stage.trained), "all": parameter_count(stage)}
+    write_record(folder, {"config": settings, "parameters": size, "resumed_at": step, **stage.meta()})
+    trainer = build_trainer(config, folder, settings, step, "val" in index.splits)
+    trainer.fit(stage, data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    path = folder / f"{stage.product}.safetensors"
+    if trainer.is_global_zero:
+        # Nothing is trained on the renderer, so half precision costs nothing there and halves what must ship.
+        export(path, stage.trained, stage.meta(), half=stage.product == "renderer")
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
+    return path
+
+
+def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> Stage:
+    """The stage on its predecessor's weights."""
+    context = StageContext(index.layout, config.seed, None, origin)
+    if isinstance(config, Stage1Run):
+        return DecouplerStage(config.model, config.loss, config.optim, context)
+    if isinstance(config, Stage2Run):
+        before = read_network(config.decoupler, "decoupler", "decoupler")
+        before.layout.check_same(index.layout, "the decoupler", "data")
+        context.predecessor = before.fingerprint
+        if config.loader.frames < config.model.pose_window:
+            raise UserError("loader.frames", config.loader.frames, f"at least model.pose_window, {config.model.pose_window}")
+        return HeadsStage(config.model, config.loss, config.optim, context, load_decoupler(before))
+    if config.heads is not None:
+        before = read_network(config.heads, "heads", "heads")
+        before.layout.check_same(index.layout, "the heads", "data")
+        context.predecessor = before.fingerprint
+    return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config))
+
+
+def build_data(config: AnyRun, index: ShardIndex) -> AudioShards | VideoShards:
+    """The stage's data module; an epoch is what lies between two validations."""
+    loader = config.loader
+    common: dict[str, Any] = {"workers": loader.workers, "seed": config.seed, "layout": index.layout.name}
+    common |= {"batch_size": loader.batch_size, "epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
+    if isinstance(config, Stage3Run):
+        return VideoShards(config.data, size=config.model.image_size, **common)
+    return AudioShards(config.data, window=loader.frames, **common)
+
+
+def build_trainer(config: AnyRun, folder: Path, settings: dict[str, Any], step: int, validates: bool) -> L.Trainer:
+    """Lightning's trainer, with this project's logs and checkpoints."""
+    wanted, by_hand = config.trainer, isinstance(config, Stage3Run)
+    best, last = checkpoint_callbacks(folder)
+    cpu = wanted.accelerator == "cpu" or not torch.cuda.is_available()
+    # In stage 3 generator and discriminator take turns, so each backward leaves the other's weights without a gradient.
+    ddp = DDPStrategy(process_group_backend="gloo" if cpu else None, find_unused_parameters=by_hand)
+    return L.Trainer(
+        accelerator="cpu" if cpu and wanted.accelerator == "auto" else wanted.accelerator,
+        devices=wanted.devices,
+        strategy=ddp if wanted.devices > 1 else "auto",
+        precision=wanted.precision,
+        max_steps=wanted.max_steps,
+        max_epochs=-1,
+        limit_train_batches=min(wanted.val_every, wanted.max_steps),
+        limit_val_batches=wanted.val_batches if validates else 0,
+        gradient_clip_val=None if by_hand else config.optim.clip,
+        log_every_n_steps=wanted.log_every,
+        logger=[MetricsFile(folder, step), *wandb_loggers(config.wandb, folder, settings)],
+        callbacks=[Lines(), last, *([best] if validates else [])],
+        plugins=[WholeCheckpoints()],
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def check_resumable(path: Path, stage: Stage) -> int:
+    """The step that a checkpoint stopped at.
+
+    Raises:
+        UserError: unreadable.
+        MismatchError: it belongs to another stage, other sizes, another layout or another predecessor.
+    """
+    before = read_network(path, stage.product, "resume")
+    mine = stage.meta()
+    for what in ("model", "layout", "predecessor"):
+        if before.meta.get(what) != mine.get(what):
+            accepted = "a checkpoint of the same configuration, resume=never, or another out"
+            raise MismatchError("resume", path, accepted, f"was made with another {what}")
+    return int(read_training_checkpoint(path)["global_step"])
+
+
+def _perceptual(config: Stage3Run) -> torch.nn.Module | None:
+    """VGG where the user has its weights."""
+    path = config.loss.perceptual_weights
+    if path is None:
+        return None
+    accepted = "torchvision's vgg19 weights (.pth)"
+    if not Path(path).is_file():
+        raise UserError("loss.perceptual_weights", path, accepted, "is not a file")
+    try:
+        return VGGLoss(read_training_checkpoint(path))
+    except (KeyError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise UserError("loss.perceptual_weights", path, accepted, f"cannot be read ({error})") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
