@@ -1,0 +1,208 @@
+"""One portrait, one recording, one emotion track -> one video; the whole path from files to files.
+
+Everything after the checks is a chain of generators: sound -> mel rows -> coefficients -> frames -> the encoder, so
+memory does not grow with the length of the recording.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from emo_lightning import assets
+from emo_lightning.audio import MelStream, frames_for, inspect_audio, iter_audio, iter_sound
+from emo_lightning.checkpoints import load_talker, weight_files
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.emotions import EmotionTrack
+from emo_lightning.errors import UserError
+from emo_lightning.outputs import check_file, publish, staging
+from emo_lightning.overlap import ahead
+from emo_lightning.portrait import load_portrait
+from emo_lightning.progress import Progress
+from emo_lightning.provenance import provenance, sha256_of
+from emo_lightning.renderers import base as renderers
+from emo_lightning.video_writer import AUDIO_RATE, FPS, VideoWriter
+
+T = TypeVar("T")
+BLOCK = 16_000
+"""Samples that are decoded at a time: one second."""
+LEARNED = frozenset({"keypoint"})
+"""Renderers with trained weights of their own, which they take from the checkpoint folder."""
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What :func:`generate` wrote.
+
+    Attributes:
+        video: the mp4.
+        sidecar: the JSON beside it.
+        coefficients: the npz beside it, one ``(frames, n)`` array a block.
+        frames: number of video frames.
+        fps: frames per second of the video.
+        seconds: wall time by part, and in ``total``.
+    """
+
+    video: Path
+    sidecar: Path
+    coefficients: Path
+    frames: int
+    fps: float
+    seconds: dict[str, float]
+
+
+def generate(
+    portrait: str | Path,
+    audio: str | Path,
+    out: str | Path,
+    track: EmotionTrack,
+    renderer: str = "mesh",
+    size: int = 256,
+    seed: int = 0,
+    head_motion: bool = True,
+    checkpoint_dir: str | Path | None = None,
+) -> GenerateResult:
+    """Make a talking video.
+
+    Args:
+        portrait: picture of one face from the front.
+        audio: recording of any format and sample rate, or a video with sound.
+        out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it. All three appear at the end or not at all.
+        track: the emotion over time.
+        renderer: a name of :func:`emo_lightning.renderers.base.names`.
+        size: side of the video in pixels, even.
+        seed: of head motion and blinks; the same seed gives the same frames.
+        head_motion: False keeps the head as it is in the portrait.
+        checkpoint_dir: folder of trained weights; those shipped by default.
+
+    Raises:
+        UserError: any input that cannot be used, before the long work.
+    """
+    portrait, audio = Path(portrait), Path(audio)
+    out = check_file(out, ".mp4", "--out", inputs=(portrait, audio))
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    if folder is not None and not folder.is_dir():
+        raise UserError("--checkpoint-dir", folder, "a folder of trained weights", "is not a folder")
+    arguments = {"portrait": portrait, "audio": audio, "out": out, "renderer": renderer, "size": size, "seed": seed}
+    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder}
+    clock = Clock()
+    with staging(out.parent, "--out") as stage, _full_disk(out):
+        with clock("audio"):
+            frames = frames_for(inspect_audio(audio).samples)
+        with clock("portrait"):
+            face = load_portrait(portrait, size)
+        with clock("weights"):
+            talker = load_talker(folder)
+            drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
+        with clock("prepare"):
+            source = drawer.prepare(face)
+        chunks = talker.generate(mel_blocks(audio), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
+        spoken = _film(stage / out.name, clock.each("coefficients", chunks), partial(drawer.render, source), audio, size, frames, clock)
+        np.savez(stage / f"{out.stem}.npz", **dict(spoken.items()))
+        about = {
+            "frames": len(spoken),
+            "fps": FPS,
+            "size": size,
+            "renderer": renderer,
+            "seconds": clock.rounded(),
+            "emotion_track": {"onset": track.onset, "keys": track.to_json()},
+            "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
+            "weights": _weights(folder, renderer),
+            "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
+            "provenance": provenance(arguments),
+        }
+        (stage / f"{out.stem}.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        publish(stage, out.parent, [f"{out.stem}.npz", f"{out.stem}.json", out.name])
+    return GenerateResult(out, out.with_suffix(".json"), out.with_suffix(".npz"), len(spoken), FPS, clock.rounded())
+
+
+def mel_blocks(audio: Path) -> Iterator[np.ndarray]:
+    """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame."""
+    stream = MelStream()
+    for block in iter_audio(audio, BLOCK):
+        yield stream.push(block)
+    yield stream.finish()
+
+
+class Clock:
+    """Wall seconds by part of a job; it starts when it is made."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Count the time inside the ``with`` block."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+    def each(self, part: str, items: Iterable[T]) -> Iterator[T]:
+        """The same items; counts the time that it takes to make each of them."""
+        items, end = iter(items), object()
+        while True:
+            with self(part):
+                item = next(items, end)
+            if item is end:
+                return
+            yield item
+
+    def rounded(self) -> dict[str, float]:
+        """The parts and the ``total`` so far, in milliseconds' precision."""
+        return {part: round(seconds, 3) for part, seconds in (*self.seconds.items(), ("total", time.perf_counter() - self._start))}
+
+
+def _film(
+    path: Path,
+    chunks: Iterator[Coefficients],
+    render: Callable[[Coefficients], Iterator[np.ndarray]],
+    audio: Path,
+    size: int,
+    frames: int,
+    clock: Clock,
+) -> Coefficients:
+    """Render, and at the same time encode with the recording's own sound; return all coefficients (6 MB for ten minutes)."""
+    kept: list[Coefficients] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            kept.append(chunk)
+            yield from clock.each("render", render(chunk))
+
+    sound = iter_sound(audio, AUDIO_RATE, 2)
+    writer = VideoWriter(path, (size, size), FPS, audio=sound, audio_rate=AUDIO_RATE)
+    with clock("film"), writer, Progress("generate", frames) as progress, closing(ahead(pictures())) as made:
+        for frame in made:
+            with clock("encode"):
+                writer.write(frame)
+            progress.update()
+    return Coefficients.from_joined(kept[0].layout, np.concatenate([chunk.joined() for chunk in kept]))
+
+
+def _weights(folder: Path | None, renderer: str) -> dict[str, str]:
+    """File name -> sha256 of every trained file that had a part in the video."""
+    networks = [file for file in weight_files(folder) if file.stem != "renderer" or renderer in LEARNED]
+    return {file.name: sha256_of(file) for file in (*networks, assets.locate("face_landmarker"))}
+
+
+@contextmanager
+def _full_disk(out: Path) -> Iterator[None]:
+    """A full disk is not a bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError("--out", out, "a folder on a disk with room", f"cannot be written ({error.strerror})") from None
