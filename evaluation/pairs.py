@@ -112,11 +112,17 @@ def read_manifest(path: Path, system: str, argument: str) -> list[tuple[Item, st
             raise UserError(where, row["generated"], "the path of a video", "names no video")
         emotion, level = _label_from_row(row, where)
         extra = {k: v or "" for k, v in row.items() if k and k not in ("generated", "reference", "emotion", "level")}
-        clip = Path(row["generated"]).with_suffix("").as_posix()
+        clip = _clip_name(path.parent / row["generated"], path.parent)
         if clip in items:
             raise UserError(where, row["generated"], "one row a clip", "is listed twice")
         items[clip] = Item(system, clip, path.parent / row["generated"], emotion, level, extra), (row.get("reference") or "").strip()
     return list(items.values())
+
+
+def _clip_name(video: Path, folder: Path) -> str:
+    """The stem relative to the folder; outside of it the last two parts of the path, which say enough and no more."""
+    inside = video.relative_to(folder) if video.is_relative_to(folder) else Path(*video.parts[-2:])
+    return inside.with_suffix("").as_posix()
 
 
 def _find_reference(clip: str, named: str, folder: Path, videos: Mapping[str, list[Path]]) -> Path | str:
@@ -147,9 +153,7 @@ def _reference_item(path: Path, folder: Path, items: list[Item]) -> Item:
     """The reference as a row of its own, with a label when all of its clips agree on one."""
     labels = {(item.emotion, item.level) for item in items}
     emotion, level = labels.pop() if len(labels) == 1 else (None, None)
-    inside = path.is_relative_to(folder)
-    clip = (path.relative_to(folder) if inside else Path(path.name)).with_suffix("").as_posix()
-    return Item(REFERENCE, clip, path, emotion, level)
+    return Item(REFERENCE, _clip_name(path, folder), path, emotion, level)
 
 
 def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 8) -> tuple[list[Group], list[Failure]]:
@@ -182,8 +186,7 @@ def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 
     for paths in videos.values():
         for path in paths:
             if path not in by_reference:
-                clip = _reference_item(path, reference or path.parent, []).clip
-                failures.append(Failure(REFERENCE, clip, "no generated clip has this name"))
+                failures.append(Failure(REFERENCE, _clip_name(path, reference or path.parent), "no generated clip has this name"))
     return _groups(by_reference, reference, group_size), failures
 
 

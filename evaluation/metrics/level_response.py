@@ -40,7 +40,8 @@ def ranks(values: Tensor) -> Tensor:
 def pearson(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's correlation of two ``(N,)`` vectors; nan when either is constant."""
     x, y = x - x.mean(), y - y.mean()
-    return (x @ y) / (x.square().sum().sqrt() * y.square().sum().sqrt())
+    # Rounding must not make a perfect correlation imperfect, or better than perfect.
+    return ((x @ y) / (x.square().sum() * y.square().sum()).sqrt()).clamp(-1.0, 1.0)
 
 
 def _at(levels: Tensor, values: Tensor, level: float) -> float:

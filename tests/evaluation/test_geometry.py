@@ -13,7 +13,16 @@ NAMES = list(FEATURES)
 def face() -> np.ndarray:
     """A random but face-like set of points: eye corners level, chin below, forehead above."""
     points = np.random.default_rng(0).normal(0, 30, (1, 478, 2))
-    for index, place in {33: (-50, 0), 263: (50, 0), 10: (0, -90), 152: (0, 110), 61: (-30, 60), 291: (30, 60), 13: (0, 58), 14: (0, 66)}.items():
+    for index, place in {
+        33: (-50, 0),
+        263: (50, 0),
+        10: (0, -90),
+        152: (0, 110),
+        61: (-30, 60),
+        291: (30, 60),
+        13: (0, 58),
+        14: (0, 66),
+    }.items():
         points[0, index] = place
     return points
 

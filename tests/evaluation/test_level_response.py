@@ -51,7 +51,9 @@ def test_a_face_that_never_moves_has_no_order() -> None:
     assert math.isnan(found.rho) and math.isnan(found.half) and found.range == 0.0
 
 
-@pytest.mark.parametrize(("levels", "values"), [([1, 1, 2], [0.0, 1.0, 2.0]), ([1, 2, 3], [0.0, float("nan"), 1.0]), ([1, 2, 3], [0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("levels", "values"), [([1, 1, 2], [0.0, 1.0, 2.0]), ([1, 2, 3], [0.0, float("nan"), 1.0]), ([1, 2, 3], [0.0, 1.0])]
+)
 def test_too_little_or_no_number_is_refused(levels: list[float], values: list[float]) -> None:
     with pytest.raises(ValueError):
         level_response(levels, values)

@@ -33,7 +33,9 @@ def records() -> list[Record]:
         expression[[EXP_NAMES.index("AU6"), EXP_NAMES.index("AU12_L"), EXP_NAMES.index("AU12_R")]] = level / 15
         features = {"expression": expression.tolist(), "geometry": [level / 100] * 9, "au_error": [0.1] * 17}
         values = {"psnr": 20.0 + level, "ssim": 0.8, "m_lmd": 0.01, "f_lmd": 0.02, "au_error": 0.1, "jitter": 3.0}
-        found.append(Record("ours", f"clip{level:02d}", "happy", float(level), {}, values, {}, features, {"frames": 25, "framing": "shared"}))
+        found.append(
+            Record("ours", f"clip{level:02d}", "happy", float(level), {}, values, {}, features, {"frames": 25, "framing": "shared"})
+        )
     broken = {"ssim": 0.5, "m_lmd": 0.03, "f_lmd": 0.04, "au_error": 0.2, "jitter": 2.0}
     found.append(Record("theirs", NASTY, None, None, {}, broken, {"psnr": "the picture is of another shape"}, {"au_error": [0.2] * 17}))
     found.append(Record("theirs", "dark", failure="no face"))
@@ -62,7 +64,11 @@ def test_what_could_not_be_computed_is_null_with_its_reason() -> None:
     assert cell["reason"] == "the picture is of another shape"
     assert found["systems"]["theirs"]["level_rho"]["reason"] == "no clip says its emotion and level"
     listed = {(f["clip"], f["metric"], f["reason"]) for f in found["failures"]}
-    assert listed == {("dark", None, "no face"), ("gone", None, "no reference has this name"), (NASTY, "psnr", "the picture is of another shape")}
+    assert listed == {
+        ("dark", None, "no face"),
+        ("gone", None, "no reference has this name"),
+        (NASTY, "psnr", "the picture is of another shape"),
+    }
 
 
 def test_infinite_psnr_is_said_and_is_not_a_number() -> None:
