@@ -37,7 +37,7 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*module\(s\) in eval mode at the start of training")
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from emo_lightning.coefficients import Layout
 from emo_lightning.models.dense_motion import DenseMotion, Flow
@@ -39,7 +40,7 @@ class RendererConfig:
 
 
 class Source(NamedTuple):
-    """What a portrait contributes to every frame: image (B, 3, S, S), volume, keypoints in the image, canonical ones, its motion."""
+    """What a portrait contributes to every frame: image (B, 3, S, S), volume, keypoints in the image, canonical ones, motion."""
 
     image: Tensor
     volume: Tensor
@@ -83,10 +84,11 @@ class FaceRenderer(nn.Module):
         return prepared, self.render(prepared, driving)
 
     def prepare(self, image: Tensor, source: Tensor) -> Source:
-        """Everything about the source that no driving frame changes."""
-        motion = self.mapping(source)
-        keypoints = self.detector(image)
-        return Source(image, self.appearance(image), keypoints, unpose_points(keypoints, motion), motion)
+        """Everything about the source that no driving frame changes; the image may be larger than ``image_size``."""
+        motion, size = self.mapping(source), self.config.image_size
+        small = image if image.shape[-1] == size else F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
+        keypoints = self.detector(small)
+        return Source(image, self.appearance(small), keypoints, unpose_points(keypoints, motion), motion)
 
     def render(self, source: Source, driving: Tensor) -> Rendering:
         """One frame for the middle of the window ``driving`` (B, 27, layout.size)."""

@@ -48,10 +48,12 @@ class Generator(nn.Module):
         self.to_image = conv(2, width, 4 if skip else 3, 7)
 
     def forward(self, volume: Tensor, flow: Flow, image: Tensor) -> Tensor:
-        """Image ``(B, 3, S, S)`` in 0..1; ``image`` is the source."""
+        """Image in 0..1 of the size of ``image``, the source, which may be larger than what the volume was made from."""
         warped = F.grid_sample(volume, flow.grid, align_corners=False, padding_mode="border")
         x = self.flatten(warped.flatten(1, 2)) * flow.occlusion
         x = self.to_image(self.up2(grow(self.up1(grow(self.body(x))))))
+        if x.shape[-1] != image.shape[-1]:
+            x = F.interpolate(x, size=image.shape[-2:], mode="bicubic", align_corners=False)
         made = torch.sigmoid(x[:, :3])
         if not self.skip:
             return made

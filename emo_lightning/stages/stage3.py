@@ -47,6 +47,8 @@ class Stage3Loss:
     keypoint_prior: float = 10.0
     head_pose: float = 20.0
     deformation: float = 5.0
+    hold: float = 0.5
+    """Share of samples whose window repeats its middle frame, as a renderer that may not look ahead gives it. Ours."""
     agreement: float = 10.0
     """Keypoints that coefficients move to are those found in the driving image; ours, after SadTalker's training of MappingNet."""
 
@@ -66,7 +68,7 @@ class RendererStage(Stage):
         super().__init__(model, loss, optim, context)
         self.automatic_optimization = False
         self.loss = loss
-        self.weights = {k: v for k, v in asdict(loss).items() if k not in ("perceptual_weights", "gan_start")}
+        self.weights = {k: v for k, v in asdict(loss).items() if k not in ("perceptual_weights", "gan_start", "hold")}
         sizes = {f.name: getattr(model, f.name) for f in fields(RendererConfig)}
         self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
         self.discriminator = MultiScaleDiscriminator(model.discriminator_width, model.discriminator_layers, model.discriminator_scales)
@@ -79,6 +81,7 @@ class RendererStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         generator, judge = self.optimizers()
+        batch = {**batch, **{name: self._held(batch[name]) for name in ("source_coeffs", "driving_coeffs")}}
         source, made = self.renderer(batch["source_image"], batch["source_coeffs"], batch["driving_coeffs"])
         adversarial = self.global_step >= self.loss.gan_start
         self.toggle_optimizer(generator)
@@ -129,6 +132,12 @@ class RendererStage(Stage):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         both = [self.adamw(net.parameters(), self.model_config.lr) for net in (self.renderer, self.discriminator)]
         return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
+
+    def _held(self, windows: Tensor) -> Tensor:
+        """Some of the windows ``(B, 27, C)`` with their middle frame alone."""
+        hold = torch.special.ndtr(self.draw(len(windows))) < self.loss.hold
+        middle = windows[:, WINDOW // 2 : WINDOW // 2 + 1].expand_as(windows)
+        return torch.where(hold[:, None, None], middle, windows)
 
     def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
         """Backward, clip, step."""

@@ -1,0 +1,71 @@
+"""The learned renderer keeps a still portrait, streams, and refuses what it was not trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emo_lightning.checkpoints import export
+from emo_lightning.coefficients import BFM, BUILTIN, Coefficients
+from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
+from emo_lightning.portrait import Portrait
+from emo_lightning.renderers import base
+
+SIZES = {"image_size": 32, "keypoints": 5, "depth": 2, "channels": 4, "width": 8, "max_width": 16, "levels": 2, "mapping_width": 16}
+
+
+def coefficients(frames: int, layout: object = BUILTIN) -> Coefficients:
+    rng = np.random.default_rng(0)
+    return Coefficients(layout, {b: 0.2 * rng.standard_normal((frames, layout.width(b))).astype(np.float32) for b in layout.blocks})
+
+
+def portrait(layout: object = BUILTIN) -> Portrait:
+    x = np.linspace(0, 255, 48)
+    image = np.stack(np.broadcast_arrays(x[None], x[:, None], 128.0), -1).astype(np.uint8)
+    return Portrait(image, np.zeros((478, 3), np.float32), coefficients(1, layout))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("weights")
+    config = RendererConfig(**SIZES)
+    meta = {"stage": 3, "product": "renderer", "model": SIZES, "layout": BUILTIN.to_dict(), "predecessor": None}
+    export(place / "renderer.safetensors", FaceRenderer(config, BUILTIN), meta, half=True)
+    return place
+
+
+def test_pieces_give_exactly_the_whole(folder: Path) -> None:
+    renderer = base.create("keypoint", folder=folder)
+    source = renderer.prepare(portrait())
+    moving = coefficients(7)
+    whole = np.stack(list(renderer.render(source, moving)))
+    pieces = [frame for part in (slice(0, 3), slice(3, 7)) for frame in renderer.render(source, moving.frames(part))]
+    assert whole.shape == (7, 48, 48, 3) and whole.dtype == np.uint8
+    assert np.array_equal(whole, np.stack(pieces))
+    assert np.abs(whole[0].astype(int) - whole[1]).max() > 0
+
+
+def test_own_coefficients_leave_the_warp_still(folder: Path) -> None:
+    renderer = base.create("keypoint", folder=folder)
+    source = renderer.prepare(portrait())
+    window = torch.from_numpy(portrait().coefficients.joined())[:, None].expand(-1, 27, -1)
+    with torch.no_grad():
+        out = renderer.network.render(source, window)
+    assert torch.allclose(out.keypoints, source.keypoints, atol=1e-5)
+    middle = out.flow.grid[0, 0, 4, 4, :2]
+    assert torch.allclose(middle, torch.tensor([0.125, 0.125]), atol=1e-4)
+
+
+def test_refusals(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match="layout"):
+        base.create("keypoint", folder=folder).prepare(portrait(BFM))
+    with pytest.raises(UserError, match="is not a file"):
+        base.create("keypoint", folder=tmp_path)
+    (tmp_path / "renderer.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UserError, match="cannot be read"):
+        base.create("keypoint", folder=tmp_path)
