@@ -121,15 +121,19 @@ def _decoded(container: av.container.InputContainer, stream: av.AudioStream) -> 
     packets, exact = container.demux(stream), container.format.name.startswith("mov")
     while True:
         try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            packet = None
         try:
-            for frame in packet.decode():
-                stated = round(packet.duration * packet.time_base * frame.sample_rate) if exact and packet.duration else frame.samples
+            for frame in stream.decode(packet):
+                stated = frame.samples
+                if exact and packet is not None and packet.duration:
+                    stated = round(packet.duration * packet.time_base * frame.sample_rate)
                 yield frame, min(frame.samples, stated)
         except av.error.FFmpegError:
-            continue
+            pass
+        if packet is None or not packet.size:
+            return
 
 
 class _Track:

@@ -105,13 +105,16 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
     packets = container.demux(stream)
     while True:
         try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
-        try:
-            yield from packet.decode()
+            packet = next(packets, None)
         except av.error.FFmpegError:
-            continue
+            packet = None
+        try:
+            # None at the end, or where the file breaks off, asks for what the decoder still holds.
+            yield from stream.decode(packet)
+        except av.error.FFmpegError:
+            pass
+        if packet is None or not packet.size:
+            return
 
 
 def _timed(frames: Iterator[av.VideoFrame], rate: float) -> Iterator[tuple[av.VideoFrame, float]]:
