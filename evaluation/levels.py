@@ -20,8 +20,8 @@ from evaluation.records import Column, Record, SetResult
 ABOUT = "response of each emotion's own action units to the requested level, mean over emotions"
 _JUDGE = "builtin-fit on mediapipe-478"
 COLUMNS = (
-    Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level"),
-    Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels"),
+    Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level", -1.0, 1.0),
+    Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0),
     Column("level_range", "Level range", "AU", True, _JUDGE, 3, "intensity at the highest level minus at the lowest"),
     Column("level_half", "Share at 8", "", None, _JUDGE, 2, "share of the range reached at level 8; 0.5 is even"),
 )

@@ -19,6 +19,8 @@ from evaluation.protocol import REFERENCE
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
 MANIFEST = "manifest.csv"
+WITH_REFERENCE = "those with a reference"
+"""Stands for every metric that compares with a reference, in a failure."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 
         for item, named in _system_items(system, folder, f"--systems {system}" if len(systems) > 1 else "--generated", failures):
             found = _find_reference(item.clip, named, reference, videos) if reference is not None else None
             if isinstance(found, str):
-                failures.append(Failure(system, item.clip, f"{found}; only metrics that need none are scored"))
+                failures.append(Failure(system, item.clip, found, WITH_REFERENCE))
                 found = None
             by_reference.setdefault(found, []).append(item)
     for paths in videos.values():

@@ -9,7 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the results table. ``higher_is_better`` is None where a value is to be near the reference's or 0.5."""
+    """One column of the results table.
+
+    ``higher_is_better`` is None where a value is to be near another one; ``low`` and ``high`` are what a score can reach, so
+    that no interval leaves it.
+    """
 
     name: str
     label: str
@@ -18,6 +22,8 @@ class Column:
     judge: str | None
     decimals: int
     about: str
+    low: float | None = None
+    high: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -66,8 +66,33 @@ def summarise(
     if len(values) > 1:
         cell["std"] = float(np.std(values, ddof=1))
         half = float(stats.t.ppf(0.975, len(values) - 1)) * cell["std"] / math.sqrt(len(values))
-        cell["ci95"] = [cell["mean"] - half, cell["mean"] + half]
+        cell["ci95"] = _inside(cell["mean"] - half, cell["mean"] + half, column)
     return cell
+
+
+def _inside(low: float, high: float, column: Column) -> list[float]:
+    """An interval cut to the scores that there can be: a Student interval of few values knows no bounds."""
+    least, most = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
+    return [max(low, least), min(high, most)]
+
+
+def notes(records: Sequence[Record], systems: Sequence[str]) -> list[str]:
+    """What a reader must know of the clips that were scored: other lengths, other framing, frames without a face."""
+    found = []
+    for system in systems:
+        mine = [r.facts for r in records if r.system == system and r.failure is None]
+        lengths = [abs(f["length_difference_s"]) for f in mine if f.get("length_difference_s")]
+        faceless = sum(f.get("frames_without_face", 0) > 0 for f in mine)
+        own = sum(f.get("framing") == "own" for f in mine)
+        if lengths:
+            found.append(
+                f"{system}: {len(lengths)} of {len(mine)} clips differ in length from their reference, by up to {max(lengths):g} s"
+            )
+        if own:
+            found.append(f"{system}: {own} of {len(mine)} clips do not show their reference's view, so each has its own crop")
+        if faceless:
+            found.append(f"{system}: {faceless} of {len(mine)} clips have frames without a face, which are left out")
+    return found
 
 
 def _missing_reason(records: Sequence[Record], metric: str, system: str) -> str:
@@ -133,6 +158,7 @@ def build(
         "failures": collect_failures(records, failures),
         "environment": dict(environment),
         "details": details,
+        "notes": notes(records, systems),
         "columns": [column.to_json() for column in columns(entries)],
         "features": levels.FEATURE_LABELS,
         "judges": [info.to_json() for info in judges],

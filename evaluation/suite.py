@@ -116,12 +116,14 @@ def _level_features(track: Track) -> dict[str, list[float]]:
 
 
 SUITE: Mapping[str, Entry] = {
-    "psnr": FrameMetric(Column("psnr", "PSNR", "dB", True, None, 2, "pooled over the clip's frames"), squared_error, _psnr),
-    "ssim": FrameMetric(Column("ssim", "SSIM", "", True, None, 3, "Gaussian window 11, sigma 1.5, mean over frames"), ssim),
-    "m_lmd": TrackMetric(Column("m_lmd", "M-LMD", "IOD", False, TRACKER, 4, "mouth landmarks, each frame on its own centre"), _m_lmd),
-    "f_lmd": TrackMetric(Column("f_lmd", "F-LMD", "IOD", False, TRACKER, 4, "68 landmarks where they lie in the crop"), _f_lmd),
-    "au_error": TrackMetric(Column("au_error", "AU error", "0..1", False, FIT, 4, "mean absolute error over 17 action units"), _au_error),
-    "jitter": TrackMetric(Column("jitter", "Jitter", "IOD/s²", False, TRACKER, 2, "landmarks' mean acceleration"), _jitter, False),
+    "psnr": FrameMetric(Column("psnr", "PSNR", "dB", True, None, 2, "pooled over the clip's frames", 0.0), squared_error, _psnr),
+    "ssim": FrameMetric(Column("ssim", "SSIM", "", True, None, 3, "Gaussian window 11, sigma 1.5, mean over frames", -1.0, 1.0), ssim),
+    "m_lmd": TrackMetric(Column("m_lmd", "M-LMD", "IOD", False, TRACKER, 4, "mouth landmarks, each frame on its own centre", 0.0), _m_lmd),
+    "f_lmd": TrackMetric(Column("f_lmd", "F-LMD", "IOD", False, TRACKER, 4, "68 landmarks where they lie in the crop", 0.0), _f_lmd),
+    "au_error": TrackMetric(
+        Column("au_error", "AU error", "0..1", False, FIT, 4, "mean absolute error over 17 action units", 0.0, 1.0), _au_error
+    ),
+    "jitter": TrackMetric(Column("jitter", "Jitter", "IOD/s²", False, TRACKER, 2, "landmarks' mean acceleration", 0.0), _jitter, False),
     "level_response": SetMetric("level_response", levels.COLUMNS, _level_features, levels.respond, levels.ABOUT),
 }
 PER_UNIT = {"au_error": UNITS}

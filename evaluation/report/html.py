@@ -17,7 +17,10 @@ COLOURS = 8
 SIGNATURE = "signature"
 LEAST_SPAN = {SIGNATURE: 0.2}
 """Value axes span at least this much (0.05 for distances), so that an unmoved face looks unmoved."""
-HIDDEN_CLIP_COLUMNS = frozenset({"width", "height", "sha256", "reference_frames"})
+HIDDEN_CLIP_COLUMNS = frozenset({"width", "height", "sha256", "reference_frames", "frames"})
+UNREMARKABLE = {"framing": {"shared"}, "length_difference_s": {"0.0"}, "frames_without_face": {"0"}}
+"""Columns that are shown only if a clip has another value."""
+CLIP_LABELS = {"compared_frames": "frames", "length_difference_s": "length ± s", "frames_without_face": "no face"}
 TEXT_COLUMNS = frozenset({"system", "clip", "emotion", "framing", "failure"})
 
 
@@ -61,7 +64,7 @@ def _text(value: object, name: str = "td", style: str = "text") -> str:
 def _summary(results: Results) -> str:
     counts = ", ".join(f"{escape(system)} {count}" for system, count in results["clips"].items())
     failures = len(results["failures"])
-    end = tag("a", f"{failures} not scored", href="#failures") + "." if failures else "Everything was scored."
+    end = tag("a", f"{failures} listed as not scored", href="#failures") + "." if failures else "Everything was scored."
     return f"Protocol {escape(results['protocol'])}. Clips scored: {counts}. {end}"
 
 
@@ -82,8 +85,11 @@ def _results(results: Results) -> str:
 
 
 def _missing(results: Results) -> str:
-    lines = "".join(tag("li", escape(line)) for line in reasons(results))
-    return tag("p", "What a dash or ∞ stands for:", class_="soft") + tag("ul", lines, class_="soft") if lines else ""
+    shown = ""
+    for title, lines in (("What a dash or ∞ stands for:", reasons(results)), ("Of the clips:", results["notes"])):
+        if lines:
+            shown += tag("p", title, class_="soft") + tag("ul", "".join(tag("li", escape(line)) for line in lines), class_="soft")
+    return shown
 
 
 def _meaning(columns: Sequence[Mapping[str, Any]]) -> str:
@@ -157,10 +163,10 @@ def _clips(results: Results, clips: Clips) -> str:
     if not clips:
         return ""
     columns = {c["name"]: c for c in results["columns"]}
-    names = [n for n in clips[0] if n not in HIDDEN_CLIP_COLUMNS and any(row[n] for row in clips)]
+    names = [n for n in clips[0] if n not in HIDDEN_CLIP_COLUMNS and {row[n] for row in clips} - {""} - UNREMARKABLE.get(n, set())]
     head = []
     for n in names:
-        label = columns[n]["label"] + arrow(columns[n]) if n in columns else n.replace("_", " ")
+        label = columns[n]["label"] + arrow(columns[n]) if n in columns else CLIP_LABELS.get(n, n.replace("_", " "))
         head.append(tag("th", tag("button", escape(label)), class_="text" if n in TEXT_COLUMNS else ""))
     rows = [tag("tr", "".join(_clip_cell(n, row[n], columns.get(n)) for n in names)) for row in clips]
     box = '<input type="search" data-filters="clips" placeholder="any text">'

@@ -49,8 +49,11 @@ def _table(results: Results) -> str:
 
 
 def _reasons(results: Results) -> list[str]:
-    lines = [f"- {text}" for text in reasons(results)]
-    return ["What a dash or ∞ stands for:", "", *(_md(line) for line in lines), ""] if lines else []
+    lines: list[str] = []
+    for title, said in (("What a dash or ∞ stands for:", reasons(results)), ("Of the clips:", results["notes"])):
+        if said:
+            lines += [title, "", *(f"- {_md(line)}" for line in said), ""]
+    return lines
 
 
 def _levels(results: Results) -> list[str]:

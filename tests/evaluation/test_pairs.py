@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emo_lightning.errors import UserError
-from evaluation.pairs import label_from_sidecar, pair
+from evaluation.pairs import WITH_REFERENCE, label_from_sidecar, pair
 
 
 def folder(path: Path, *names: str) -> Path:
@@ -30,7 +30,7 @@ def test_clips_meet_by_relative_stem_whatever_their_container(tmp_path: Path) ->
 def test_what_has_no_partner_is_listed_and_generated_clips_are_kept(tmp_path: Path) -> None:
     generated, reference = folder(tmp_path / "g", "a.mp4", "c.mp4"), folder(tmp_path / "r", "a.mp4", "b.mp4")
     groups, failures = pair({"ours": generated}, reference)
-    assert {(f.system, f.clip) for f in failures} == {("ours", "c"), ("reference", "b")}
+    assert {(f.system, f.clip, f.metric) for f in failures} == {("ours", "c", WITH_REFERENCE), ("reference", "b", None)}
     assert [g.items[0].clip for g in groups if g.reference is None] == ["c"]
 
 

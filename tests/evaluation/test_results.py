@@ -81,6 +81,10 @@ def test_one_clip_has_no_interval() -> None:
     assert (cell["mean"], cell["std"], cell["ci95"]) == (30.0, None, None)
 
 
+def test_no_interval_leaves_what_a_score_can_reach() -> None:
+    assert results.summarise([0.2, 0.9], SUITE["ssim"].column, {})["ci95"] == [-1.0, 1.0]
+
+
 def test_an_even_level_response_is_found_from_the_clips() -> None:
     found = build()
     numbers = found["systems"]["ours"]

@@ -88,6 +88,7 @@ def test_lengths_that_differ_are_matched_by_time_and_reported(found) -> None:
     assert (row["frames"], row["reference_frames"], row["compared_frames"]) == ("6", "10", "6")
     assert float(row["length_difference_s"]) == -0.16
     assert float(row["psnr"]) > 35, "the frames that both have show the same"
+    assert "ours: 1 of 6 clips differ in length from their reference, by up to 0.16 s" in found[0]["notes"]
 
 
 def test_another_resolution_of_the_same_view_is_compared_in_the_same_crop(found) -> None:
@@ -105,10 +106,11 @@ def test_bad_clips_are_listed_with_their_reasons_and_the_rest_is_scored(found) -
     results, rows, _ = found
     reasons = {f["clip"]: f["reason"] for f in results["failures"] if f["metric"] is None}
     assert "0 of the 5 frames" in reasons["faceless"]
-    assert "empty" in reasons["empty"] or "no reference" in reasons["empty"]
+    assert "empty" in reasons["empty"]
     assert "picture" in reasons["deaf"]
     assert reasons["cut"]
-    assert "no reference" in reasons["alone"] and rows["alone"]["jitter"] and not rows["alone"]["psnr"]
+    assert {f["reason"] for f in results["failures"] if f["clip"] == "alone"} == {"no reference has this name"}
+    assert rows["alone"]["jitter"] and not rows["alone"]["psnr"]
     assert results["clips"]["ours"] == 6
     assert all(not rows[name]["ssim"] and rows[name]["failure"] for name in ("faceless", "cut", "deaf", "empty"))
 
