@@ -123,16 +123,24 @@ class ShardWriter:
         Raises:
             SampleError: the sample does not keep to the schema, or its key was there before.
         """
-        members = encode(sample)
-        if self.video and sample.video is None:
+        self.add_members(sample.key, sample.meta, encode(sample))
+
+    def add_members(self, key: str, meta: SampleMeta, members: Mapping[str, bytes]) -> None:
+        """Append a sample that :func:`datamodules.schema.encode` made before; its record is written from ``meta``.
+
+        Raises:
+            SampleError: its key was there before, or its mp4 is wanted and missing.
+        """
+        if self.video and "mp4" not in members:
             raise SampleError("missing_member", "mp4")
-        if sample.key in self._keys:
-            raise SampleError("duplicate_member", sample.key)
-        self._keys.add(sample.key)
-        self._count(sample.meta)
-        self._append(LIGHT, sample, {name: data for name, data in members.items() if name != "mp4"})
+        if key in self._keys:
+            raise SampleError("duplicate_member", key)
+        self._keys.add(key)
+        self._count(meta)
+        members = {**members, "json": meta.to_json()}
+        self._append(LIGHT, key, meta.split, {name: data for name, data in members.items() if name != "mp4"})
         if self.video:
-            self._append(VIDEO, sample, {name: members[name] for name in _VIDEO_MEMBERS})
+            self._append(VIDEO, key, meta.split, {name: members[name] for name in _VIDEO_MEMBERS})
 
     def fail(self, reason: str) -> None:
         """Count a clip that did not become a sample."""
@@ -194,13 +202,13 @@ class ShardWriter:
         row = self.index.emotions.setdefault(meta.emotion or "unknown", {})
         row[level] = row.get(level, 0) + 1
 
-    def _append(self, kind: str, sample: Sample, members: Mapping[str, bytes]) -> None:
-        slot = (kind, sample.meta.split)
+    def _append(self, kind: str, key: str, split: str, members: Mapping[str, bytes]) -> None:
+        slot = (kind, split)
         if slot not in self._open:
-            name = f"{self.prefix}{kind}-{sample.meta.split}-{self._number[slot]:06d}.tar"
+            name = f"{self.prefix}{kind}-{split}-{self._number[slot]:06d}.tar"
             self._open[slot] = _Shard(self.out / f".{name}.part", name)
         shard = self._open[slot]
-        shard.add(sample.key, members)
+        shard.add(key, members)
         if shard.samples >= self.samples_per_shard:
             self._close(slot)
 

@@ -1,4 +1,4 @@
-"""Pictures in: frames of any video at 25 frames/s by timestamp. Writing lives in :mod:`emo_lightning.video_writer` and is offered here too."""
+"""Pictures in: frames of any video at 25 a second by timestamp; what :mod:`emo_lightning.video_writer` writes is offered here too."""
 
 from __future__ import annotations
 
