@@ -87,6 +87,9 @@ class ClipReader:
     failures: FailureTable
     _kept: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._first = np.concatenate([[0], np.cumsum([shard.info.samples for shard in self.shards])]).tolist()
+
     def lap(self, order: Sequence[int], share: Share) -> Iterator[Any]:
         """This reader's clips of one lap: whole shards where there are enough for all readers, else every n-th sample."""
         whole = len(self.shards) >= share.readers
@@ -101,7 +104,7 @@ class ClipReader:
         clips = []
         with open(self.shards[shard].path, "rb") as stream:
             for position, (key, members) in enumerate(read_tar(stream, members_for(self.parts))):
-                if share is not None and (shard + position) % share.readers != share.place:
+                if share is not None and (self._first[shard] + position) % share.readers != share.place:
                     continue
                 try:
                     if isinstance(members, SampleError):
