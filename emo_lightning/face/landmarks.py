@@ -1,0 +1,252 @@
+"""Faces in a picture: one interface, two landmark back-ends.
+
+``mediapipe`` (default) gives 478 points and 52 blendshapes in about 10 ms on a CPU; ``face-alignment`` gives 68 points and
+is an optional package. Both look at each picture alone, so the same picture always gives the same points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from emo_lightning import assets
+from emo_lightning.errors import UserError
+
+# fmt: off
+LANDMARKS_68: np.ndarray = np.array([
+    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+    78, 82, 13, 312, 308, 317, 14, 87,
+])
+"""Vertices of the MediaPipe topology that stand for the 68 points of iBUG 300-W, in its order."""
+# fmt: on
+
+LONG_SIDE = 1024
+"""Larger pictures are shrunk to this for detection; the network itself sees 256 x 256."""
+SHORT_SIDE = 256
+"""Smaller pictures are enlarged to this: the detector misses faces of a few dozen pixels."""
+
+
+@dataclass
+class Face:
+    """One face.
+
+    Attributes:
+        points: ``(478, 3)`` or ``(68, 3)`` float32 pixels: x right, y down, z into the scene in the unit of x. A
+            back-end that knows no depth gives z = 0 throughout.
+        blendshapes: ``(52,)`` float32 0..1, or None.
+        box: ``(4,)`` left, top, right, bottom of the points.
+    """
+
+    points: np.ndarray
+    blendshapes: np.ndarray | None
+    box: np.ndarray
+
+
+class LandmarkBackend(Protocol):
+    """Finds faces in one picture."""
+
+    name: str
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Faces in an ``(H, W, 3)`` uint8 RGB picture, largest first; an empty list when there is none."""
+
+    def close(self) -> None:
+        """Free what the back-end holds; using it afterwards is an error."""
+
+
+def open_landmarker(name: str = "mediapipe", max_faces: int = 2, model: str | Path | None = None) -> LandmarkBackend:
+    """Start a landmark back-end.
+
+    Args:
+        name: ``mediapipe`` or ``face-alignment``.
+        max_faces: how many faces to return at most.
+        model: folder or file of the MediaPipe model, where it is not the registered asset's usual place.
+
+    Raises:
+        UserError: unknown name, package missing or weights not to be had.
+    """
+    if name == "mediapipe":
+        return MediaPipeLandmarker(max_faces, model)
+    if name == "face-alignment":
+        return FaceAlignmentLandmarker(max_faces)
+    raise UserError("--landmarks", name, "mediapipe, face-alignment", "is not a landmark back-end")
+
+
+def to_68(points: np.ndarray) -> np.ndarray:
+    """The 68 of ``(..., 478|468|68, D)`` points, ``(..., 68, D)``."""
+    return points if points.shape[-2] == 68 else points[..., LANDMARKS_68, :]
+
+
+class MediaPipeLandmarker:
+    """MediaPipe's face landmarker, tasks API, still-image mode."""
+
+    name = "mediapipe"
+
+    def __init__(self, max_faces: int = 2, model: str | Path | None = None) -> None:
+        path = assets.locate("face_landmarker", model)
+        with _native_stderr_closed():
+            import mediapipe
+            from mediapipe.tasks.python import vision
+            from mediapipe.tasks.python.core.base_options import BaseOptions
+
+            self._mediapipe = mediapipe
+            options = vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=str(path)), num_faces=max_faces, output_face_blendshapes=True
+            )
+            self._landmarker = vision.FaceLandmarker.create_from_options(options)
+            # The graph prints the rest of its start-up notes on its first picture.
+            self._run(np.zeros((SHORT_SIDE, SHORT_SIDE, 3), np.uint8))
+        self._max_faces = max_faces
+        # Runs before the interpreter takes modules apart, where the library's own __del__ would raise.
+        self._finalizer = weakref.finalize(self, _close, self._landmarker)
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """See :class:`LandmarkBackend`; ValueError for anything but ``(H, W, 3)`` uint8."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        picture, scale = _working_size(image)
+        for window, border in _attempts(picture):
+            left, top, right, bottom = window
+            part = picture[top:bottom, left:right]
+            if border:
+                part = cv2.copyMakeBorder(part, border, border, border, border, cv2.BORDER_REPLICATE)
+            faces = [self._face(points, shapes, (left - border, top - border), scale) for points, shapes in self._run(part)]
+            faces = [face for face in faces if _inside(face, image.shape)]
+            if faces:
+                return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
+        return []
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def _run(self, image: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Points in pixels of ``image`` and blendshapes of each face."""
+        height, width = image.shape[:2]
+        data = np.ascontiguousarray(image)
+        result = self._landmarker.detect(self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=data))
+        unit = np.array([width, height, width], np.float64)
+        out = []
+        for landmarks, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True):
+            points = np.array([(p.x, p.y, p.z) for p in landmarks]) * unit
+            out.append((points, np.array([s.score for s in shapes], np.float32)))
+        return out
+
+    @staticmethod
+    def _face(points: np.ndarray, shapes: np.ndarray, corner: tuple[int, int], scale: float) -> Face:
+        """Back to pixels of the original picture."""
+        return _make_face((points + np.array([*corner, 0.0])) / scale, shapes)
+
+
+def _close(landmarker: Any) -> None:
+    """Close the library's object; at interpreter exit its worker thread is gone already, and the process frees all."""
+    try:
+        landmarker.close()
+    except RuntimeError:
+        landmarker._handle = None
+
+
+class FaceAlignmentLandmarker:
+    """The optional package ``face-alignment`` (Bulat & Tzimiropoulos, ICCV 2017): 68 points in the plane."""
+
+    name = "face-alignment"
+
+    def __init__(self, max_faces: int = 2) -> None:
+        try:
+            library = importlib.import_module("face_alignment")
+        except ImportError:
+            raise UserError("--landmarks", self.name, "mediapipe, or pip install face-alignment", "is not installed") from None
+        kinds = library.LandmarksType
+        kind = kinds.TWO_D if hasattr(kinds, "TWO_D") else kinds._2D
+        try:
+            self._network: Any = library.FaceAlignment(kind, device="cpu", flip_input=False)
+        except OSError as error:
+            accepted = "a network on first use, or its weights in torch's hub folder"
+            raise UserError("--landmarks", self.name, accepted, f"cannot load its weights ({error})") from None
+        self._max_faces = max_faces
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """See :class:`LandmarkBackend`."""
+        picture, scale = _working_size(image)
+        found = self._network.get_landmarks_from_image(picture) or []
+        faces = [_make_face(np.pad(np.asarray(points, np.float64) / scale, ((0, 0), (0, 1))), None) for points in found]
+        return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
+
+    def close(self) -> None:
+        self._network = None
+
+
+def _make_face(points: np.ndarray, shapes: np.ndarray | None) -> Face:
+    points = points.astype(np.float32)
+    return Face(points, shapes, np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]))
+
+
+def _area(face: Face) -> float:
+    return float(np.prod(face.box[2:] - face.box[:2]))
+
+
+def _inside(face: Face, shape: tuple[int, ...]) -> bool:
+    """Whether the face's middle lies in the picture: repeated borders can look like a second face."""
+    x, y = face.points[:, :2].mean(0)
+    return bool(0 <= x <= shape[1] and 0 <= y <= shape[0])
+
+
+def _working_size(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The picture at a size that suits the detector, and its scale."""
+    height, width = image.shape[:2]
+    scale = 1.0
+    if max(height, width) > LONG_SIDE:
+        scale = LONG_SIDE / max(height, width)
+    elif min(height, width) < SHORT_SIDE:
+        scale = min(SHORT_SIDE / min(height, width), 8.0)
+    if scale == 1.0:
+        return image, 1.0
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), scale
+
+
+def _attempts(image: np.ndarray) -> Iterator[tuple[tuple[int, int, int, int], int]]:
+    """Windows (left, top, right, bottom) and borders to try in turn.
+
+    The detector misses a face that fills the picture, so the second try adds a border; and one that is small in it, so
+    the last tries look at overlapping quarters and the middle.
+    """
+    height, width = image.shape[:2]
+    yield (0, 0, width, height), 0
+    yield (0, 0, width, height), max(height, width) // 2
+    w, h = width * 5 // 9, height * 5 // 9
+    for x, y in ((0.5, 0.5), (0, 0), (1, 0), (0, 1), (1, 1)):
+        left, top = int(x * (width - w)), int(y * (height - h))
+        yield (left, top, left + w, top + h), 0
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Drop what native code writes to stderr: start-up notes of the inference library that no option turns off."""
+    with _stderr_lock:
+        sys.stderr.flush()
+        saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(null)
