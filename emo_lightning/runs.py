@@ -99,12 +99,29 @@ class MetricsFile(Logger):
         os.replace(temporary, self.path)
 
 
-def checkpoint_callbacks(folder: Path) -> list[ModelCheckpoint]:
-    """Write ``last.ckpt`` at each validation and keep the best by validation loss."""
-    common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "auto_insert_metric_name": False}
-    last = ModelCheckpoint(filename=Path(LAST).stem, save_on_train_epoch_end=True, **common)
-    best = ModelCheckpoint(filename=Path(BEST).stem, monitor="val/loss", **common)
-    return [best, last]
+class CleanEpochEnds(Callback):
+    """Checkpoints of an epoch's end resume at the next epoch's beginning.
+
+    Lightning stores the state inside its end-of-epoch hook, where the epoch is not yet counted as complete; resumed from
+    there it runs an empty epoch first, and the data would be one epoch further than in a run that was never stopped.
+    """
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = checkpoint["loops"]["fit_loop"]
+        for progress in loop["epoch_progress"].values():
+            progress.update({"ready": progress["processed"], "started": progress["processed"], "completed": progress["processed"]})
+        current = loop["epoch_loop.batch_progress"]["current"]
+        current.update(dict.fromkeys(current, 0))
+        loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+        # Resuming counts one step more, for checkpoints older than this counter; the logs' steps would shift.
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def checkpoint_callbacks(folder: Path, validates: bool) -> list[Callback]:
+    """Write ``last.ckpt`` at each validation and keep the best by validation loss, where there is one."""
+    common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = [ModelCheckpoint(filename=Path(BEST).stem, monitor="val/loss", **common)] if validates else []
+    return [CleanEpochEnds(), *best, ModelCheckpoint(filename=Path(LAST).stem, **common)]
 
 
 def wandb_loggers(config: WandbConfig, folder: Path, settings: Mapping[str, Any]) -> list[Logger]:

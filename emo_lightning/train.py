@@ -118,7 +118,6 @@ def build_data(config: AnyRun, index: ShardIndex) -> AudioShards | VideoShards:
 def build_trainer(config: AnyRun, folder: Path, settings: dict[str, Any], step: int, validates: bool) -> L.Trainer:
     """Lightning's trainer, with this project's logs and checkpoints."""
     wanted, by_hand = config.trainer, isinstance(config, Stage3Run)
-    best, last = checkpoint_callbacks(folder)
     cpu = wanted.accelerator == "cpu" or not torch.cuda.is_available()
     # In stage 3 generator and discriminator take turns, so each backward leaves the other's weights without a gradient.
     ddp = DDPStrategy(process_group_backend="gloo" if cpu else None, find_unused_parameters=by_hand)
@@ -132,9 +131,9 @@ def build_trainer(config: AnyRun, folder: Path, settings: dict[str, Any], step: 
         limit_train_batches=min(wanted.val_every, wanted.max_steps),
         limit_val_batches=wanted.val_batches if validates else 0,
         gradient_clip_val=None if by_hand else config.optim.clip,
-        log_every_n_steps=wanted.log_every,
+        log_every_n_steps=min(wanted.log_every, wanted.val_every, wanted.max_steps),
         logger=[MetricsFile(folder, step), *wandb_loggers(config.wandb, folder, settings)],
-        callbacks=[Lines(), last, *([best] if validates else [])],
+        callbacks=[Lines(), *checkpoint_callbacks(folder, validates)],
         plugins=[WholeCheckpoints()],
         default_root_dir=folder,
         num_sanity_val_steps=0,

@@ -27,7 +27,8 @@ def clip(number: int, frames: int = 80, size: int = 32) -> Sample:
     exp[:, BUILTIN.exp_names.index("AU26")] += 0.6 * opening
     angle = 0.1 * np.sin(2 * np.pi * 0.5 * time[:, None] + rng.uniform(0, 6, 3))
     trans = np.tile([0.0, 0.0, -0.5], (frames, 1))
-    blocks = {"id": np.tile(rng.standard_normal(40), (frames, 1)), "exp": exp, "tex": np.zeros((frames, 24)), "angle": angle, "trans": trans}
+    identity = np.tile(rng.standard_normal(40), (frames, 1))
+    blocks = {"id": identity, "exp": exp, "tex": np.zeros((frames, 24)), "angle": angle, "trans": trans}
     coefficients = Coefficients(BUILTIN, {name: value.astype(np.float32) for name, value in blocks.items()})
     wave = np.repeat(opening, 640) * 0.3 * np.sin(2 * np.pi * 220 * np.arange(frames * 640) / 16000)
     grid = np.linspace(0, 255, size)
@@ -48,3 +49,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.add(clip(number))
         writer.finish()
     return out
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Coefficients:
+    """One frame's coefficients."""
+    coefficients = clip(9).coefficients
+    assert coefficients is not None
+    return coefficients.frames(slice(0, 1))
