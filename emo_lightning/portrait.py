@@ -25,6 +25,8 @@ RIVAL = 0.5
 """A second face at least this large, as a share of the first one's size, makes the choice ambiguous."""
 MAX_OUTSIDE = 0.1
 """How far the landmarks may lie beyond the picture's edge, as a share of the face's larger side."""
+MIN_MARGIN = 1.6
+"""Least side of the square, as a multiple of the landmarks' extent."""
 ACCEPTED = "a picture of one whole face, seen from the front"
 _EYE_CORNERS = (33, 263)
 _MAX_FACES = 5
@@ -70,7 +72,7 @@ def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> 
         face = the_face(picture, landmarker, path, argument)
     finally:
         landmarker.close()
-    box = crop_box(face.points)
+    box = inside(crop_box(face.points), extent(face.points), picture.shape[1], picture.shape[0])
     portrait = make_portrait(crop_image(picture, box, size), to_crop(face.points, box), BuiltinFaceModel.load(), box)
     check_frontal(portrait.coefficients, path, argument)
     return portrait
@@ -115,6 +117,21 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
     beyond = {"left": -low[0], "top": -low[1], "right": high[0] - width, "bottom": high[1] - height}
     side, amount = max(beyond.items(), key=lambda item: item[1])
     return side if amount > MAX_OUTSIDE * extent(points) else ""
+
+
+def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
+    """The square moved, and shrunk a little, so that as much of it as possible lies inside the picture.
+
+    What lies outside would repeat the picture's border as streaks.
+
+    Args:
+        box: the square that would be best.
+        face: extent of the landmarks in pixels; the square stays at least :data:`MIN_MARGIN` times that.
+        width: of the picture in pixels; height: likewise.
+    """
+    half = min(box.half, max(min(width, height), MIN_MARGIN * face) / 2)
+    cx, cy = (min(max(c, half), side - half) if side >= 2 * half else c for c, side in ((box.cx, width), (box.cy, height)))
+    return CropBox(cx, cy, half)
 
 
 def check_frontal(coefficients: Coefficients, path: str | Path, argument: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from emo_lightning.face.builtin import BuiltinFaceModel
 from PIL import Image
 from skimage import data
 
 from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.errors import UserError
-from emo_lightning.portrait import Portrait, check_frontal, cut_side, load_portrait, make_portrait
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.crop import CropBox, from_crop
+from emo_lightning.portrait import Portrait, check_frontal, cut_side, inside, load_portrait, make_portrait
 
 
 def saved(folder, rgb, name="face.png"):
@@ -63,18 +64,27 @@ def test_a_small_face_in_a_large_picture(tmp_path, astronaut):
     canvas[1500:2012, 300:812] = data.astronaut()
     small = load_portrait(saved(tmp_path, canvas), 256)
     assert abs(small.box.cx - 300 - astronaut.box.cx) < 6
-    assert abs(small.box.cy - 1500 - astronaut.box.cy) < 6
     assert abs(small.box.half / astronaut.box.half - 1) < 0.06
+    eyes = [from_crop(portrait.points[[33, 263]], portrait.box)[:, :2] for portrait in (small, astronaut)]
+    assert np.abs(eyes[0] - (300, 1500) - eyes[1]).max() < 4
 
 
-def test_108_million_pixels(tmp_path, astronaut):
-    path = tmp_path / "huge.jpg"
+def test_108_million_pixels(tmp_path):
     canvas = Image.new("RGB", (12000, 9000), (90, 110, 130))
     canvas.paste(Image.fromarray(data.astronaut()).resize((8000, 8000)), (2000, 500))
-    canvas.save(path, quality=90)
-    huge = load_portrait(path, 256)
-    assert np.abs(huge.image.astype(int) - astronaut.image)[40:].mean() < 12
-    assert np.linalg.norm(huge.points - astronaut.points, axis=1).mean() < 0.04
+    canvas.save(tmp_path / "huge.jpg", quality=90)
+    huge = load_portrait(tmp_path / "huge.jpg", 256)
+    same = load_portrait(saved(tmp_path, np.asarray(canvas.resize((1200, 900)))), 256)
+    assert np.abs(huge.image.astype(int) - same.image).mean() < 6
+    assert np.linalg.norm(huge.points - same.points, axis=1).mean() < 0.02
+
+
+def test_the_square_stays_inside_the_picture():
+    assert inside(CropBox(500, 500, 100), 100, 1000, 1000) == CropBox(500, 500, 100)
+    assert inside(CropBox(60, 950, 100), 100, 1000, 1000) == CropBox(100, 900, 100)
+    assert inside(CropBox(90, 200, 100), 100, 180, 1000) == CropBox(90, 200, 90)
+    # A face that fills the picture keeps its margin, and the square reaches beyond the edge.
+    assert inside(CropBox(50, 200, 100), 100, 100, 1000) == CropBox(50, 200, 80)
 
 
 def test_a_far_smaller_second_face_is_no_rival(tmp_path, astronaut):
