@@ -12,11 +12,12 @@ from types import FrameType
 from typing import NoReturn
 
 from emo_lightning import __version__
-from emo_lightning.commands import assets, evaluate, generate, train
+from emo_lightning.commands import assets, evaluate, generate, preprocess, train
 from emo_lightning.errors import UserError
 
 COMMANDS = {
     "generate": generate,
+    "preprocess": preprocess,
     "train": train,
     "eval": evaluate,
     "assets": assets,

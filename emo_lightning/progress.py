@@ -51,6 +51,13 @@ class Progress:
             self._said = time.monotonic()
             print(self._line(), flush=True)
 
+    def reach(self, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` are done by now; for jobs that count themselves."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+        self.update(done - self.done)
+
     def _due(self) -> bool:
         tenth = 0 if self.total is None else self.done * PLAIN_STEPS // max(self.total, 1)
         if tenth >= self._next:
