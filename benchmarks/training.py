@@ -1,0 +1,97 @@
+"""Training speed: parameters, seconds a step and memory of each stage at a size, on random batches.
+
+  python -m benchmarks training [debug|cpu|paper]
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules.shards import ShardIndex
+from emo_lightning.coefficients import BUILTIN
+from emo_lightning.config import AnyRun, Stage3Run, load_config
+from emo_lightning.models.fingerprint import fingerprint
+from emo_lightning.models.layers import parameter_count
+from emo_lightning.stages.base import Stage, StageContext, weighted_sum
+from emo_lightning.stages.stage1 import DecouplerStage
+from emo_lightning.stages.stage2 import HeadsStage
+from emo_lightning.stages.stage3 import RendererStage
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+WARM, STEPS = 2, 8
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table for a size, ``cpu`` by default."""
+    size = arguments[0] if arguments else "cpu"
+    print(f"one thread, {STEPS} steps each, size {size}\n")
+    print("| stage | product, M parameters | all, M | batch | s/step | process memory, MB |\n|---|---|---|---|---|---|")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for number in (1, 2, 3):
+        config = load_config(EXPERIMENTS / f"stage{number}.yaml", [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])])
+        stage = build(config)
+        seconds = time_step(stage, batch(config), config)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        product, everything = parameter_count(stage.trained) / 1e6, parameter_count(stage) / 1e6
+        print(f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | {seconds:.3f} | {memory:.0f} |", flush=True)
+    torch.set_num_threads(threads)
+
+
+def build(config: AnyRun) -> Stage:
+    """The stage with fresh weights, a fresh decoupler before it."""
+    index = ShardIndex(BUILTIN)
+    context = StageContext(index.layout, config.seed)
+    if isinstance(config, Stage3Run):
+        return RendererStage(config.model, config.loss, config.optim, context)
+    before = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
+    first = DecouplerStage(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
+    if config.stage == 1:
+        return first
+    context.predecessor = fingerprint(first.decoupler.state_dict())
+    return HeadsStage(config.model, config.loss, config.optim, context, first.decoupler)  # type: ignore[arg-type, union-attr]
+
+
+def batch(config: AnyRun) -> dict[str, Any]:
+    """A random batch of the stage's shapes."""
+    draw = torch.Generator().manual_seed(0)
+    b, t = config.loader.batch_size, config.loader.frames
+    if isinstance(config, Stage3Run):
+        s = config.model.image_size
+        images = {name: torch.rand(b, 3, s, s, generator=draw) for name in ("source_image", "driving_image")}
+        return images | {name: 0.1 * torch.randn(b, 27, BUILTIN.size, generator=draw) for name in ("source_coeffs", "driving_coeffs")}
+    blocks = {name: 0.1 * torch.randn(b, t, width, generator=draw) for name, width in BUILTIN.widths}
+    labels = {"emotion": torch.arange(b) % 8, "level": torch.full((b,), 8.0), "intensity": torch.full((b,), 2)}
+    sound = {"mel": torch.randn(b, 4 * t, 80, generator=draw) - 6.0, "au": torch.rand(b, t, 17, generator=draw)}
+    source = 0.1 * torch.randn(b, BUILTIN.size, generator=draw)
+    return blocks | labels | sound | {"mask": torch.ones(b, t, dtype=torch.bool), "source": source}
+
+
+def time_step(stage: Stage, example: dict[str, Any], config: AnyRun) -> float:
+    """Seconds of forward, backward and update, the mean after a warm-up; stage 3 with its discriminator's part of the loss."""
+    stage._generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-5)
+    start = 0.0
+    for step in range(WARM + STEPS):
+        if step == WARM:
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        loss(stage, example, config).backward()
+        optimizer.step()
+    return (time.perf_counter() - start) / STEPS
+
+
+def loss(stage: Stage, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
+    """The stage's whole loss."""
+    if isinstance(stage, RendererStage):
+        source, made = stage.renderer(example["source_image"], example["source_coeffs"], example["driving_coeffs"])
+        return weighted_sum(stage.parts(example, source, made, adversarial=True), stage.weights)
+    if isinstance(stage, HeadsStage):
+        return stage.total(stage.parts(example, shuffle=True)[0])
+    assert isinstance(stage, DecouplerStage)
+    return stage.total(stage.parts(example)[0])

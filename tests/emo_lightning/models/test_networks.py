@@ -1,0 +1,150 @@
+"""Shapes, bounded reach, and what each network must do before any training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from emo_lightning.coefficients import BFM, BUILTIN
+from emo_lightning.emotions import EMOTIONS
+from emo_lightning.face import pose
+from emo_lightning.losses.masked import prototype_table
+from emo_lightning.models.blinks import BlinkProcess
+from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.emotion_matrix import EmotionMatrix
+from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
+from emo_lightning.models.heads import Heads, HeadsConfig
+from emo_lightning.models.keypoints import pose_points, rotation, unpose_points
+from emo_lightning.models.mapping import MappingNet, Motion, expected_angle
+from emo_lightning.models.posenet import PoseNet, PoseStream
+
+SMALL = RendererConfig(image_size=32, keypoints=5, depth=2, channels=4, width=8, max_width=16, levels=2, mapping_width=16)
+
+
+@pytest.mark.parametrize(("window", "look_ahead"), [(1, 0), (5, 2), (9, 8)])
+def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) -> None:
+    torch.manual_seed(0)
+    net = AudioDecoupler(DecouplerConfig(window=window, look_ahead=look_ahead, width=16, front_width=8))
+    mel = torch.randn(1, 200, 80)
+    frame, reach = 25, net.reach
+    changed = mel.clone()
+    changed[:, : 4 * (frame - reach.past)] += 5
+    changed[:, 4 * (frame + reach.future + 1) :] += 5
+    one, other = net(mel), net(changed)
+    assert one.low.shape == (1, 50, 16) and one.au_high.shape == (1, 50, 17)
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a[:, frame], b[:, frame])
+    changed[:, 4 * (frame + look_ahead)] += 5
+    assert not torch.equal(net(changed).low[:, frame], one.low[:, frame])
+
+
+def test_one_au_decoder_serves_low_and_high() -> None:
+    net = AudioDecoupler(DecouplerConfig())
+    out = net(torch.randn(1, 40, 80))
+    assert torch.equal(out.au_low, net.au_decoder(out.low)) and torch.equal(out.au_high, net.au_decoder(out.high))
+
+
+def test_matrix_starts_on_the_line_between_annotated_levels() -> None:
+    matrix = EmotionMatrix()
+    happy = torch.full((4,), EMOTIONS.index("happy"))
+    control = matrix(happy, torch.tensor([3.0, 8.0, 13.0, 10.5])).view(4, 8, 3)
+    assert torch.allclose(control[:, 5], torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.5, 0.5]]))
+    assert control.abs().sum(dim=(0, 2)).nonzero().tolist() == [[5]], "other emotions' cells stay 0"
+    neutral = torch.zeros(2, dtype=torch.int64)
+    assert torch.equal(*matrix(neutral, torch.tensor([1.0, 15.0])))
+
+
+def test_response_starts_as_the_prototype_at_every_level() -> None:
+    prototypes = prototype_table(BUILTIN)
+    heads = Heads(HeadsConfig(), BUILTIN, 64, prototypes)
+    levels = torch.arange(1.0, 16.0)
+    for emotion in range(8):
+        response = heads.matrix(torch.full((15,), emotion), levels) @ heads.emonet.response
+        assert torch.allclose(response, prototypes[emotion] * levels[:, None] / 15, atol=1e-5)
+
+
+def test_closing_lips_win_over_the_emotion() -> None:
+    heads = Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN))
+    surprised = prototype_table(BUILTIN)[7][None, None]
+    shut = heads.compose(torch.zeros_like(surprised), surprised, torch.ones(1, 1, 1))[0, 0]
+    names = BUILTIN.exp_names
+    assert shut[names.index("AU26")] == 0 and shut[names.index("AU1_L")] == 1
+
+
+@pytest.mark.parametrize("wiring", ["default", "figure"])
+@pytest.mark.parametrize("layout", [BUILTIN, BFM], ids=lambda layout: layout.name)
+def test_heads_shapes(wiring: str, layout: object) -> None:
+    heads = Heads(HeadsConfig(wiring=wiring), layout, 32, prototype_table(layout))
+    frames = 12
+    out = heads(torch.randn(2, frames + heads.reach.total, 32), torch.randn(2, layout.size), torch.randn(2, frames, 24))
+    assert (out.exp.shape, out.id.shape, out.tex.shape) == tuple((2, frames, layout.width(b)) for b in ("exp", "id", "tex"))
+    with pytest.raises(ValueError, match="wiring"):
+        Heads(HeadsConfig(wiring="loose"), layout, 32, prototype_table(layout))
+
+
+def test_pose_windows_join_smoothly_however_they_are_cut() -> None:
+    torch.manual_seed(0)
+    net = PoseNet(8, window=16, latent=4, width=16)
+    condition = torch.randn(100, 8)
+    whole = PoseStream(net, 3)
+    expected = torch.cat([whole.push(condition), whole.finish(100)])
+    cut = PoseStream(net, 3)
+    pieces = [cut.push(part) for part in condition.split([1, 2, 30, 60, 7])]
+    assert torch.equal(torch.cat([*pieces, cut.finish(100)]), expected) and len(expected) == 100
+    assert expected[0].abs().max() == 0
+    short = PoseStream(net, 3)
+    assert len(torch.cat([short.push(condition[:1]), short.finish(1)])) == 1
+
+
+def test_blinks_come_at_human_rate_and_repeat() -> None:
+    shares = np.zeros((25 * 600, 8))
+    shares[:, 0] = 1
+    lids = BlinkProcess(4).push(shares)
+    starts = ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum()
+    assert 150 < starts < 260, f"{starts} blinks in ten minutes"
+    assert 0.1 < (lids > 0.5).sum() / 25 / starts < 0.3, "seconds more than half shut"
+    pieces = BlinkProcess(4)
+    assert np.array_equal(np.concatenate([pieces.push(part) for part in np.array_split(shares, 77)]), lids)
+    assert not np.array_equal(BlinkProcess(5).push(shares), lids)
+
+
+def test_rotation_is_the_face_model_s() -> None:
+    angle = torch.randn(6, 3)
+    np.testing.assert_allclose(rotation(angle).numpy(), pose.rotation(angle.numpy()), atol=1e-6)
+
+
+def test_unposing_undoes_posing() -> None:
+    torch.manual_seed(0)
+    motion = Motion(torch.randn(2, 3), torch.randn(2, 3) * 0.3, torch.randn(2, 5, 3) * 0.1, None)
+    points = torch.randn(2, 5, 3)
+    assert torch.allclose(unpose_points(pose_points(points, motion), motion), points, atol=1e-4)
+
+
+def test_turning_the_head_moves_the_keypoints_as_the_axes_say() -> None:
+    nose = torch.tensor([[[0.0, 0.0, -1.0]]])
+    still = torch.zeros(1, 3)
+    right = pose_points(nose, Motion(torch.tensor([[0.0, 0.3, 0.0]]), still, torch.zeros_like(nose), None))
+    down = pose_points(nose, Motion(torch.tensor([[0.3, 0.0, 0.0]]), still, torch.zeros_like(nose), None))
+    assert right[0, 0, 0] > 0.2 and down[0, 0, 1] > 0.2
+
+
+def test_pose_bins_average_to_an_angle() -> None:
+    logits = torch.full((1, 3, 66), -50.0)
+    logits[:, :, 33] = 50.0
+    assert torch.allclose(expected_angle(logits), torch.deg2rad(torch.tensor(1.5)).expand(1, 3), atol=1e-5)
+    assert MappingNet(BFM, 5, 16, bins=66)(torch.randn(2, 27, BFM.size)).bins.shape == (2, 3, 66)
+
+
+def test_renderer_trains_and_keeps_sizes() -> None:
+    torch.manual_seed(0)
+    net = FaceRenderer(SMALL, BUILTIN)
+    image, one, two = torch.rand(2, 3, 32, 32), 0.1 * torch.randn(2, 27, BUILTIN.size), 0.1 * torch.randn(2, 27, BUILTIN.size)
+    source, made = net(image, one, two)
+    made.image.mean().backward()
+    assert made.image.shape == image.shape and made.keypoints.shape == (2, 5, 3)
+    assert all(p.grad is not None for p in net.parameters())
+    _, same = net(image, one, one)
+    assert torch.allclose(same.keypoints, source.keypoints, atol=1e-5)
+    with pytest.raises(ValueError, match="divisible"):
+        FaceRenderer(RendererConfig(image_size=100), BUILTIN)
