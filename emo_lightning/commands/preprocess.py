@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     with Progress("preprocess", None, "clips") as progress:
         report = preprocess(source, args.out, args.workers, args.resume, settings, progress.reach)
     index = report.index
-    print(f"wrote {args.out}: {index.samples} samples, {index.hours:.2f} h, {len(index.speakers)} speakers")
+    print(f"wrote {args.out}: {index.samples} samples, {60 * index.hours:.1f} min, {len(index.speakers)} speakers")
     for reason, count in sorted(index.failures.items()):
         print(f"  {count} clips failed: {reason}")
     if index.failures:
