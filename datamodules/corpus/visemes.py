@@ -1,0 +1,257 @@
+"""Phones with times to speech movements of the built-in face: targets, coarticulation, closures.
+
+Every phone asks for an opening and a lip shape, each with its own dominance that rises before and falls after the phone,
+and the face follows the dominance-weighted mean (Cohen & Massaro, *Modeling coarticulation in synthetic visual speech*,
+1993). Bilabial closures (p, b, m) and the labiodental contact (f, v) are not averaged away: they gate the result.
+Openings follow vowel height (first formant) and widths vowel frontness and rounding (second formant); sizes are ours,
+in units of the model whose AU26 parts the lips by 0.24 and AU25 by 0.05 of the distance of the outer eye corners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datamodules.corpus.speech import SAMPLE_RATE, Speech
+from emo_lightning.coefficients import EXP_NAMES
+
+FPS = 25
+RATE = 200
+"""Steps a second at which movements are worked out."""
+OPENING_UNITS = ("AU25", "AU26", "AU16")
+SHAPE_UNITS = ("AU20", "AU12_L", "AU12_R", "AU10", "pucker", "funnel", "AU17")
+UNITS = (*OPENING_UNITS, *SHAPE_UNITS)
+
+
+@dataclass(frozen=True)
+class Viseme:
+    """What one class of phones asks of the lips.
+
+    ``jaw`` is AU26, ``part`` AU25, ``lower`` AU16, ``spread`` AU20 (and a touch of AU12), ``upper`` AU10, ``chin`` AU17.
+    ``hold_open`` and ``hold_shape`` are the dominances of opening and lip shape, 0 (takes what its neighbours do) to 1.
+    """
+
+    jaw: float = 0.0
+    part: float = 0.0
+    lower: float = 0.0
+    spread: float = 0.0
+    upper: float = 0.0
+    pucker: float = 0.0
+    funnel: float = 0.0
+    chin: float = 0.0
+    hold_open: float = 0.7
+    hold_shape: float = 0.5
+
+    def targets(self) -> np.ndarray:
+        """In the order of :data:`UNITS`."""
+        smile = 0.25 * self.spread
+        return np.array([self.part, self.jaw, self.lower, self.spread, smile, smile, self.upper, self.pucker, self.funnel, self.chin])
+
+
+VISEMES: Mapping[str, Viseme] = {
+    "rest": Viseme(hold_open=0.55, hold_shape=0.35),
+    "a": Viseme(jaw=0.48, part=0.60, spread=0.04, hold_open=1.0),
+    "ae": Viseme(jaw=0.42, part=0.62, lower=0.10, spread=0.14, upper=0.05, hold_open=1.0, hold_shape=0.6),
+    "uh": Viseme(jaw=0.30, part=0.50, hold_open=0.9, hold_shape=0.4),
+    "e": Viseme(jaw=0.30, part=0.58, lower=0.10, spread=0.16, hold_open=0.9, hold_shape=0.6),
+    "ey": Viseme(jaw=0.22, part=0.56, lower=0.10, spread=0.22, hold_open=0.9, hold_shape=0.7),
+    "i": Viseme(jaw=0.14, part=0.52, lower=0.08, spread=0.14, hold_open=0.8, hold_shape=0.55),
+    "ee": Viseme(jaw=0.09, part=0.50, lower=0.12, spread=0.28, hold_open=0.85, hold_shape=0.8),
+    "schwa": Viseme(jaw=0.16, part=0.42, hold_open=0.45, hold_shape=0.2),
+    "er": Viseme(jaw=0.12, part=0.45, pucker=0.22, funnel=0.14, hold_open=0.8, hold_shape=0.7),
+    "aw": Viseme(jaw=0.36, part=0.45, pucker=0.26, funnel=0.08, hold_open=1.0, hold_shape=0.8),
+    "o": Viseme(jaw=0.24, part=0.35, pucker=0.48, funnel=0.06, hold_open=0.9, hold_shape=0.95),
+    "oo": Viseme(jaw=0.15, part=0.36, pucker=0.45, funnel=0.04, hold_open=0.8, hold_shape=0.85),
+    "u": Viseme(jaw=0.07, part=0.30, pucker=0.75, hold_open=0.85, hold_shape=1.0),
+    "w": Viseme(jaw=0.04, part=0.20, pucker=0.88, hold_open=0.9, hold_shape=1.0),
+    "r": Viseme(jaw=0.09, part=0.42, pucker=0.30, funnel=0.16, hold_open=0.6, hold_shape=0.75),
+    "sh": Viseme(jaw=0.05, part=0.48, lower=0.10, pucker=0.36, funnel=0.22, upper=0.08, hold_open=0.85, hold_shape=0.9),
+    "s": Viseme(jaw=0.05, part=0.48, lower=0.14, spread=0.12, hold_open=0.85, hold_shape=0.4),
+    "t": Viseme(jaw=0.08, part=0.44, lower=0.08, spread=0.06, hold_open=0.65, hold_shape=0.2),
+    "l": Viseme(jaw=0.18, part=0.46, spread=0.04, hold_open=0.6, hold_shape=0.2),
+    "th": Viseme(jaw=0.12, part=0.50, lower=0.08, spread=0.04, hold_open=0.75, hold_shape=0.35),
+    "k": Viseme(jaw=0.15, part=0.42, hold_open=0.4, hold_shape=0.08),
+    "y": Viseme(jaw=0.08, part=0.48, spread=0.22, hold_open=0.6, hold_shape=0.6),
+    "h": Viseme(jaw=0.16, part=0.45, hold_open=0.12, hold_shape=0.04),
+    "f": Viseme(jaw=0.06, part=0.30, upper=0.16, hold_open=0.9, hold_shape=0.35),
+    "m": Viseme(jaw=0.0, part=0.0, chin=0.06, hold_open=0.9, hold_shape=0.15),
+}
+CLASSES: Mapping[str, str] = {
+    "a": "ɑ ɐ̃ a ʌː aː ɒː ɑ̃", "ae": "æ", "uh": "ʌ ɐ ɜ̃", "e": "ɛ e", "ey": "eː", "i": "ɪ ɨ ᵻ y", "ee": "i iː", "schwa": "ə ᵊ", "er": "ɚ ɜ ɝ",
+    "aw": "ɔ ɒ", "o": "o oː", "oo": "ʊ", "u": "u ʉ", "w": "w ʍ", "r": "ɹ r ɻ", "sh": "ʃ ʒ ʧ ʤ", "s": "s z", "t": "t d n ɾ ʔ n̩",
+    "l": "l ɫ", "th": "θ ð", "k": "k ɡ g ŋ x q c ɲ", "y": "j", "h": "h ɦ", "f": "f v ʋ", "m": "p b m",
+}  # fmt: skip
+DIPHTHONGS: Mapping[str, tuple[str, str]] = {
+    "eɪ": ("eː", "ɪ"), "A": ("eː", "ɪ"), "aɪ": ("a", "ɪ"), "I": ("a", "ɪ"), "ɔɪ": ("ɔ", "ɪ"), "Y": ("ɔ", "ɪ"), "aʊ": ("a", "ʊ"),
+    "W": ("a", "ʊ"), "oʊ": ("o", "ʊ"), "O": ("o", "ʊ"), "əʊ": ("ə", "ʊ"), "Q": ("ə", "ʊ"), "ɪɹ": ("ɪ", "ɹ"), "ɛɹ": ("ɛ", "ɹ"), "ɑːɹ": ("ɑ", "ɹ"),
+    "ɔːɹ": ("ɔ", "ɹ"), "oːɹ": ("ɔ", "ɹ"), "ʊɹ": ("ʊ", "ɹ"), "iə": ("ɪ", "ə"), "ɪə": ("ɪ", "ə"), "eə": ("ɛ", "ə"), "ʊə": ("ʊ", "ə"),
+    "tʃ": ("t", "ʃ"), "dʒ": ("d", "ʒ"), "aɪə": ("a", "ə"), "aʊə": ("a", "ə"), "əl": ("ə", "l"), "aɪɚ": ("a", "ɚ"), "ɪɚ": ("ɪ", "ɚ"),
+}  # fmt: skip
+"""Two-part phones: the first part takes 55 % of the time."""
+VISEME_OF: Mapping[str, str] = {phone: name for name, phones in CLASSES.items() for phone in phones.split()}
+BILABIAL, LABIODENTAL = ("p", "b", "m"), ("f", "v")
+ROUNDED_LEAD, OTHER_LEAD, TRAIL = 0.085, 0.055, 0.050
+"""Seconds in which a dominance falls to 1/e before (rounding is anticipated furthest) and after a phone."""
+
+
+@dataclass(frozen=True)
+class ArticulationStyle:
+    """How one person moves the lips: gains of opening, spreading and rounding, and by how much lips lead sound (s)."""
+
+    opening: float = 1.0
+    spreading: float = 1.0
+    rounding: float = 1.0
+    lead: float = 0.035
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> ArticulationStyle:
+        gains = np.exp(rng.normal(0.0, (0.12, 0.15, 0.12)))
+        return ArticulationStyle(*(float(g) for g in gains), lead=float(rng.uniform(0.025, 0.045)))
+
+
+@dataclass(frozen=True)
+class Articulation:
+    """``exp`` ``(T, 28)`` of speech alone; ``closure`` and ``contact`` ``(T,)``: how far lips must touch, or lip and teeth, 0..1."""
+
+    exp: np.ndarray
+    closure: np.ndarray
+    contact: np.ndarray = field(repr=False)
+
+
+def viseme_of(phone: str) -> str:
+    """The viseme class of an IPA phone, stress and unknown marks aside; ``rest`` for silence."""
+    plain = phone.strip("ˈˌ ")
+    for candidate in (plain, plain.rstrip("ːʰʲ̩̃"), plain[:1]):
+        if candidate in VISEME_OF:
+            return VISEME_OF[candidate]
+    return "schwa" if plain else "rest"
+
+
+def articulate(speech: Speech, frames: int, style: ArticulationStyle = ArticulationStyle(), effort_db: float = 0.0) -> Articulation:
+    """The movements that make these sounds.
+
+    Args:
+        speech: sound with its phones.
+        frames: T, of 40 ms.
+        effort_db: how much louder than this person's neutral they speak: 8 dB open the mouth a quarter wider.
+
+    Returns:
+        Speech movements; a frame stands for its 40 ms, and a closure inside it, however short, is kept.
+    """
+    steps = frames * RATE // FPS
+    times = (np.arange(steps) + 0.5) / RATE
+    segments = _segments(speech.phones)
+    closure = _gate(times, _contacts(speech, BILABIAL), 0.045, 0.040)
+    contact = _gate(times, _contacts(speech, LABIODENTAL), 0.050, 0.045)
+    curves = _blend(times + style.lead, segments)
+    loud = _loudness(speech.wave, steps)
+    curves[:, : len(OPENING_UNITS)] *= (loud * style.opening * 10.0 ** (effort_db / 80.0))[:, None]
+    curves[:, UNITS.index("AU20") : UNITS.index("AU10")] *= style.spreading
+    curves[:, UNITS.index("pucker") : UNITS.index("AU17")] *= style.rounding
+    per = RATE // FPS
+    mean = curves.reshape(frames, per, -1).mean(axis=1)
+    closure, contact = _strongest(closure, per), _strongest(contact, per)
+    exp = np.zeros((frames, len(EXP_NAMES)), np.float32)
+    exp[:, [EXP_NAMES.index(unit) for unit in UNITS]] = mean
+    exp[:, EXP_NAMES.index("tuck")] = 0.9 * contact
+    exp[:, EXP_NAMES.index("press")] = 0.25 * closure
+    for unit in OPENING_UNITS:
+        exp[:, EXP_NAMES.index(unit)] *= (1.0 - closure) * (1.0 - 0.75 * contact)
+    for unit in ("funnel", "AU10"):
+        exp[:, EXP_NAMES.index(unit)] *= 1.0 - closure
+    return Articulation(np.clip(exp, 0.0, 1.0), closure.astype(np.float32), contact.astype(np.float32))
+
+
+def stressed_times(speech: Speech) -> list[float]:
+    """Middles of the vowels with primary stress, in seconds."""
+    return [(start + end) / 2 for symbol, start, end in speech.phones if symbol.startswith("ˈ")]
+
+
+def _segments(phones: list[tuple[str, float, float]]) -> list[tuple[Viseme, float, float, float]]:
+    """(viseme, start, end, stress gain) with diphthongs cut in two."""
+    segments = []
+    for symbol, start, end in phones:
+        plain = symbol.strip("ˈˌ ")
+        gain = 1.08 if symbol.startswith("ˈ") else 0.92
+        parts = DIPHTHONGS.get(plain, (plain,))
+        middle = start + 0.55 * (end - start)
+        bounds = [(start, end)] if len(parts) == 1 else [(start, middle), (middle, end)]
+        segments += [(VISEMES[viseme_of(part)], a, b, gain) for part, (a, b) in zip(parts, bounds, strict=True)]
+    return segments
+
+
+def _blend(times: np.ndarray, segments: list[tuple[Viseme, float, float, float]]) -> np.ndarray:
+    """Dominance-weighted mean of targets, ``(steps, len(UNITS))``."""
+    total = np.zeros((len(times), len(UNITS)))
+    weight = np.full((len(times), len(UNITS)), 1e-6)
+    split = len(OPENING_UNITS)
+    for viseme, start, end, gain in segments:
+        # The plateau is the middle half; a very long silence or vowel keeps its target all along.
+        quarter = min(0.25 * (end - start), 0.05)
+        before, after = np.maximum(start + quarter - times, 0.0), np.maximum(times - (end - quarter), 0.0)
+        lead = ROUNDED_LEAD if viseme.pucker > 0.3 else OTHER_LEAD
+        dominance = np.exp(-before / lead - after / TRAIL)
+        targets = viseme.targets()
+        targets[:split] *= gain
+        for part, hold in ((slice(0, split), viseme.hold_open), (slice(split, None), viseme.hold_shape)):
+            share = (hold * dominance)[:, None]
+            total[:, part] += share * targets[part]
+            weight[:, part] += share
+    return total / weight
+
+
+def _contacts(speech: Speech, phones: tuple[str, ...]) -> list[tuple[float, float]]:
+    """When the lips really touch: a stop opens at its burst, and after silence its label starts with the burst."""
+    spans = []
+    for before, (symbol, start, end) in zip([("", 0.0, 0.0), *speech.phones], speech.phones, strict=False):
+        plain = symbol.strip("ˈˌ ː")
+        if plain not in phones:
+            continue
+        if plain in ("p", "b"):
+            burst = _burst(speech.wave, start, end)
+            begin = start if before[0] else min(start, burst - 0.06)
+            spans.append((max(begin, 0.0), max(burst, begin + 0.03)))
+        else:
+            spans.append((start, max(end - 0.01, start + 0.03)))
+    return spans
+
+
+def _burst(wave: np.ndarray, start: float, end: float) -> float:
+    """When, within a stop, high-frequency energy first jumps; two thirds through it when none does."""
+    step = SAMPLE_RATE // 200
+    first, last = int(start * 200), max(int(end * 200), int(start * 200) + 1)
+    piece = np.diff(wave[first * step : last * step + step], prepend=0.0)
+    if len(piece) < 2 * step:
+        return start + 0.66 * (end - start)
+    energy = (piece[: len(piece) // step * step].reshape(-1, step) ** 2).mean(axis=1)
+    loud = np.flatnonzero(energy > max(0.15 * float(energy.max()), 1e-9))
+    return float(np.clip((first + loud[0]) / 200, start + 0.005, end)) if len(loud) else start + 0.66 * (end - start)
+
+
+def _gate(times: np.ndarray, spans: list[tuple[float, float]], attack: float, release: float) -> np.ndarray:
+    """1 within the spans, smooth ramps outside them."""
+    gate = np.zeros(len(times))
+    for start, end in spans:
+        ramp = 1.0 - np.maximum(np.maximum((start - times) / attack, (times - end) / release), 0.0)
+        ramp = np.clip(ramp, 0.0, 1.0)
+        gate = np.maximum(gate, ramp * ramp * (3.0 - 2.0 * ramp))
+    return gate
+
+
+def _strongest(gate: np.ndarray, per: int) -> np.ndarray:
+    """A frame's gate is the strongest within its 40 ms if that is a full one, else the mean: no closure is lost."""
+    blocks = gate.reshape(-1, per)
+    strongest = blocks.max(axis=1)
+    return np.where(strongest > 0.98, strongest, blocks.mean(axis=1))
+
+
+def _loudness(wave: np.ndarray, steps: int) -> np.ndarray:
+    """Opening gain 0.8..1.15 from loudness relative to the clip's own loud parts, smoothed over 100 ms."""
+    step = SAMPLE_RATE // RATE
+    padded = np.pad(wave, (0, max(steps * step - len(wave), 0)))[: steps * step].reshape(steps, step).astype(np.float64)
+    window = np.hanning(23)[1:-1]
+    power = np.convolve((padded**2).mean(axis=1), window / window.sum(), "same")
+    reference = np.percentile(power, 85) + 1e-9
+    return np.clip((power / reference) ** 0.12, 0.8, 1.15)
