@@ -39,7 +39,7 @@ RIVAL = 0.5
 """A second face of more than this share of the first one's area makes the clip ambiguous."""
 HOLD_BYTES = 400 << 20
 """Decoded frames kept until the crop is known; beyond it they are decoded a second time."""
-LOOK_AROUND = 0.75
+LOOK_AROUND = 0.5
 """How far beyond the last frame's face, in its own extents, the next one is looked for first."""
 
 

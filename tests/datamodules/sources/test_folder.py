@@ -1,0 +1,93 @@
+"""Plain folders: what is a clip, who speaks, where the sound is, and what a manifest may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.sources import Clip, Rejected, open_source
+from emo_lightning.errors import UserError
+
+
+def folder(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def listed(root: Path) -> tuple[dict[str, Clip], dict[str, str]]:
+    items = list(open_source("folder", root).clips())
+    clips = {item.name: item for item in items if isinstance(item, Clip)}
+    return clips, {item.name: item.reason for item in items if isinstance(item, Rejected)}
+
+
+def test_speakers_come_from_the_top_folder_or_the_name(tmp_path):
+    folder(tmp_path, "M003/video/front/angry/015.mp4", "video/W009.MOV", "alone.mkv", ".hidden/x.mp4", "notes.txt", "pic.png")
+    clips, rejected = listed(tmp_path)
+    speakers = {name: clip.speaker for name, clip in clips.items()}
+    assert speakers == {"M003/video/front/angry/015.mp4": "M003", "alone.mkv": "alone", "video/W009.MOV": "W009"}
+    assert rejected == {} and all(clip.emotion is None and clip.split is None for clip in clips.values())
+    assert list(clips) == sorted(clips)
+
+
+def test_recordings_join_their_videos_and_lonely_ones_are_reported(tmp_path):
+    folder(tmp_path, "video/a.mp4", "wav/a.wav", "b/v.mp4", "b/v.wav", "c/v.wav", "c/w.mp4", "d/w.wav", "e/w.flac", "song.mp3")
+    clips, rejected = listed(tmp_path)
+    companions = {name: clip.audio and clip.audio.relative_to(tmp_path).as_posix() for name, clip in clips.items()}
+    # Two recordings called w, neither beside its video: there is no telling which.
+    assert companions == {"video/a.mp4": "wav/a.wav", "b/v.mp4": "b/v.wav", "c/w.mp4": None}
+    assert rejected == {"song.mp3": "no_video"}
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    folder(tmp_path, "data/real/a.mp4", "elsewhere/b.mp4")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert list(listed(tmp_path / "data")[0]) == ["real/a.mp4"]
+
+
+def test_a_manifest_says_what_the_clips_are(tmp_path):
+    folder(tmp_path, "x/a.mp4", "x/b.mp4", "x/c.mp4", "x/c.wav", "unlisted.mp4")
+    rows = [
+        "path, speaker,emotion,intensity,level,sentence,split,audio",
+        'x/a.mp4,anna,happy,3,12.5,"Hello, you",val,',
+        "x/c.mp4,,,,,,,x/c.wav",
+        "x/b.mp4,bob,bored,,,,,",
+        "x/b.mp4,bob,sad,4,,,,",
+        "x/b.mp4,bob,sad,,16,,,",
+        "x/b.mp4,bob,sad,,,,everything,",
+        "x/none.mp4,bob,,,,,,",
+        "../outside.mp4,bob,,,,,,",
+        "/etc/passwd,bob,,,,,,",
+        "x/a.mp4,anna,,,,,,",
+    ]
+    (tmp_path / "manifest.csv").write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path.parent / "outside.mp4").write_bytes(b"x")
+    items = list(open_source("folder", tmp_path).clips())
+    clips = {item.name: item for item in items if isinstance(item, Clip)}
+    assert set(clips) == {"x/a.mp4", "x/c.mp4"}
+    a, c = clips["x/a.mp4"], clips["x/c.mp4"]
+    assert (a.speaker, a.emotion, a.intensity, a.level, a.sentence, a.split) == ("anna", "happy", 3, 12.5, "Hello, you", "val")
+    assert (c.speaker, c.emotion, c.split) == ("x", None, None) and c.audio == tmp_path / "x/c.wav"
+    reasons = [(item.reason, item.detail) for item in items if isinstance(item, Rejected)]
+    assert [reason for reason, _ in reasons] == ["bad_manifest"] * 7 + ["duplicate"]
+    assert all(word in reasons[i][1] for i, word in enumerate(["bored", "intensity", "16", "everything", "not exist", "out of", "out of"]))
+
+
+@pytest.mark.parametrize("text", ["", "speaker,emotion\nanna,sad\n", "path,colour\nx.mp4,red\n"])
+def test_a_manifest_that_is_no_such_table_is_refused(tmp_path, text):
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(UserError, match="column path"):
+        open_source("folder", tmp_path)
+
+
+def test_names_and_roots_are_checked(tmp_path):
+    with pytest.raises(UserError, match="accepted: folder"):
+        open_source("folders", tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        open_source("folder", tmp_path / "none")
+    folder(tmp_path, "file.mp4")
+    with pytest.raises(UserError, match="is a file"):
+        open_source("folder", tmp_path / "file.mp4")
