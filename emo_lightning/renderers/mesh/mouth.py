@@ -1,0 +1,178 @@
+"""The mouth's inside: cavity, tongue and two arches of teeth in 3D, seen between the parted lips.
+
+Upper teeth are fixed to the skull, lower teeth and tongue follow the jaw. A portrait whose mouth is open keeps its own
+teeth wherever they stay in view. Sizes are anatomy's in IOD (outer eye corners, about 90 mm apart).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
+from emo_lightning.renderers.mesh.mouth_kernel import paint
+
+OWN_OPEN = 0.035
+"""IOD of own opening from which the portrait's own interior is used."""
+JAW_SHARE = 0.85
+"""How much of the chin's drop the lower teeth take: the skin of the chin moves a little more than the bone."""
+CHIN = (152, 175, 199, 200, 148, 377)
+SAME = 0.03
+"""IOD of lip motion over which the portrait's own picture of an open mouth gives way to the one in depth."""
+LEAST_GAP = 0.006
+"""IOD of opening below which nothing is drawn: lips that touch."""
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """What is known of one portrait's mouth.
+
+    Attributes:
+        centre: ``(3,)`` model space, where the edges of the front teeth meet when the mouth is closed.
+        scale: size of this mouth against the average.
+        chin: height of the chin with the mouth closed, model space.
+        colours: ``(4, 3)`` RGB of teeth, gums, tongue, cavity.
+        own: ``(S, S)`` uint8, where the portrait shows its own interior; None with a closed mouth.
+    """
+
+    centre: np.ndarray
+    scale: float
+    chin: float
+    colours: np.ndarray
+    own: np.ndarray | None
+
+
+def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -> Mouth:
+    """Look at the portrait's mouth.
+
+    Args:
+        image: ``(S, S, 3)`` uint8 RGB.
+        rest, neutral: ``(468, 3)`` the portrait's shape as it is, and with its expression taken off.
+        pose: of the portrait.
+    """
+    inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
+    corners = neutral[[topology.LIP_INNER_UPPER[0], topology.LIP_INNER_UPPER[-1]]]
+    seam = neutral[inner].mean(axis=0)
+    front = neutral[[13, 14, 82, 312]].mean(axis=0)
+    centre = np.array([front[0], seam[1] + 0.012, front[2] + 0.05])
+    scale = float(np.clip(np.linalg.norm(corners[1] - corners[0]) / 0.5, 0.85, 1.15))
+    size = image.shape[0]
+    gap = rest[topology.LIP_INNER_LOWER, 1] - rest[topology.LIP_INNER_UPPER, 1]
+    own = None
+    if gap.max() > OWN_OPEN:
+        outline = pixels(pose.apply(rest), size)[_ring()]
+        own = _mask(outline, size, size, 0, 0, 0.0)
+        own = cv2.erode(own, np.ones((3, 3), np.uint8)) if size >= 200 else own
+        own = cv2.GaussianBlur(own, (0, 0), max(0.5, size / 400))
+    return Mouth(centre, scale, float(neutral[list(CHIN), 1].mean()), _colours(image, rest, pose, own), own)
+
+
+def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarray, pose: Pose, own_pose: Pose, moved: float) -> None:
+    """Paint the inside over the frame, in place.
+
+    Args:
+        frame: ``(S, S, 3)`` uint8, the warped portrait.
+        image: ``(S, S, 3)`` uint8, the portrait.
+        mouth: from :func:`read`.
+        vertices, pose: of this frame.
+        own_pose: of the portrait.
+        moved: IOD by which lips differ from the portrait's own; its own open mouth is kept as it is near 0.
+    """
+    gap = float((vertices[topology.LIP_INNER_LOWER, 1] - vertices[topology.LIP_INNER_UPPER, 1]).max())
+    strength = float(smoothstep(LEAST_GAP, 0.03, gap) * smoothstep(0.0, SAME, moved))
+    if strength == 0.0:
+        return
+    size = frame.shape[0]
+    outline = _spline(pixels(pose.apply(vertices), size)[_ring()])
+    unit = pose.scale * size / 2.0
+    soft = max(0.55, 0.008 * unit)
+    left, top = np.maximum(np.floor(outline.min(axis=0) - 3 * soft - 1).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(outline.max(axis=0) + 3 * soft + 1).astype(int), size)
+    if right - left < 2 or bottom - top < 2:
+        return
+    mask = _mask(outline, right - left, bottom - top, left, top, soft)
+    middle = outline.mean(axis=0)
+    turn = np.linalg.inv(pose.camera(size)[0][:, :2])
+    upper = _upper_edge(outline, turn, middle)
+    camera, shift = pose.camera(size)
+    own_camera, own_shift = own_pose.camera(size)
+    jaw = jaw_drop(mouth, vertices)
+    own = mouth.own if mouth.own is not None else np.zeros((1, 1), np.uint8)
+    paint(
+        frame, image, own, mask, left, top, strength, camera, shift, own_camera, own_shift, turn,
+        mouth.centre, mouth.scale, jaw, gap, mouth.colours, upper, middle, unit,
+    )  # fmt: skip
+
+
+def jaw_drop(mouth: Mouth, vertices: np.ndarray) -> float:
+    """How far the jaw bone hangs below its closed place, in IOD."""
+    return JAW_SHARE * float(vertices[list(CHIN), 1].mean() - mouth.chin)
+
+
+def _ring() -> np.ndarray:
+    return np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER[-2:0:-1]])
+
+
+def _spline(points: np.ndarray, parts: int = 4) -> np.ndarray:
+    """A closed centripetal-like Catmull-Rom curve through the points, ``(N * parts, 2)``; corners stay sharp enough."""
+    before, after, beyond = np.roll(points, 1, 0), np.roll(points, -1, 0), np.roll(points, -2, 0)
+    t = (np.arange(parts) / parts)[None, :, None]
+    p0, p1, p2, p3 = (p[:, None] for p in (before, points, after, beyond))
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
+    return curve.reshape(-1, 2)
+
+
+def _mask(outline: np.ndarray, width: int, height: int, left: int, top: int, soft: float) -> np.ndarray:
+    """Antialiased coverage ``(height, width)`` uint8 of a polygon in pixels."""
+    mask = np.zeros((height, width), np.uint8)
+    fixed = np.round((outline - (left + 0.5, top + 0.5)) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
+    return cv2.GaussianBlur(mask, (0, 0), soft) if soft > 0 else mask
+
+
+def _upper_edge(outline: np.ndarray, turn: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Heights of the upper lip's edge at 33 even places along the mouth, in the face's own axes: ``(35,)``, the first two
+    the range in x."""
+    half = len(outline) // 2
+    row = (outline[: half + 1] - middle) @ turn.T
+    order = np.argsort(row[:, 0])
+    x = np.linspace(row[order[0], 0], row[order[-1], 0], 33)
+    return np.concatenate([[x[0], x[-1]], np.interp(x, row[order, 0], row[order, 1])])
+
+
+def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | None) -> np.ndarray:
+    """Tones that fit the portrait's light: brightness from skin and sclera, tint from the skin."""
+    size = image.shape[0]
+    points = pixels(pose.apply(rest), size)
+    skin = _inside(image, points[topology.OVAL])
+    eyes = np.concatenate([_inside(image, points[np.concatenate([u, lo[::-1]])]) for u, lo in topology.EYES])
+    bright = max(np.percentile(skin.mean(axis=1), 80), 0.97 * np.percentile(eyes.mean(axis=1), 88))
+    light = float(np.clip(bright, 50, 235))
+    tint = np.median(skin, axis=0) / max(float(np.median(skin.mean(axis=1))), 1.0)
+    warm = np.clip(0.8 + 0.2 * tint, 0.8, 1.2)
+    teeth = light * 0.98 * np.array([1.0, 0.965, 0.90]) * (0.6 + 0.4 * warm)
+    if own is not None and (own > 200).sum() > 12:
+        inside = image[own > 200].astype(np.float64)
+        value = inside.mean(axis=1)
+        best = inside[value >= np.percentile(value, 75)].mean(axis=0)
+        if best.mean() > 0.5 * light and best.min() > 0.6 * best.max():
+            teeth = best
+    lips = np.median(image[tuple(np.clip(points[[0, 17, 37, 267, 84, 314]].astype(int), 0, size - 1).T[::-1])], axis=0)
+    gums = 0.6 * lips + 0.4 * light * np.array([0.75, 0.42, 0.42])
+    tongue = 0.5 * lips + 0.5 * light * np.array([0.68, 0.36, 0.36])
+    cavity = light * np.array([0.16, 0.065, 0.06])
+    return np.stack([teeth, gums * 0.9, tongue * 0.8, cavity])
+
+
+def _inside(image: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Pixels ``(N, 3)`` float64 inside a polygon; the outline's own where it is smaller than a pixel."""
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(outline - 0.5).astype(np.int32)], 1)
+    found = image[mask > 0]
+    if len(found) == 0:
+        at = np.clip(outline.astype(int), 0, image.shape[0] - 1)
+        found = image[at[:, 1], at[:, 0]]
+    return found.astype(np.float64)

@@ -1,0 +1,98 @@
+"""The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
+
+It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), the mouth's inside
+(mouth), closing lids (eyelids), what lies behind the head (background).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.renderers.base import register
+from emo_lightning.renderers.mesh import background, eyelids, lattice, mouth, seam, topology
+from emo_lightning.renderers.mesh.geometry import Pose
+from emo_lightning.renderers.mesh.retarget import Retarget, unposed
+from emo_lightning.renderers.mesh.warp import Warp
+
+if TYPE_CHECKING:
+    from emo_lightning.portrait import Portrait
+
+
+@dataclass(frozen=True)
+class Source:
+    """A prepared portrait."""
+
+    image: np.ndarray
+    retarget: Retarget
+    warp: Warp
+    pose: Pose
+    scene: background.Scene
+    mouth: mouth.Mouth
+    lids: tuple[eyelids.Lid, eyelids.Lid]
+
+
+@register("mesh")
+class MeshRenderer:
+    """Animates a photograph through the built-in face model's mesh; frames depend on themselves alone."""
+
+    name = "mesh"
+
+    def __init__(self) -> None:
+        self.model = BuiltinFaceModel.load()
+        self.skin = _without_holes(self.model.triangles)
+
+    def prepare(self, portrait: Portrait) -> Source:
+        """Everything that does not change from frame to frame.
+
+        Raises:
+            MismatchError: the portrait's coefficients are not the built-in model's.
+        """
+        own = portrait.coefficients
+        self.model.layout.check_same(own.layout, "the geometric renderer", "the portrait's coefficients")
+        image = np.ascontiguousarray(portrait.image)
+        rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
+        rest = seam.snap(rest, pose, image)
+        retarget = Retarget(rest, own["exp"][0], self.model)
+        points = pose.apply(rest)
+        scene = background.read(image, points, pose)
+        rings = lattice.build(points, pose.scale, lattice.follow_field(scene.head, scene.still))
+        warp = Warp(self.skin, points, pose, rings, portrait.size)
+        inside = mouth.read(image, rest, retarget.neutral, pose)
+        return Source(image, retarget, warp, pose, scene, inside, eyelids.read(image, rest, pose))
+
+    def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
+        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
+
+        Raises:
+            MismatchError: the coefficients are not the built-in model's.
+        """
+        self.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
+        for t in range(len(coefficients)):
+            yield draw(source, source.retarget.vertices(coefficients["exp"][t]), Pose.of(coefficients, t))
+
+
+def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
+    """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space and a pose."""
+    flow = source.warp.flow(vertices, pose)
+    frame = background.compose(source.scene, source.image, flow)
+    rest = source.retarget.rest
+    inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
+    moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
+    mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)
+    eyelids.draw(frame, source.lids, rest, vertices, pose)
+    return frame
+
+
+def _without_holes(triangles: np.ndarray) -> np.ndarray:
+    """The model's triangles less those that span the eyes and the mouth's opening."""
+    keep = np.ones(len(triangles), bool)
+    rims = [*(np.concatenate(eye) for eye in topology.EYES), np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])]
+    for rim in rims:
+        keep &= ~np.isin(triangles, rim).all(axis=1)
+    return triangles[keep]

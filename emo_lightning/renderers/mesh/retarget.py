@@ -1,0 +1,123 @@
+"""From coefficients to the portrait's own vertices in motion.
+
+The portrait's landmarks carry its identity exactly; coefficients only say by how much they move: the difference between
+the frame's expression and the portrait's own. Where a linear sum would part lips that touch in the driver, press them
+through each other, or close eyes of another size by too much or too little, the gap itself is carried over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.face.builtin import RIGID, BuiltinFaceModel
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose, smoothstep
+
+INNER = slice(1, -1)
+"""Rows of lids and lips without their corners."""
+TOUCH, PARTED = 0.003, 0.03
+"""IOD of the widest gap in the driver below which lips touch, and above which the gap is carried over as it is."""
+LIP_REACH = 0.09
+"""IOD over which the flesh of a lip follows its inner edge."""
+OWN_LID_FLOOR = 0.35
+"""Least eye opening, as a share of the mean face's, that a portrait's own fit is trusted to have."""
+
+
+def unposed(points: np.ndarray, coefficients: Coefficients, model: BuiltinFaceModel) -> tuple[np.ndarray, Pose]:
+    """The portrait's points upright in model space, and its pose.
+
+    A tracker's depth has an origin of its own; it is moved to the model's, or heads would turn about another place.
+
+    Args:
+        points: ``(468, 3)`` crop units.
+        coefficients: the portrait's own, one frame.
+        model: gives the depth's origin.
+    """
+    pose = Pose.of(coefficients, 0)
+    bones, weights = list(RIGID), np.array(list(RIGID.values()), np.float64)
+    fitted = model.project(coefficients)[0, bones, 2]
+    points = points.astype(np.float64).copy()
+    points[:, 2] -= np.average(points[bones, 2] - fitted, weights=weights)
+    return pose.undo(points), pose
+
+
+class Retarget:
+    """Moves one portrait's vertices; see the module.
+
+    Args:
+        rest: ``(468, 3)`` model space, the portrait's own shape.
+        exp: ``(E,)`` the portrait's own expression.
+        model: its directions and mean.
+    """
+
+    def __init__(self, rest: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel) -> None:
+        self.rest, self.exp, self.model = rest, exp.astype(np.float64), model
+        self.basis = model.exp_basis.astype(np.float64).reshape(len(exp), -1)
+        self.mean = model.mean.astype(np.float64)
+        self.spread = _lip_spread(self.mean)
+        self.own_gap = _gap(rest, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
+        self.own_lids = [_gap(rest, *eye) for eye in topology.EYES]
+        own = self.mean + self._delta(self.exp)
+        self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
+        self.fit_lids = [_gap(own, *eye) for eye in topology.EYES]
+        self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
+
+    @property
+    def neutral(self) -> np.ndarray:
+        """The portrait's shape with its own expression taken off, ``(468, 3)``."""
+        return self.rest - self._delta(self.exp)
+
+    def vertices(self, exp: np.ndarray) -> np.ndarray:
+        """The portrait's shape with an absolute expression ``(E,)``, ``(468, 3)`` model space."""
+        exp = exp.astype(np.float64)
+        moved = self.rest + self._delta(exp - self.exp)
+        driver = self.mean + self._delta(exp)
+        self._carry_lips(moved, driver)
+        self._carry_lids(moved, driver)
+        return moved
+
+    def _delta(self, exp: np.ndarray) -> np.ndarray:
+        return (exp @ self.basis).reshape(-1, 3)
+
+    def _carry_lips(self, moved: np.ndarray, driver: np.ndarray) -> None:
+        upper, lower = topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER
+        gap = _gap(driver, upper, lower)
+        parted = min(PARTED, float(self.fit_gap.max()))
+        share = smoothstep(min(TOUCH, parted - 0.01), parted, float(gap.max()))
+        wanted = np.maximum(self.own_gap + gap - self.fit_gap, 0.0) * share
+        excess = _gap(moved, upper, lower) - wanted
+        moved[:, 1] += self.spread @ excess
+
+    def _carry_lids(self, moved: np.ndarray, driver: np.ndarray) -> None:
+        for eye, crease, own, fitted, mean in zip(
+            topology.EYES, topology.LID_ROWS, self.own_lids, self.fit_lids, self.mean_lids, strict=True
+        ):
+            upper, lower = eye
+            base = np.maximum(fitted, OWN_LID_FLOOR * mean)
+            ratio = 1.0 + (np.maximum(_gap(driver, upper, lower), 0.0) - np.maximum(fitted, 0.0)) / base
+            wanted = own * np.clip(ratio, 0.0, 1.6)
+            excess = _gap(moved, upper, lower) - wanted
+            moved[upper[INNER], 1] += excess
+            moved[crease[0][INNER], 1] += 0.3 * excess
+
+
+def _gap(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Opening between two rows along the face's own vertical, corners left out; negative where they cross."""
+    return (vertices[lower[INNER], 1] - vertices[upper[INNER], 1]).astype(np.float64)
+
+
+def _lip_spread(mean: np.ndarray) -> np.ndarray:
+    """``(468, 9)``: how far each vertex moves down when a gap of one is closed at each pair of inner lip vertices."""
+    spread = np.zeros((topology.VERTICES, len(topology.LIP_INNER_UPPER) - 2))
+    seam = mean[topology.LIP_INNER_UPPER[INNER]]
+    offset = mean[:, None, :2] - seam[None, :, :2]
+    near = np.exp(-np.square(offset[..., 0] / 0.05)) + 1e-12
+    near /= near.sum(axis=1, keepdims=True)
+    fade = np.exp(-np.square(np.linalg.norm(offset, axis=2).min(axis=1) / LIP_REACH))
+    side = np.where(offset[..., 1].mean(axis=1) < 0, 0.45, -0.55)
+    spread[:] = near * (fade * side * (fade > 0.01))[:, None]
+    for rows, amount in ((topology.LIP_INNER_UPPER, 0.45), (topology.LIP_INNER_LOWER, -0.55)):
+        spread[rows] = 0.0
+        spread[rows[INNER], np.arange(spread.shape[1])] = amount
+    return spread

@@ -1,0 +1,86 @@
+"""From moved vertices to the dense backward flow: face, eye and mouth holes, and the rings around."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose, pixels
+from emo_lightning.renderers.mesh.lattice import Lattice
+from emo_lightning.renderers.mesh.raster import rasterise
+
+RING_SETBACK = 0.03
+"""IOD by which the rings lie behind the face, so that a cheek turned away hides what is behind it."""
+
+
+class Warp:
+    """The mesh of one portrait, ready to be moved.
+
+    Eye holes get vertices of their own: the eyeball does not move with the lids, so where a lid covers it, the hole
+    shows less of it instead of squeezing it.
+    """
+
+    def __init__(self, triangles: np.ndarray, points: np.ndarray, pose: Pose, lattice: Lattice, size: int) -> None:
+        self.points, self.pose, self.lattice, self.size = points, pose, lattice, size
+        self.rest = pose.undo(points)
+        self.rings = pose.undo(lattice.points)
+        count = topology.VERTICES + len(lattice.points)
+        self.lids = np.concatenate([np.concatenate(eye) for eye in topology.EYES])
+        holes, start = [], count
+        for upper, lower in topology.EYES:
+            rows = np.arange(len(upper)) + start
+            holes.append(topology.strip(np.concatenate([rows]), np.concatenate([rows + len(upper)])))
+            start += len(upper) + len(lower)
+        mouth = topology.strip(topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
+        self.triangles = np.concatenate([triangles, lattice.triangles, *holes, mouth]).astype(np.int32)
+        self.source = np.concatenate(
+            [pixels(points, size), pixels(lattice.points, size), pixels(points[self.lids], size)]
+        ).astype(np.float32)
+        self.lid_slice = slice(count, count + len(self.lids))
+
+    def flow(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
+        """Where each pixel of a frame comes from.
+
+        Args:
+            vertices: ``(468, 3)`` model space: the portrait's own shape with the frame's expression.
+            pose: of the frame.
+
+        Returns:
+            ``(2, S, S)`` float32 coordinates for ``cv2.remap``.
+        """
+        face = pose.apply(vertices)
+        rings = self._rings(face, pose)
+        moved = np.concatenate([face, rings, face[self.lids]])
+        source = self.source.copy()
+        source[self.lid_slice] = self._eyeball(vertices)
+        size = self.size
+        row = np.arange(size, dtype=np.float32)
+        flow = np.empty((2, size, size), np.float32)
+        flow[0], flow[1] = row[None, :], row[:, None]
+        buffer = np.full((size, size), np.inf, np.float32)
+        rasterise(self.triangles, pixels(moved, size).astype(np.float32), moved[:, 2].astype(np.float32), source, flow, buffer)
+        return flow
+
+    def _rings(self, face: np.ndarray, pose: Pose) -> np.ndarray:
+        lattice = self.lattice
+        rigid = pose.apply(self.rings)
+        own = face[topology.OVAL] - pose.apply(self.rest[topology.OVAL])
+        own = np.tile(own, (len(lattice.points) // len(topology.OVAL), 1))
+        moved = lattice.points + lattice.rigid[:, None] * (rigid - lattice.points) + lattice.expression[:, None] * own
+        moved[:, 2] = rigid[:, 2] + RING_SETBACK * pose.scale
+        return moved
+
+    def _eyeball(self, vertices: np.ndarray) -> np.ndarray:
+        """Where in the portrait the eye holes' vertices look: the place itself where a lid came down, the lid's own
+        edge where it drew back (there is no picture of what it uncovers)."""
+        there = pixels(self.pose.apply(vertices[self.lids]), self.size)
+        own = self.source[self.lid_slice]
+        up = self.pose.turn[:2, 1]
+        beyond = (there - own) @ up
+        start = 0
+        for upper, lower in topology.EYES:
+            beyond[start : start + len(upper)] = np.minimum(beyond[start : start + len(upper)], 0.0)
+            start += len(upper)
+            beyond[start : start + len(lower)] = np.maximum(beyond[start : start + len(lower)], 0.0)
+            start += len(lower)
+        return there - beyond[:, None] * up
