@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from datamodules.held import HeldFrames
 from datamodules.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
 from datamodules.shards import file_sha256
 from datamodules.sources.clip import Clip
@@ -37,8 +39,6 @@ MAX_GAP = 5
 MAX_MISSING = 0.2
 RIVAL = 0.5
 """A second face of more than this share of the first one's area makes the clip ambiguous."""
-HOLD_BYTES = 400 << 20
-"""Decoded frames kept until the crop is known; beyond it they are decoded a second time."""
 LOOK_AROUND = 0.5
 """How far beyond the last frame's face, in its own extents, the next one is looked for first."""
 
@@ -117,33 +117,25 @@ class Extractor:
         expected = max(1, round(info.seconds * FPS))
         parts = math.ceil(expected / MAX_FRAMES)
         length = math.ceil(expected / parts)
-        small = 3 * info.width * info.height * length <= HOLD_BYTES
         frames = iter_frames(clip.path, argument=clip.name, threads=1)
-        again = None if small else iter_frames(clip.path, argument=clip.name, threads=1)
         start = 0
         while True:
-            found, held = self._look(frames, length, small, out)
+            held = HeldFrames((info.height, info.width), length, self.size)
+            found = self._look(frames, length, held, out)
             if not found:
                 break
             out.frames += len(found)
-            pictures = iter(held) if again is None else _take(again, len(found))
             name = clip.name if parts == 1 else f"{clip.name} at {start / FPS:.2f} s"
             try:
                 if start == 0 or len(found) >= MIN_FRAMES:
-                    out.samples.append(self._sample(opened, start, found, pictures, out.seconds))
+                    out.samples.append(self._sample(opened, start, found, held, out.seconds))
             except ClipError as error:
                 out.failures.append(Failure(name, error.reason, error.detail))
-            # Whatever was not cropped must still be read past, to stay level with the landmarks.
-            for _ in pictures:
-                pass
             start += len(found)
 
-    def _look(
-        self, frames: Iterator[np.ndarray], length: int, hold: bool, out: Extraction
-    ) -> tuple[list[np.ndarray | None], list[np.ndarray]]:
-        """Landmarks of the next frames, None where there is no face, and the frames if they are to be held."""
+    def _look(self, frames: Iterator[np.ndarray], length: int, held: HeldFrames, out: Extraction) -> list[np.ndarray | None]:
+        """Landmarks of the next frames, None where there is no face; the frames go to ``held``."""
         found: list[np.ndarray | None] = []
-        held: list[np.ndarray] = []
         last, same = None, None
         while len(found) < length:
             with _timed(out.seconds, "decode"):
@@ -155,9 +147,9 @@ class Extractor:
                     last = self._face(frame, last)
                     same = frame
             found.append(last)
-            if hold:
-                held.append(frame)
-        return found, held
+            with _timed(out.seconds, "crop"):
+                held.add(frame, last)
+        return found
 
     def _face(self, frame: np.ndarray, last: np.ndarray | None) -> np.ndarray | None:
         """Landmarks in pixels of the frame: near the last ones first, else the largest face of the whole picture."""
@@ -193,9 +185,7 @@ class Extractor:
             extra={**clip.extra, "path": clip.name, "split": clip.split, "picture": [info.width, info.height], **facts},
         )
 
-    def _sample(
-        self, opened: _Opened, start: int, found: list[np.ndarray | None], pictures: Iterator[np.ndarray], seconds: Counter[str]
-    ) -> Sample:
+    def _sample(self, opened: _Opened, start: int, found: list[np.ndarray | None], held: HeldFrames, seconds: Counter[str]) -> Sample:
         frames = len(found)
         if frames < MIN_FRAMES:
             raise ClipError("too_short", f"{frames} frames, {MIN_FRAMES} are the least")
@@ -206,7 +196,7 @@ class Extractor:
         points, missing = bridge(found)
         box = crop_box(points)
         with _timed(seconds, "crop"):
-            crops = [crop_image(picture, box, self.size) for picture in pictures]
+            crops = held.crops(box) or self._decoded_again(opened.clip, start, frames, box)
         placed = to_crop(points, box)
         with _timed(seconds, "fit"):
             fit = self.model.fit(placed)
@@ -220,6 +210,11 @@ class Extractor:
         meta = self._meta(opened, frames, facts)
         key = f"{safe_key(opened.clip.name)}_{start:06d}"
         return Sample(key, meta, sound, coefficients, read_aus(coefficients["exp"]), placed, video)
+
+    def _decoded_again(self, clip: Clip, start: int, count: int, box: CropBox) -> list[np.ndarray]:
+        """Crops from the file itself, for a head that left the part that was kept."""
+        frames = islice(iter_frames(clip.path, argument=clip.name, threads=1), start, start + count)
+        return [crop_image(frame, box, self.size) for frame in frames]
 
 
 def bridge(found: list[np.ndarray | None]) -> tuple[np.ndarray, int]:
@@ -257,11 +252,6 @@ def _sound(clip: Clip, info: VideoInfo) -> np.ndarray:
     if not info.has_audio and abs(len(wave) / SAMPLE_RATE - info.seconds) > max(0.5, 0.1 * info.seconds):
         raise ClipError("sound_differs", f"the recording has {len(wave) / SAMPLE_RATE:.2f} s, the video {info.seconds:.2f} s")
     return wave
-
-
-def _take(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    for _ in range(count):
-        yield next(frames)
 
 
 def _area(box: np.ndarray) -> float:
