@@ -123,7 +123,11 @@ SUITE: Mapping[str, Entry] = {
     "au_error": TrackMetric(
         Column("au_error", "AU error", "0..1", False, FIT, 4, "mean absolute error over 17 action units", 0.0, 1.0), _au_error
     ),
-    "jitter": TrackMetric(Column("jitter", "Jitter", "IOD/s²", False, TRACKER, 2, "landmarks' mean acceleration", 0.0), _jitter, False),
+    "jitter": TrackMetric(
+        Column("jitter", "Jitter", "IOD/s²", None, TRACKER, 2, "landmarks' mean acceleration; to be near the reference's", 0.0),
+        _jitter,
+        False,
+    ),
     "level_response": SetMetric("level_response", levels.COLUMNS, _level_features, levels.respond, levels.ABOUT),
 }
 PER_UNIT = {"au_error": UNITS}

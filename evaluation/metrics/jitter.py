@@ -1,7 +1,8 @@
 """Temporal jitter: how much landmarks tremble from frame to frame beyond smooth motion.
 
 The mean length of the second difference of each point over time, ``|p[t+1] - 2 p[t] + p[t-1]|``: a face that stands still
-or moves evenly has none. It is an acceleration, so a lively talker has some too: read it against the reference's own.
+or moves evenly has none. It is an acceleration, so a lively talker has some too and a still picture has
+none: better is what is near the reference's own, neither higher nor lower.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
 class Jitter(Metric):
     """Mean jitter over every inner frame seen; one update is one clip."""
 
-    higher_is_better = False
+    higher_is_better = None
     is_differentiable = False
     full_state_update = False
 

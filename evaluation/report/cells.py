@@ -37,14 +37,25 @@ def best(results: Results, column: Mapping[str, Any]) -> set[str]:
     return {system for system, value in shown.items() if value == top}
 
 
+def shown_columns(results: Results) -> list[Mapping[str, Any]]:
+    """The columns in which at least one system has a value; :func:`reasons` says why the others are not there."""
+    return [c for c in results["columns"] if any(number(cells[c["name"]], 1) != "–" for cells in results["systems"].values())]
+
+
 def reasons(results: Results) -> list[str]:
     """Why cells of the table have no number, one line for each reason."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for column in results["columns"]:
-        for system, cells in results["systems"].items():
-            if cells[column["name"]]["mean"] is None:
-                found.setdefault((system, cells[column["name"]]["reason"]), []).append(column["label"])
-    return [f"{system}, {', '.join(labels)}: {reason}" for (system, reason), labels in found.items()]
+    found: dict[str, dict[str, list[str]]] = {}
+    for system, cells in results["systems"].items():
+        for column in results["columns"]:
+            cell = cells[column["name"]]
+            if cell["mean"] is None:
+                found.setdefault(cell["reason"], {}).setdefault(system, []).append(column["label"])
+    lines = []
+    for reason, systems in found.items():
+        for labels in dict.fromkeys(", ".join(labels) for labels in systems.values()):
+            names = ", ".join(system for system, mine in systems.items() if ", ".join(mine) == labels)
+            lines.append(f"{labels} ({names}): {reason}")
+    return lines
 
 
 def machine_line(results: Results) -> str:
@@ -57,7 +68,7 @@ def machine_line(results: Results) -> str:
 
 def text_table(results: Results) -> str:
     """The results as aligned plain text for a terminal."""
-    columns = results["columns"]
+    columns = shown_columns(results)
     table = [["system", *(column["label"] + arrow(column) for column in columns)]]
     for system, cells in results["systems"].items():
         table.append([system, *(number(cells[column["name"]], column["decimals"]) for column in columns)])

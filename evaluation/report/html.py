@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from evaluation.protocol import REFERENCE
-from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons
+from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons, shown_columns
 from evaluation.report.charts import bar, line_chart
 
 Clips = Sequence[Mapping[str, str]]
@@ -69,7 +69,7 @@ def _summary(results: Results) -> str:
 
 
 def _results(results: Results) -> str:
-    columns = results["columns"]
+    columns = shown_columns(results)
     head = [_text("system", "th")]
     for column in columns:
         unit = tag("span", escape(column["unit"]) or "&nbsp;", class_="unit")
@@ -81,7 +81,7 @@ def _results(results: Results) -> str:
         rows.append(tag("tr", _text(system) + shown, class_="reference" if system == REFERENCE else ""))
     lead = "Mean over clips; below it the 95 % interval and the number of clips (level response: over emotions). Arrows point to better"
     lead += "; the best system of a column is in bold." if any(bold.values()) else "."
-    return _section("Results", lead, _scrolling_table(head, rows, id="results"), _missing(results), _meaning(columns))
+    return _section("Results", lead, _scrolling_table(head, rows, id="results"), _missing(results), _meaning(results["columns"]))
 
 
 def _missing(results: Results) -> str:

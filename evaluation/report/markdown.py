@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons
+from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons, shown_columns
 
 
 def markdown(results: Results) -> str:
@@ -38,7 +38,7 @@ def _cell(cell: Mapping[str, Any], decimals: int, bold: bool) -> str:
 
 
 def _table(results: Results) -> str:
-    columns = results["columns"]
+    columns = shown_columns(results)
     lines = ["| system | " + " | ".join(f"{c['label']}{' (' + c['unit'] + ')' if c['unit'] else ''}{arrow(c)}" for c in columns) + " |"]
     lines.append("|---|" + "---:|" * len(columns))
     bold = {c["name"]: best(results, c) for c in columns}
