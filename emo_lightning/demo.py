@@ -1,0 +1,134 @@
+"""The whole path on one machine: corpus, three short trainings, talking videos of a photograph, and their evaluation.
+
+``make demo`` runs this. Every step is an ordinary ``emo`` command, printed as it would be typed, so that a reader can
+go on from any of them. The photograph is scikit-image's astronaut (NASA, public domain); the speech is our own sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data as pictures
+
+from datamodules.export import export_clips, write_manifest
+from emo_lightning.contact_sheet import contact_sheet
+from emo_lightning.emotions import EMOTIONS, NEUTRAL
+from emo_lightning.errors import UserError
+
+STEPS = ("corpus", "train", "generate", "evaluate")
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+SHEET_LEVELS = (1, 8, 15)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the steps asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="emo_lightning.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that the demo makes (default demo)")
+    parser.add_argument("--clips", type=int, default=48, help="clips in its corpus (default 48)")
+    parser.add_argument("--held-out", type=int, default=6, help="held-out clips that are generated anew and scored (default 6)")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="which parts to run (default all)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    started = time.perf_counter()
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        for number, name in enumerate(args.steps, start=1):
+            print(f"\n=== {number}/{len(args.steps)} {name}", flush=True)
+            globals()[f"run_{name}"](args)
+    except UserError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"demo: stopped, because this command failed: {shlex.join(map(str, error.cmd))}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:", flush=True)
+    for what, path in results(args.out).items():
+        if path.exists():
+            print(f"  {what:<34} {path}")
+    return 0
+
+
+def results(out: Path) -> dict[str, Path]:
+    """What a person would want to open afterwards."""
+    return {
+        "the talking video": out / "astronaut.mp4",
+        "eight emotions, three levels": out / "emotions.png",
+        "video by the weights just trained": out / "keypoint.mp4",
+        "evaluation report": out / "evaluation" / "report.html",
+    }
+
+
+def emo(*arguments: str | Path) -> None:
+    """Print and run one ``emo`` command; raise CalledProcessError when it fails."""
+    words = [str(a) for a in arguments]
+    print(f"$ emo {shlex.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", "emo_lightning.cli", *words], check=True)
+
+
+def write_astronaut(out: Path) -> Path:
+    """The portrait of the demo as a file."""
+    path = out / "astronaut.png"
+    cv2.imwrite(str(path), np.ascontiguousarray(pictures.astronaut()[:, :, ::-1]))
+    return path
+
+
+def sample_speech() -> Path:
+    """The recording that ships with the package."""
+    return Path(str(files("emo_lightning") / "samples" / "speech.flac"))
+
+
+def run_corpus(args: argparse.Namespace) -> None:
+    """The embedded corpus, with the astronaut among its faces."""
+    if (args.out / "corpus" / "index.json").exists():
+        print(f"{args.out / 'corpus'} is there already")
+        return
+    emo("corpus", "--out", args.out / "corpus", "--clips", str(args.clips), "--seed", str(args.seed))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """The three stages at debug size: proof that they train here, not weights to keep."""
+    common = ["size=debug", f"data={args.out / 'corpus'}", f"seed={args.seed}", "resume=never"]
+    weights = args.out / "weights"
+    emo("train", EXPERIMENTS / "stage1.yaml", *common, f"out={weights}")
+    emo("train", EXPERIMENTS / "stage2.yaml", *common, f"out={weights}", f"decoupler={weights / 'decoupler.safetensors'}")
+    emo("train", EXPERIMENTS / "stage3.yaml", *common, f"out={weights}", f"heads={weights / 'heads.safetensors'}")
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    """The astronaut speaks: the shipped weights for the video to keep, the debug weights to show the whole chain."""
+    portrait, speech = write_astronaut(args.out), sample_speech()
+    said = ["generate", "--portrait", portrait, "--audio", speech, "--seed", str(args.seed)]
+    emo(*said, "--emotion", "happy", "--level", "12", "--out", args.out / "astronaut.mp4")
+    emo(*said, "--emotion", "happy", "--level", "12", "--renderer", "keypoint", "--checkpoint-dir", args.out / "weights", "--size", "128",
+        "--out", args.out / "keypoint.mp4")  # fmt: skip
+    levels = args.out / "levels"
+    levels.mkdir(exist_ok=True)
+    for emotion in EMOTIONS:
+        for level in SHEET_LEVELS if emotion != EMOTIONS[NEUTRAL] else (SHEET_LEVELS[0],):
+            emo(*said, "--emotion", emotion, "--level", str(level), "--size", "192", "--out", levels / f"{emotion}-{level:02d}.mp4")
+    contact_sheet(levels, args.out / "emotions.png", SHEET_LEVELS)
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Held-out clips of the corpus, spoken anew from their first frame and sound, against the clips themselves."""
+    reference, generated = args.out / "reference", args.out / "generated"
+    generated.mkdir(exist_ok=True)
+    clips = export_clips(args.out / "corpus", reference, split="test", limit=args.held_out)
+    for clip in clips:
+        feeling = ["--emotion", clip.emotion or EMOTIONS[NEUTRAL]]
+        feeling += ["--level", f"{clip.level:g}"] if clip.level is not None and clip.emotion != EMOTIONS[NEUTRAL] else []
+        emo("generate", "--portrait", clip.portrait, "--audio", clip.audio, *feeling, "--out", generated / f"{clip.key}.mp4")
+    write_manifest(clips, generated)
+    emo("eval", "--systems", f"demo={generated}", "--reference", reference, "--out", args.out / "evaluation")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
