@@ -13,13 +13,21 @@ import numpy as np
 from numba import njit
 
 from emo_lightning.renderers.mesh import topology
-from emo_lightning.renderers.mesh.geometry import Pose, pixels
+from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
 
 COLUMNS = 33
-SKIN_ABOVE = 0.55
-"""Where the lid's colour is read: this far from the lid's crease towards the brow."""
+LEAST = 0.02
+"""Share of closing below which nothing is painted."""
+FULL = 0.3
+"""Share of closing from which the paint is at its strongest."""
+FOLLOW = 0.75
+"""How far the picture's own lid still follows then."""
 BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
 """Lower edge of each brow, from the image's left to its right."""
+BEYOND = 0.10
+"""How far past the eye's corners, as a share of its width, the paint runs out."""
+LASH_RISE = 0.02
+"""IOD above the crease from where the paint fades in, so that long lashes do not stay behind."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +35,15 @@ class Lid:
     """One upper lid of a portrait.
 
     Attributes:
-        skin: ``(COLUMNS, 3)`` RGB along the eye from the image's left to its right.
+        above, below: ``(COLUMNS, 3)`` RGB of the skin over the crease and under the eye, from the image's left to its right.
         lash: ``(3,)`` RGB of the lash line.
         open: IOD of its own opening.
-        side: -1 for the eye on the image's left, +1 for the other: which end is the outer corner.
     """
 
-    skin: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
     lash: np.ndarray
     open: float
-    side: int
 
 
 def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
@@ -44,55 +51,90 @@ def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
     size = image.shape[0]
     points = pixels(pose.apply(rest), size)
     unit = pose.scale * size / 2.0
-    blurred = cv2.GaussianBlur(image, (0, 0), max(0.7, 0.022 * unit)).astype(np.float64)
+    blurred = cv2.GaussianBlur(image, (0, 0), max(0.6, 0.015 * unit)).astype(np.float64)
+    cheeks = np.median(_pick(blurred, points[[50, 280, 101, 330, 205, 425, 151, 9]]), axis=0)
+    down = pose.turn[:2, 1] * unit
     lids = []
-    for (upper, lower), (crease, _), brow, side in zip(topology.EYES, topology.LID_ROWS, BROWS, (-1, 1), strict=True):
-        crease_line, brow_line = _resample(points[crease]), _resample(points[brow])
-        skin = np.stack([_pick(blurred, crease_line + share * (brow_line - crease_line)) for share in (0.3, 0.45, SKIN_ABOVE)])
-        skin = np.median(skin, axis=0)
-        # Hair, glasses or a brow over one column must not stripe the lid.
-        centre = np.median(skin, axis=0)
-        skin = centre + np.clip(skin - centre, -18.0, 18.0)
-        kernel = np.hanning(13) / np.hanning(13).sum()
-        skin = np.stack([np.convolve(np.pad(c, 6, mode="edge"), kernel, mode="valid") for c in skin.T], axis=1)
+    for (upper, lower), (crease, _), brow in zip(topology.EYES, topology.LID_ROWS, BROWS, strict=True):
+        crease_line, brow_line, low_line = (_resample(points[rows]) for rows in (crease, brow, lower))
+        above = np.stack([_pick(blurred, crease_line + share * (brow_line - crease_line)) for share in (0.15, 0.3, 0.45)])
+        below = np.stack([_pick(blurred, low_line + step * down) for step in (0.06, 0.08, 0.10)])
+        above, below = _smooth_skin(above, cheeks), _smooth_skin(below, cheeks)
         margin = _pick(image.astype(np.float64), _resample(points[upper]))
         dark = margin[np.argsort(margin.mean(axis=1))[: COLUMNS // 4]].mean(axis=0)
-        lash = np.minimum(dark, 0.55 * centre)
-        opening = float((rest[lower[1:-1], 1] - rest[upper[1:-1], 1]).max())
-        lids.append(Lid(skin, lash, opening, side))
+        lash = np.minimum(dark, 0.5 * np.median(above, axis=0))
+        lids.append(Lid(above, below, lash, float(_opening(rest, upper, lower).max())))
     return lids[0], lids[1]
+
+
+def held_open(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """The vertices ``(468, 3)`` by which the picture is warped: lids that close lag a little, and paint makes up the rest."""
+    held = vertices
+    for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
+        closed = _closed(lid, rest, vertices, upper)
+        if closed <= LEAST:
+            continue
+        held = vertices.copy() if held is vertices else held
+        follow = 1.0 - (1.0 - FOLLOW) * float(smoothstep(LEAST, FULL, closed))
+        for rows in (upper, crease):
+            fall = vertices[rows, 1] - rest[rows, 1]
+            held[rows, 1] = rest[rows, 1] + np.where(fall > 0, follow * fall, fall)
+    return held
 
 
 def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose) -> None:
     """Paint both lids over the frame, in place, as far as they came down from the portrait's own place.
 
     Args:
-        frame: ``(S, S, 3)`` uint8.
+        frame: ``(S, S, 3)`` uint8, warped by :func:`held_open`.
         lids: from :func:`read`.
         rest, vertices: ``(468, 3)`` model space, the portrait's own and this frame's.
         pose: of this frame.
     """
     size = frame.shape[0]
     unit = pose.scale * size / 2.0
-    for lid, (upper, lower), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
-        fall = vertices[upper[1:-1], 1] - rest[upper[1:-1], 1]
-        closed = float(np.clip(fall.max() / max(lid.open, 0.02), 0.0, 1.0))
-        if closed < 0.02 or fall.max() < 0.004:
+    for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
+        closed = _closed(lid, rest, vertices, upper)
+        if closed <= LEAST:
             continue
-        points = pixels(pose.apply(vertices), size)
-        still = pixels(pose.apply(rest), size)
-        axis = points[upper[-1]] - points[upper[0]]
+        moved = pixels(pose.apply(vertices[upper]), size)
+        held = held_open(lids, rest, vertices)
+        still, fold = pixels(pose.apply(rest[upper]), size), pixels(pose.apply(held[crease]), size)
+        axis = moved[-1] - moved[0]
         length = float(np.hypot(*axis))
         if length < 3.0:
             continue
         axis /= length
         down = np.array([-axis[1], axis[0]])
-        origin = points[upper[0]]
-        lines = [_height(p - origin, axis, down, length) for p in (points[crease], still[upper], points[upper], points[lower])]
-        around = np.concatenate([points[crease], points[upper], points[lower]])
-        low = np.maximum(np.floor(around.min(axis=0) - 3).astype(int), 0)
-        high = np.minimum(np.ceil(around.max(axis=0) + 3).astype(int), size)
-        _paint(frame, low[0], low[1], high[0], high[1], origin, axis, down, length, np.stack(lines), lid.skin, lid.lash, closed, unit)
+        lines = np.stack([_height(p - moved[0], axis, down, length) for p in (fold, still, moved)])
+        around = np.concatenate([fold - 2 * LASH_RISE * unit * down, moved + 2.0, moved[[0, -1]] + BEYOND * length * np.array([-axis, axis])])
+        low = np.maximum(np.floor(around.min(axis=0) - 2).astype(int), 0)
+        high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
+        _paint(
+            frame, low[0], low[1], high[0], high[1], moved[0], axis, down, length, lines,
+            lid.above, lid.below, lid.lash, closed, float(smoothstep(LEAST, FULL, closed)), unit,
+        )  # fmt: skip
+
+
+def _opening(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    return vertices[lower[1:-1], 1] - vertices[upper[1:-1], 1]
+
+
+def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
+    """How far the lid came down, as a share of its own opening."""
+    fall = float((vertices[upper[1:-1], 1] - rest[upper[1:-1], 1]).max())
+    return min(fall / max(lid.open, 0.03), 1.0)
+
+
+def _smooth_skin(samples: np.ndarray, cheeks: np.ndarray) -> np.ndarray:
+    """``(N, COLUMNS, 3)`` samples to one smooth row; hair, lashes and the rims of glasses must not stripe the lid."""
+    row = np.median(samples, axis=0)
+    value, least = row.mean(axis=1), 0.62 * cheeks.mean()
+    row = np.where((value < least)[:, None], 0.5 * row + 0.5 * 0.8 * cheeks, row)
+    middle = np.median(row, axis=0)
+    row = middle + np.clip(row - middle, -16.0, 16.0)
+    kernel = np.hanning(15) / np.hanning(15).sum()
+    return np.stack([np.convolve(np.pad(c, 7, mode="edge"), kernel, mode="valid") for c in row.T], axis=1)
 
 
 def _resample(line: np.ndarray) -> np.ndarray:
@@ -122,40 +164,44 @@ def _step(low: float, high: float, x: float) -> float:
 @njit(cache=True)
 def _paint(
     frame: np.ndarray, left: int, top: int, right: int, bottom: int, origin: np.ndarray, axis: np.ndarray, down: np.ndarray,
-    length: float, lines: np.ndarray, skin: np.ndarray, lash: np.ndarray, closed: float, unit: float,
+    length: float, lines: np.ndarray, above: np.ndarray, under: np.ndarray, lash: np.ndarray, closed: float, amount: float,
+    unit: float,
 ) -> None:  # fmt: skip
-    """``lines`` are crease, the margin's own place, the margin now and the lower lid, as heights below the corner line."""
-    amount = _step(0.02, 0.40, closed)
-    thick = max(0.55, (0.007 + 0.005 * closed) * unit)
-    last = skin.shape[0] - 1
+    """``lines`` are the crease, the margin's own place and the margin now, as heights below the corner line."""
+    thick = max(0.6, (0.008 + 0.004 * closed) * unit)
+    rise = LASH_RISE * unit
+    last = above.shape[0] - 1
     for row in range(top, bottom):
         for column in range(left, right):
             x, y = column + 0.5 - origin[0], row + 0.5 - origin[1]
             along = (x * axis[0] + y * axis[1]) / length
-            if along <= 0.0 or along >= 1.0:
+            if along <= -BEYOND or along >= 1.0 + BEYOND:
                 continue
             below = x * down[0] + y * down[1]
-            place = along * last
+            place = min(max(along, 0.0), 1.0) * last
             k = min(int(place), last - 1)
             f = place - k
             crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f
             own = lines[1, k] * (1 - f) + lines[1, k + 1] * f
-            margin = lines[2, k] * (1 - f) + lines[2, k + 1] * f
-            ends = _step(0.0, 0.16, along) * _step(1.0, 0.86, along)
-            fall = margin - own
-            tall = max(margin - crease, 1.0)
-            t = (below - crease) / tall
-            # Opaque where the lid covers what the portrait shows of the eye, soft towards the crease.
-            cover = _step(0.0, 0.45, t) * _step(margin + 0.7, margin - 0.7, below) * _step(0.0, 0.03 * unit, fall)
-            cover *= amount * ends
-            if cover > 0.004:
-                shade = 0.93 + 0.10 * _step(0.05, 0.55, t) - 0.13 * _step(0.55, 1.0, t)
+            margin = max(lines[2, k] * (1 - f) + lines[2, k + 1] * f, own)
+            t = (below - crease) / max(margin - crease, 1.0)
+            place = amount * _step(margin + 0.7, margin - 0.7, below) * _step(crease - rise, crease + 0.2 * rise, below)
+            place *= _step(-BEYOND, 0.04, along) * _step(1.0 + BEYOND, 0.96, along)
+            if place > 0.004:
+                low = 0.55 * _step(0.1, 1.0, t)
+                shade = 1.0 + 0.05 * _step(0.0, 0.5, t) - 0.15 * _step(0.5, 1.1, t)
+                darker = 0.0
                 for c in range(3):
-                    tone = (skin[k, c] * (1 - f) + skin[k + 1, c] * f) * shade
+                    tone = above[k, c] * (1 - low) + under[k, c] * low
+                    darker += 1.0 - frame[row, column, c] / max(tone * shade, 1.0)
+                # Lashes, and what shows of the eye, are darker than skin: they go; skin keeps its own texture.
+                cover = place * max(0.9 * _step(0.15, 0.75, t), _step(0.08, 0.25, darker / 3.0) * _step(-0.6, 0.1, t))
+                for c in range(3):
+                    tone = (above[k, c] * (1 - low) + under[k, c] * low) * shade
                     value = frame[row, column, c] * (1 - cover) + tone * cover
                     frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
-            away = (below - margin) / thick
-            dark = np.exp(-0.5 * away * away) * amount * 0.80 * _step(0.0, 0.10, along) * _step(1.0, 0.90, along)
+            away = (below - margin) / (thick if below > margin else 0.7 * thick)
+            dark = np.exp(-0.5 * away * away) * amount * 0.78 * _step(0.0, 0.14, along) * _step(1.0, 0.86, along)
             if dark > 0.01:
                 for c in range(3):
                     value = frame[row, column, c] * (1 - dark) + lash[c] * dark

@@ -53,11 +53,9 @@ def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -
         rest, neutral: ``(468, 3)`` the portrait's shape as it is, and with its expression taken off.
         pose: of the portrait.
     """
-    inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     corners = neutral[[topology.LIP_INNER_UPPER[0], topology.LIP_INNER_UPPER[-1]]]
-    seam = neutral[inner].mean(axis=0)
-    front = neutral[[13, 14, 82, 312]].mean(axis=0)
-    centre = np.array([front[0], seam[1] + 0.012, front[2] + 0.05])
+    front = neutral[[13, 82, 312]].mean(axis=0)
+    centre = np.array([front[0], front[1], front[2] + 0.05])
     scale = float(np.clip(np.linalg.norm(corners[1] - corners[0]) / 0.5, 0.85, 1.15))
     size = image.shape[0]
     gap = rest[topology.LIP_INNER_LOWER, 1] - rest[topology.LIP_INNER_UPPER, 1]
@@ -153,7 +151,7 @@ def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | 
     light = float(np.clip(bright, 50, 235))
     tint = np.median(skin, axis=0) / max(float(np.median(skin.mean(axis=1))), 1.0)
     warm = np.clip(0.8 + 0.2 * tint, 0.8, 1.2)
-    teeth = light * 0.98 * np.array([1.0, 0.965, 0.90]) * (0.6 + 0.4 * warm)
+    teeth = light * 0.98 * np.array([1.0, 0.955, 0.87]) * (0.5 + 0.5 * warm)
     if own is not None and (own > 200).sum() > 12:
         inside = image[own > 200].astype(np.float64)
         value = inside.mean(axis=1)

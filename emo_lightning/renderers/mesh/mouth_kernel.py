@@ -11,7 +11,9 @@ UPPER = np.array([0.0, 0.082, 0.145, 0.21, 0.262, 0.305, 0.35])
 LOWER = np.array([0.0, 0.054, 0.112, 0.178, 0.236, 0.285, 0.33])
 """Where teeth end, from the middle outward, as seen from the front."""
 UPPER_HEIGHT, LOWER_HEIGHT = 0.115, 0.095
-UPPER_EDGE = np.array([0.0, -0.012, -0.002, -0.012, -0.022, -0.03])
+UPPER_SHOW, LOWER_SHOW = 0.036, 0.026
+"""How far below the lips' seam the front teeth's edges lie with the mouth closed."""
+UPPER_EDGE = np.array([0.0, -0.007, -0.002, -0.010, -0.018, -0.026])
 """How each upper tooth's edge lies against the central incisor's (negative: shorter)."""
 
 
@@ -54,9 +56,9 @@ def _tooth(x: float, y: float, bounds: np.ndarray, edges: np.ndarray, tall: floa
         index += 1
     half = (bounds[index + 1] - bounds[index]) / 2.0
     across = (side - bounds[index] - half) / half
-    edge = edges[index] - 0.016 * across**4
+    edge = edges[index] - 0.011 * across**4
     cover = _step(pixel, -pixel, y - edge) if pixel > 0 else 1.0
-    groove = 1.0 - 0.22 * _step(0.72, 1.0, abs(across)) * min(1.0, 0.012 / pixel)
+    groove = 1.0 - 0.13 * _step(0.70, 1.0, abs(across)) * min(1.0, 0.012 / pixel)
     root = -y / tall
     body = 1.0 - 0.10 * root * root - 0.05 * _step(0.25, 0.0, root)
     gum = _step(0.92, 1.06, root + 0.10 * across * across)
@@ -78,7 +80,7 @@ def paint(
     has_own = own.shape[0] > 1
     pixel = 0.6 / unit
     flat = np.zeros(6)
-    open_light = 0.62 + 0.38 * _step(0.02, 0.14, gap)
+    open_light = 0.86 + 0.14 * _step(0.02, 0.12, gap)
     span = max(upper[1] - upper[0], 1e-6)
     colour = np.zeros(3)
     for row in range(mask.shape[0]):
@@ -100,27 +102,27 @@ def paint(
                 x, y = turn[0, 0] * ex + turn[0, 1] * ey - centre[0], turn[1, 0] * ex + turn[1, 1] * ey - centre[1]
                 z = centre[2] + ARCH * min(x * x, 0.12)
             x, y = x / scale, y / scale
-            depth = 1.0 - 0.75 * _step(0.10, 0.34, abs(x))
-            shadow = (0.50 + 0.50 * _step(-0.01, 0.07, under)) * open_light * depth
-            back = 0.55 + 0.45 * _step(0.0, 0.25, under)
+            depth = 1.0 - 0.70 * _step(0.12, 0.36, abs(x))
+            shadow = (0.74 + 0.26 * _step(-0.015, 0.035, under)) * open_light * depth
+            back = 0.70 + 0.60 * _step(0.0, 0.25, under)
             for c in range(3):
                 colour[c] = colours[3, c] * back
             drop = jaw / scale
             # Tongue: the front of a dome between the lower teeth.
-            tx, ty = x / 0.24, (y - 0.75 * drop - 0.115) / 0.105
+            tx, ty = x / 0.23, (y - 0.55 * drop - 0.115) / 0.12
             dome = tx * tx + ty * ty
             if dome < 1.3:
                 cover = _step(1.25, 0.75, dome)
-                light = (0.42 + 0.38 * _step(0.3, -0.9, ty)) * open_light * (1.0 - 0.35 * _step(0.04, 0.0, abs(x)))
+                light = (0.45 + 0.40 * _step(-0.9, 0.4, ty)) * open_light * (1.0 - 0.15 * _step(0.05, 0.0, abs(x)))
                 for c in range(3):
                     colour[c] += cover * (colours[2, c] * light - colour[c])
-            cover, light, gum = _tooth(x, -(y - drop - 0.004), LOWER, flat, LOWER_HEIGHT, pixel)
+            cover, light, gum = _tooth(x, -(y - drop - LOWER_SHOW), LOWER, flat, LOWER_HEIGHT, pixel)
             if cover > 0:
-                light *= (0.60 + 0.28 * _step(0.02, 0.14, under)) * open_light * depth
+                light *= (0.62 + 0.26 * _step(0.02, 0.12, under)) * open_light * depth
                 for c in range(3):
                     tone = (colours[0, c] * (1 - gum) + colours[1, c] * gum) * light
                     colour[c] += cover * (tone - colour[c])
-            cover, light, gum = _tooth(x, y - 0.012, UPPER, UPPER_EDGE, UPPER_HEIGHT, pixel)
+            cover, light, gum = _tooth(x, y - UPPER_SHOW, UPPER, UPPER_EDGE, UPPER_HEIGHT, pixel)
             if cover > 0:
                 for c in range(3):
                     tone = (colours[0, c] * (1 - gum) + colours[1, c] * gum) * light * shadow

@@ -79,9 +79,9 @@ class MeshRenderer:
 
 def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
     """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space and a pose."""
-    flow = source.warp.flow(vertices, pose)
-    frame = background.compose(source.scene, source.image, flow)
     rest = source.retarget.rest
+    flow = source.warp.flow(eyelids.held_open(source.lids, rest, vertices), pose)
+    frame = background.compose(source.scene, source.image, flow)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
     mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)
