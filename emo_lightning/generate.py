@@ -21,7 +21,7 @@ import numpy as np
 from emo_lightning import assets
 from emo_lightning.audio import MelStream, frames_for, inspect_audio, iter_audio, iter_sound
 from emo_lightning.checkpoints import load_talker, weight_files
-from emo_lightning.coefficients import Coefficients
+from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.emotions import EmotionTrack
 from emo_lightning.errors import UserError
 from emo_lightning.outputs import check_file, publish, staging
@@ -106,7 +106,10 @@ def generate(
         with clock("prepare"):
             source = drawer.prepare(face)
         chunks = talker.generate(mel_blocks(audio), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
-        spoken = _film(stage / out.name, clock.each("coefficients", chunks), partial(drawer.render, source), audio, size, frames, clock)
+        spool = _Spool(stage / "coefficients")
+        pictures = _draw(spool.each(clock.each("coefficients", chunks)), partial(drawer.render, source), clock)
+        _encode(stage / out.name, pictures, audio, (size, size), frames, clock)
+        spoken = spool.read()
         np.savez(stage / f"{out.stem}.npz", **dict(spoken.items()))
         about = {
             "frames": len(spoken),
@@ -164,31 +167,39 @@ class Clock:
         return {part: round(seconds, 3) for part, seconds in (*self.seconds.items(), ("total", time.perf_counter() - self._start))}
 
 
-def _film(
-    path: Path,
-    chunks: Iterator[Coefficients],
-    render: Callable[[Coefficients], Iterator[np.ndarray]],
-    audio: Path,
-    size: int,
-    frames: int,
-    clock: Clock,
-) -> Coefficients:
-    """Render, and at the same time encode with the recording's own sound; return all coefficients (6 MB for ten minutes)."""
-    kept: list[Coefficients] = []
+class _Spool:
+    """Coefficients on disk, so that an hour of them takes no memory."""
 
-    def pictures() -> Iterator[np.ndarray]:
-        for chunk in chunks:
-            kept.append(chunk)
-            yield from clock.each("render", render(chunk))
+    def __init__(self, path: Path) -> None:
+        self._path, self._layout = path, BUILTIN
 
-    sound = iter_sound(audio, AUDIO_RATE, 2)
-    writer = VideoWriter(path, (size, size), FPS, audio=sound, audio_rate=AUDIO_RATE)
-    with clock("film"), writer, Progress("generate", frames) as progress, closing(ahead(pictures())) as made:
+    def each(self, chunks: Iterable[Coefficients]) -> Iterator[Coefficients]:
+        """The same chunks, kept as they pass."""
+        with open(self._path, "wb") as file:
+            for chunk in chunks:
+                self._layout = chunk.layout
+                file.write(chunk.joined().tobytes())
+                yield chunk
+
+    def read(self) -> Coefficients:
+        """All that passed, read from disk where it is used."""
+        return Coefficients.from_joined(self._layout, np.memmap(self._path, np.float32, "r").reshape(-1, self._layout.size))
+
+
+def _draw(chunks: Iterable[Coefficients], render: Callable[[Coefficients], Iterable[np.ndarray]], clock: Clock) -> Iterator[np.ndarray]:
+    """Frames of one chunk after the other."""
+    for chunk in chunks:
+        yield from clock.each("render", render(chunk))
+
+
+def _encode(path: Path, pictures: Iterable[np.ndarray], audio: Path, size: tuple[int, int], frames: int, clock: Clock) -> None:
+    """Write the pictures with the recording's own sound; the next pictures are made at the same time, in a thread."""
+    writer = VideoWriter(path, size, FPS, audio=iter_sound(audio, AUDIO_RATE, 2), audio_rate=AUDIO_RATE)
+    with clock("film"), writer, Progress("generate", frames) as progress, closing(ahead(pictures)) as made:
         for frame in made:
             with clock("encode"):
                 writer.write(frame)
             progress.update()
-    return Coefficients.from_joined(kept[0].layout, np.concatenate([chunk.joined() for chunk in kept]))
 
 
 def _weights(folder: Path | None, renderer: str) -> dict[str, str]:

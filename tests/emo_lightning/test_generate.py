@@ -19,10 +19,11 @@ from PIL import Image
 from skimage import data
 
 from emo_lightning import cli
-from emo_lightning.checkpoints import export
-from emo_lightning.coefficients import BUILTIN
+from emo_lightning.audio import load_audio
+from emo_lightning.checkpoints import export, load_talker
+from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.emotions import EmotionTrack
-from emo_lightning.generate import generate
+from emo_lightning.generate import generate, mel_blocks
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.heads import Heads, HeadsConfig
@@ -96,6 +97,36 @@ def test_a_video_its_coefficients_and_its_description(face, speech, weights, tmp
     assert about["provenance"]["arguments"]["seed"] == 3
     assert str(tmp_path) not in result.sidecar.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"face.png", "voice.wav", "out.mp4", "out.npz", "out.json"}
+
+
+def test_the_sound_is_the_recording_in_its_place(face, weights, tmp_path):
+    wave = np.random.default_rng(5).standard_normal(20_000).astype(np.float32) * voice(1.25)
+    soundfile.write(tmp_path / "noise.wav", wave, RATE)
+    generate(face, tmp_path / "noise.wav", tmp_path / "out.mp4", HAPPY, size=128, checkpoint_dir=weights)
+    heard = load_audio(tmp_path / "out.mp4")
+    assert abs(len(heard) - len(wave)) <= 640
+    short = min(len(heard), len(wave))
+    match = np.fft.irfft(np.fft.rfft(heard[:short]) * np.conj(np.fft.rfft(wave[:short])))
+    lag = int(np.argmax(match))
+    assert min(lag, short - lag) <= 16, "more than a millisecond off"
+
+
+def test_sound_is_read_as_it_is_needed(weights, tmp_path):
+    soundfile.write(tmp_path / "long.wav", voice(40.0), RATE)
+    talker, heard = load_talker(weights), 0
+
+    def counted():
+        nonlocal heard
+        for rows in mel_blocks(tmp_path / "long.wav"):
+            heard += len(rows)
+            yield rows
+
+    still = Coefficients(BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths})
+    made = 0
+    for chunk in talker.generate(counted(), still, HAPPY, total_frames=1000):
+        made += len(chunk)
+        assert heard / 4 - made <= 25 * (talker.latency + 2)
+    assert made == heard / 4 == 1000
 
 
 def test_the_same_seed_gives_the_same_frames(face, speech, weights, tmp_path):
