@@ -114,7 +114,8 @@ def reenact(path: Path, limit: int, landmarker: LandmarkBackend) -> None:
     print(f"\n{path.name}: {len(images)} frames\n{'':>10}   face PSNR/SSIM  lips PSNR/SSIM  crop PSNR  face %  lips %")
     for name, frames in rows.items():
         scores = np.nanmean([score(f, i, p, landmarker) for f, i, p in zip(frames[1:], images[1:], points[1:], strict=True)], axis=0)
-        print(f"{name:>10}  {scores[0]:9.2f}/{scores[1]:.3f}  {scores[2]:8.2f}/{scores[3]:.3f}  {scores[4]:9.2f}{scores[5]:8.2f}{scores[6]:8.2f}")
+        face, face_ssim, lips, lips_ssim, whole, face_error, lips_error = scores
+        print(f"{name:>10}  {face:9.2f}/{face_ssim:.3f}  {lips:8.2f}/{lips_ssim:.3f}  {whole:9.2f}{face_error:8.2f}{lips_error:8.2f}")
 
 
 def landmark_frame(source: Source, points: np.ndarray, fitted: Coefficients, frame: int, model: BuiltinFaceModel) -> np.ndarray:

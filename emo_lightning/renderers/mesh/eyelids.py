@@ -107,7 +107,8 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
         axis /= length
         down = np.array([-axis[1], axis[0]])
         lines = np.stack([_height(p - moved[0], axis, down, length) for p in (fold, still, moved)])
-        around = np.concatenate([fold - 2 * LASH_RISE * unit * down, moved + 2.0, moved[[0, -1]] + BEYOND * length * np.array([-axis, axis])])
+        ends = moved[[0, -1]] + BEYOND * length * np.array([-axis, axis])
+        around = np.concatenate([fold - 2 * LASH_RISE * unit * down, moved + 2.0, ends])
         low = np.maximum(np.floor(around.min(axis=0) - 2).astype(int), 0)
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
         _paint(

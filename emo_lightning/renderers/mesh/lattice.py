@@ -8,6 +8,7 @@ how much of the motion of the nearest outline vertex beyond that it takes, and d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -130,7 +131,7 @@ def _triangles() -> np.ndarray:
     around = len(topology.OVAL)
     ring = [topology.OVAL] + [topology.VERTICES + k * around + np.arange(around) for k in range(RINGS)]
     faces = []
-    for inner, outer in zip(ring[:-1], ring[1:], strict=True):
+    for inner, outer in pairwise(ring):
         for i in range(around):
             j = (i + 1) % around
             faces += [(inner[i], outer[i], outer[j]), (inner[i], outer[j], inner[j])]

@@ -17,6 +17,8 @@ from emo_lightning.renderers.mesh.mouth_kernel import paint
 
 OWN_OPEN = 0.035
 """IOD of own opening from which the portrait's own interior is used."""
+OWN_INSET = 0.013
+"""IOD by which the own interior is kept away from the lips, whose edge blurs into it."""
 JAW_SHARE = 0.85
 """How much of the chin's drop the lower teeth take: the skin of the chin moves a little more than the bone."""
 CHIN = (152, 175, 199, 200, 148, 377)
@@ -34,7 +36,7 @@ class Mouth:
         centre: ``(3,)`` model space, where the edges of the front teeth meet when the mouth is closed.
         scale: size of this mouth against the average.
         chin: height of the chin with the mouth closed, model space.
-        colours: ``(4, 3)`` RGB of teeth, gums, tongue, cavity.
+        colours: ``(5, 3)`` RGB of teeth, gums, tongue, cavity, and of the line between closed lips.
         own: ``(S, S)`` uint8, where the portrait shows its own interior; None with a closed mouth.
     """
 
@@ -63,7 +65,7 @@ def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -
     if gap.max() > OWN_OPEN:
         outline = pixels(pose.apply(rest), size)[_ring()]
         own = _mask(outline, size, size, 0, 0, 0.0)
-        own = cv2.erode(own, np.ones((3, 3), np.uint8)) if size >= 200 else own
+        own = cv2.erode(own, np.ones((3, 3), np.uint8), iterations=max(1, round(OWN_INSET * pose.scale * size / 2)))
         own = cv2.GaussianBlur(own, (0, 0), max(0.5, size / 400))
     return Mouth(centre, scale, float(neutral[list(CHIN), 1].mean()), _colours(image, rest, pose, own), own)
 
@@ -80,6 +82,8 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
         moved: IOD by which lips differ from the portrait's own; its own open mouth is kept as it is near 0.
     """
     gap = float((vertices[topology.LIP_INNER_LOWER, 1] - vertices[topology.LIP_INNER_UPPER, 1]).max())
+    if mouth.own is not None:
+        _shut(frame, mouth, vertices, pose, gap, float(smoothstep(0.0, SAME, moved)))
     strength = float(smoothstep(LEAST_GAP, 0.03, gap) * smoothstep(0.0, SAME, moved))
     if strength == 0.0:
         return
@@ -108,6 +112,27 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
 def jaw_drop(mouth: Mouth, vertices: np.ndarray) -> float:
     """How far the jaw bone hangs below its closed place, in IOD."""
     return JAW_SHARE * float(vertices[list(CHIN), 1].mean() - mouth.chin)
+
+
+def _shut(frame: np.ndarray, mouth: Mouth, vertices: np.ndarray, pose: Pose, gap: float, strength: float) -> None:
+    """Where lips that are apart in the portrait meet, put the dark line that it does not show, in place."""
+    strength *= 0.75 * float(smoothstep(0.045, 0.015, gap))
+    if strength <= 0.0:
+        return
+    size = frame.shape[0]
+    rows = [pixels(pose.apply(vertices[r]), size) for r in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
+    line = np.round((np.mean(rows, axis=0) - 0.5) * 16).astype(np.int32)
+    unit = pose.scale * size / 2.0
+    low = np.maximum(line.min(axis=0) // 16 - 8, 0)
+    high = np.minimum(line.max(axis=0) // 16 + 9, size)
+    if (high <= low).any():
+        return
+    stroke = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    thick = max(1, round(0.012 * unit))
+    cv2.polylines(stroke, [line - low * 16], False, 255, thick, cv2.LINE_AA, 4)
+    cover = cv2.GaussianBlur(stroke, (0, 0), max(0.6, 0.008 * unit)).astype(np.float32)[..., None] * (strength / 255.0)
+    part = frame[low[1] : high[1], low[0] : high[0]]
+    part[:] = np.round(part * (1.0 - cover) + mouth.colours[4] * cover)
 
 
 def _ring() -> np.ndarray:
@@ -162,7 +187,7 @@ def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | 
     gums = 0.6 * lips + 0.4 * light * np.array([0.75, 0.42, 0.42])
     tongue = 0.5 * lips + 0.5 * light * np.array([0.68, 0.36, 0.36])
     cavity = light * np.array([0.16, 0.065, 0.06])
-    return np.stack([teeth, gums * 0.9, tongue * 0.8, cavity])
+    return np.stack([teeth, gums * 0.9, tongue * 0.8, cavity, 0.42 * lips * np.array([1.05, 0.85, 0.85])])
 
 
 def _inside(image: np.ndarray, outline: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ from emo_lightning.renderers.mesh.geometry import Pose, pixels
 
 CLOSED = 0.03
 """IOD of mean gap below which a mouth counts as closed."""
+CLEAR = 0.016
+"""IOD by which an open mouth's edges are moved apart, into the lips."""
 SEARCH = 0.035
 """IOD up and down from the tracked seam."""
 
@@ -29,6 +31,9 @@ def snap(rest: np.ndarray, pose: Pose, image: np.ndarray) -> np.ndarray:
     if gap.mean() < CLOSED:
         middle[:, 1] += _darkest(middle, pose, image)
         gap = np.zeros_like(gap)
+    else:
+        # A tracked edge that lies on the teeth would carry them along on the lip.
+        gap = gap + CLEAR * np.minimum(1.0, gap / 0.04)
     for rows, sign in ((upper, -0.5), (lower, 0.5)):
         rest[rows, 1] = middle[:, 1] + sign * gap
         rest[rows, 0] = middle[:, 0]

@@ -33,9 +33,9 @@ class Warp:
             start += len(upper) + len(lower)
         mouth = topology.strip(topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.triangles = np.concatenate([triangles, lattice.triangles, *holes, mouth]).astype(np.int32)
-        self.source = np.concatenate(
-            [pixels(points, size), pixels(lattice.points, size), pixels(points[self.lids], size)]
-        ).astype(np.float32)
+        self.source = np.concatenate([pixels(points, size), pixels(lattice.points, size), pixels(points[self.lids], size)]).astype(
+            np.float32
+        )
         self.lid_slice = slice(count, count + len(self.lids))
 
     def flow(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:

@@ -1,0 +1,162 @@
+"""The geometric renderer on a real photograph: what it is asked to do is read back by the tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import skimage.data
+
+from emo_lightning.coefficients import BFM, EXP_NAMES, Coefficients
+from emo_lightning.emotions import EMOTIONS, prototype_exp
+from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.crop import crop_box, crop_image, to_crop
+from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
+from emo_lightning.portrait import Portrait, make_portrait
+from emo_lightning.renderers import base
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source
+
+
+@pytest.fixture(scope="module")
+def landmarker() -> Iterator[LandmarkBackend]:
+    backend = open_landmarker(max_faces=1)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def portraits(landmarker: LandmarkBackend) -> dict[int, Portrait]:
+    picture = skimage.data.astronaut()
+    points = landmarker.detect(picture)[0].points
+    box = crop_box(points)
+    model = BuiltinFaceModel.load()
+    return {size: make_portrait(crop_image(picture, box, size), to_crop(points, box), model) for size in (128, 256, 512)}
+
+
+@pytest.fixture(scope="module")
+def renderer() -> MeshRenderer:
+    found = base.create("mesh")
+    assert isinstance(found, MeshRenderer)
+    return found
+
+
+@pytest.fixture(scope="module")
+def source(renderer: MeshRenderer, portraits: dict[int, Portrait]) -> Source:
+    return renderer.prepare(portraits[256])
+
+
+def with_units(own: Coefficients, **units: float) -> Coefficients:
+    """The portrait's pose with just these units, a name without a side meaning both."""
+    exp = np.zeros((1, len(EXP_NAMES)), np.float32)
+    for i, name in enumerate(EXP_NAMES):
+        exp[0, i] = units.get(name, units.get(name.removesuffix("_L").removesuffix("_R"), 0.0))
+    return own.replace(exp=exp)
+
+
+def frame(renderer: MeshRenderer, source: Source, coefficients: Coefficients) -> np.ndarray:
+    return next(iter(renderer.render(source, coefficients)))
+
+
+def gap(landmarker: LandmarkBackend, image: np.ndarray, upper: int, lower: int) -> float:
+    """Distance of two vertices in a picture, as a share of the outer eye corners' distance."""
+    points = landmarker.detect(image)[0].points[:, :2]
+    return float(np.linalg.norm(points[upper] - points[lower]) / np.linalg.norm(np.subtract(*points[list(topology.OUTER_EYE_CORNERS)])))
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_own_coefficients_give_the_portrait_back(renderer: MeshRenderer, portraits: dict[int, Portrait], size: int) -> None:
+    portrait = portraits[size]
+    out = frame(renderer, renderer.prepare(portrait), portrait.coefficients)
+    assert out.shape == (size, size, 3) and out.dtype == np.uint8
+    assert np.abs(out.astype(int) - portrait.image).max() <= 1
+
+
+def test_pieces_give_exactly_the_whole(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    rng = np.random.default_rng(0)
+    own = portraits[256].coefficients
+    moving = own.frames(np.zeros(6, int)).replace(exp=rng.uniform(0, 0.6, (6, len(EXP_NAMES))))
+    moving = moving.replace(angle=own["angle"] + rng.normal(0, 0.08, (6, 3)))
+    whole = list(renderer.render(source, moving))
+    pieces = [f for part in (slice(0, 2), slice(2, 6)) for f in renderer.render(source, moving.frames(part))]
+    again = list(renderer.render(renderer.prepare(portraits[256]), moving))
+    assert all(np.array_equal(a, b) and np.array_equal(a, c) for a, b, c in zip(whole, pieces, again, strict=True))
+    assert np.abs(whole[0].astype(int) - whole[1]).mean() > 1.0
+
+
+def test_an_opening_jaw_parts_the_lips_and_none_closes_them(
+    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait], landmarker: LandmarkBackend
+) -> None:
+    own = portraits[256].coefficients
+    shut, half, wide = (gap(landmarker, frame(renderer, source, with_units(own, AU26=a)), 13, 14) for a in (0.0, 0.5, 1.0))
+    assert gap(landmarker, portraits[256].image, 13, 14) > 0.05  # she smiles with parted lips
+    assert shut < 0.03 < half < wide
+    assert wide > 0.15
+
+
+@pytest.mark.parametrize("units", [{"pucker": 1.0}, {"press": 1.0}, {"jaw": 0.8}, {"AU17": 1.0, "AU15": 1.0}, {}])
+def test_lips_that_touch_in_the_driver_touch_in_the_portrait(
+    source: Source, portraits: dict[int, Portrait], units: dict[str, float]
+) -> None:
+    vertices = source.retarget.vertices(with_units(portraits[256].coefficients, **units)["exp"][0])
+    between = vertices[topology.LIP_INNER_LOWER, 1] - vertices[topology.LIP_INNER_UPPER, 1]
+    assert np.abs(between[1:-1]).max() < 0.01
+
+
+def test_a_blink_closes_the_lids(
+    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait], landmarker: LandmarkBackend
+) -> None:
+    own = portraits[256].coefficients
+    blink = frame(renderer, source, with_units(own, AU45=1.0, AU12=0.4))
+    for upper, lower in ((159, 145), (386, 374)):
+        assert gap(landmarker, blink, upper, lower) < 0.5 * gap(landmarker, portraits[256].image, upper, lower)
+
+
+def test_a_turn_moves_the_head_and_leaves_the_frame_s_edge(
+    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait], landmarker: LandmarkBackend
+) -> None:
+    portrait = portraits[256]
+    own = portrait.coefficients
+    turned = frame(renderer, source, own.replace(angle=own["angle"] + np.radians([0.0, 15.0, 0.0])))
+    points = to_crop(landmarker.detect(turned)[0].points, crop_box(landmarker.detect(turned)[0].points))
+    yaw = renderer.model.fit(points[None]).coefficients["angle"][0, 1]
+    assert np.degrees(yaw - own["angle"][0, 1]) == pytest.approx(15.0, abs=5.0)
+    for edge in (np.s_[:, :3], np.s_[:, -3:], np.s_[-3:]):
+        assert np.abs(turned[edge].astype(int) - portrait.image[edge]).mean() < 3.0
+
+
+@pytest.mark.parametrize("size", [128, 512])
+def test_every_emotion_renders_at_every_size(renderer: MeshRenderer, portraits: dict[int, Portrait], size: int) -> None:
+    portrait = portraits[size]
+    source = renderer.prepare(portrait)
+    for emotion in EMOTIONS[1:]:
+        out = frame(renderer, source, portrait.coefficients.replace(exp=prototype_exp(emotion, EXP_NAMES)))
+        changed = np.abs(out.astype(int) - portrait.image).mean()
+        assert 0.5 < changed < 20.0
+        # No black holes: what is darkest in the portrait's face bounds what is drawn, save a mouth's cavity.
+        assert (out.max(axis=2) == 0).sum() <= (portrait.image.max(axis=2) == 0).sum() + 0.01 * size**2
+
+
+def test_extreme_poses_stay_whole(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    own = portraits[256].coefficients
+    for angle, shift in (((0.5, 0.6, 0.4), (0.3, 0.2, 0.3)), ((-0.5, -0.6, -0.4), (-0.5, -0.4, -0.5))):
+        moved = own.replace(angle=own["angle"] + np.array(angle), trans=own["trans"] + np.array(shift), exp=np.ones(len(EXP_NAMES)))
+        out = frame(renderer, source, moved)
+        assert out.shape == (256, 256, 3)
+        assert abs(float(out.mean()) - float(portraits[256].image.mean())) < 40.0
+
+
+def test_another_layout_is_refused(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    foreign = Coefficients(BFM, {b: np.zeros((1, BFM.width(b)), np.float32) for b in BFM.blocks})
+    with pytest.raises(MismatchError):
+        next(iter(renderer.render(source, foreign)))
+    with pytest.raises(MismatchError):
+        renderer.prepare(Portrait(portraits[128].image, portraits[128].points, foreign))
+
+
+def test_an_unknown_renderer_is_named() -> None:
+    with pytest.raises(UserError, match="mesh"):
+        base.create("crayon")
+    assert {"mesh", "keypoint"} <= set(base.names())
