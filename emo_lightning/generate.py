@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -19,11 +20,12 @@ from typing import TypeVar
 import numpy as np
 
 from emo_lightning import assets
-from emo_lightning.audio import MelStream, frames_for, inspect_audio, iter_audio, iter_sound
+from emo_lightning.audio import AudioInfo, MelStream, check_sound, frames_for, iter_audio, iter_sound
 from emo_lightning.checkpoints import load_talker, weight_files
 from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.emotions import EmotionTrack
 from emo_lightning.errors import UserError
+from emo_lightning.loudness import SpeechLevel
 from emo_lightning.outputs import check_file, publish, staging
 from emo_lightning.overlap import ahead
 from emo_lightning.portrait import load_portrait
@@ -97,7 +99,7 @@ def generate(
     clock = Clock()
     with staging(out.parent, "--out") as stage, _full_disk(out):
         with clock("audio"):
-            frames = frames_for(inspect_audio(audio).samples)
+            frames, gain = listen(audio)
         with clock("portrait"):
             face = load_portrait(portrait, size)
         with clock("weights"):
@@ -105,7 +107,7 @@ def generate(
             drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
         with clock("prepare"):
             source = drawer.prepare(face)
-        chunks = talker.generate(mel_blocks(audio), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
+        chunks = talker.generate(mel_blocks(audio, gain), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
         spool = _Spool(stage / "coefficients")
         pictures = _draw(spool.each(clock.each("coefficients", chunks)), partial(drawer.render, source), clock)
         _encode(stage / out.name, pictures, audio, (size, size), frames, clock)
@@ -116,6 +118,7 @@ def generate(
             "fps": FPS,
             "size": size,
             "renderer": renderer,
+            "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": {"onset": track.onset, "keys": track.to_json()},
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
@@ -128,11 +131,25 @@ def generate(
     return GenerateResult(out, out.with_suffix(".json"), out.with_suffix(".npz"), len(spoken), FPS, clock.rounded())
 
 
-def mel_blocks(audio: Path) -> Iterator[np.ndarray]:
+def listen(audio: Path) -> tuple[int, float]:
+    """Decode a recording once: its number of video frames, and the gain that brings its speech to one level.
+
+    Raises:
+        MediaError: see :func:`emo_lightning.audio.load_audio`.
+    """
+    samples, peak, level = 0, 0.0, SpeechLevel()
+    for block in iter_audio(audio, BLOCK):
+        samples, peak = samples + len(block), max(peak, float(np.abs(block).max(initial=0.0)))
+        level.push(block)
+    check_sound(AudioInfo(samples, peak), audio, "--audio")
+    return frames_for(samples), level.gain()
+
+
+def mel_blocks(audio: Path, gain: float = 1.0) -> Iterator[np.ndarray]:
     """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame."""
     stream = MelStream()
     for block in iter_audio(audio, BLOCK):
-        yield stream.push(block)
+        yield stream.push(np.float32(gain) * block)
     yield stream.finish()
 
 

@@ -129,6 +129,16 @@ def test_sound_is_read_as_it_is_needed(weights, tmp_path):
     assert made == heard / 4 == 1000
 
 
+def test_a_quiet_recording_moves_the_lips_as_much(face, weights, tmp_path):
+    said = []
+    for name, factor in (("loud", 1.0), ("quiet", 0.05)):
+        soundfile.write(tmp_path / f"{name}.wav", factor * voice(1.0), RATE, subtype="FLOAT")
+        result = generate(face, tmp_path / f"{name}.wav", tmp_path / f"{name}.mp4", HAPPY, size=128, checkpoint_dir=weights)
+        with np.load(result.coefficients, allow_pickle=False) as stored:
+            said.append(stored["exp"])
+    assert np.abs(said[0] - said[1]).mean() < 0.02 * np.ptp(said[0])
+
+
 def test_the_same_seed_gives_the_same_frames(face, speech, weights, tmp_path):
     made = [
         generate(face, speech, tmp_path / f"{i}.mp4", HAPPY, size=128, seed=seed, checkpoint_dir=weights)
