@@ -26,9 +26,9 @@ from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.portrait import Portrait, make_portrait
 from emo_lightning.renderers.base import create
-from emo_lightning.renderers.mesh import background, eyelids, mouth, topology
+from emo_lightning.renderers.mesh import eyelids, mouth, topology
 from emo_lightning.renderers.mesh.geometry import Pose, pixels
-from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source, draw
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source, draw, remap
 from emo_lightning.video import iter_frames
 
 SIZE = 256
@@ -74,12 +74,12 @@ def _parts(renderer: MeshRenderer, portrait: Portrait) -> dict[str, float]:
     moving, pose = moving.replace(exp=exp), Pose.of(moving, 0)
     vertices = source.retarget.vertices(exp)
     flow = source.warp.flow(vertices, pose)
-    frame = background.compose(source.scene, source.image, flow)
+    frame = remap(source.image, flow)
     jobs: dict[str, Callable[[], object]] = {
         "prepare": lambda: renderer.prepare(portrait),
         "vertices": lambda: source.retarget.vertices(exp),
         "flow": lambda: source.warp.flow(vertices, pose),
-        "compose": lambda: background.compose(source.scene, source.image, flow),
+        "resample": lambda: remap(source.image, flow),
         "mouth": lambda: mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, 1.0),
         "lids": lambda: eyelids.draw(frame, source.lids, source.retarget.rest, vertices, pose),
         "whole frame": lambda: next(renderer.render(source, moving)),

@@ -74,11 +74,12 @@ def build(points: np.ndarray, iod: float, follow: np.ndarray) -> Lattice:
     )
 
 
-def follow_field(head: np.ndarray, still: np.ndarray) -> np.ndarray:
-    """The harmonic field that is 1 on the head and 0 on what stays still.
+def follow_field(head: np.ndarray, still: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """The screened harmonic field that is 1 on the head and 0 on what stays still.
 
     Args:
         head, still: ``(GRID, GRID)`` bool over the frame; the frame's border is always still.
+        reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite where it is plainly harmonic.
 
     Returns:
         ``(GRID, GRID)`` float64 in [0, 1].
@@ -87,7 +88,7 @@ def follow_field(head: np.ndarray, still: np.ndarray) -> np.ndarray:
     still[0], still[-1], still[:, 0], still[:, -1] = True, True, True, True
     known = head | still
     number = np.arange(GRID * GRID).reshape(GRID, GRID)
-    rows, columns, values = [number.ravel()], [number.ravel()], [np.ones(GRID * GRID)]
+    rows, columns, values = [number.ravel()], [number.ravel()], [np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()]
     for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
         neighbour = np.roll(number, shift, axis)
         rows.append(number[~known])

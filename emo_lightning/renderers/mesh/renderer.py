@@ -1,7 +1,7 @@
 """The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
 
 It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), the mouth's inside
-(mouth), closing lids (eyelids), what lies behind the head (background).
+(mouth), closing lids (eyelids), how much moves with the head (background, matte).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from emo_lightning.coefficients import Coefficients
@@ -32,7 +33,6 @@ class Source:
     retarget: Retarget
     warp: Warp
     pose: Pose
-    scene: background.Scene
     mouth: mouth.Mouth
     lids: tuple[eyelids.Lid, eyelids.Lid]
 
@@ -60,11 +60,10 @@ class MeshRenderer:
         rest = seam.snap(rest, pose, image)
         retarget = Retarget(rest, own["exp"][0], self.model)
         points = pose.apply(rest)
-        scene = background.read(image, points, pose)
-        rings = lattice.build(points, pose.scale, lattice.follow_field(scene.head, scene.still))
+        rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
         warp = Warp(self.skin, points, pose, rings, portrait.size)
         inside = mouth.read(image, rest, retarget.neutral, pose)
-        return Source(image, retarget, warp, pose, scene, inside, eyelids.read(image, rest, pose))
+        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose))
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
@@ -81,12 +80,17 @@ def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
     """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space and a pose."""
     rest = source.retarget.rest
     flow = source.warp.flow(eyelids.held_open(source.lids, rest, vertices), pose)
-    frame = background.compose(source.scene, source.image, flow)
+    frame = remap(source.image, flow)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
     mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)
     eyelids.draw(frame, source.lids, rest, vertices, pose)
     return frame
+
+
+def remap(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """The picture ``(S, S, 3)`` seen through a backward flow ``(2, S, S)``; cubic, so that a head that drifts stays sharp."""
+    return cv2.remap(image, flow[0], flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _without_holes(triangles: np.ndarray) -> np.ndarray:
