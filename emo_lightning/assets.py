@@ -156,7 +156,7 @@ def _find(asset: Asset, folder: str | Path | None) -> tuple[Path | None, str]:
         if place:
             path = Path(place).expanduser()
             path = path / asset.filename if path.is_dir() else path
-            if path.is_file() and path.name == asset.filename or place is folder and path.is_file():
+            if path.is_file() and (place is folder or path.name == asset.filename):
                 return path, "user"
     for module, inside, _ in asset.packages:
         # The package itself is never imported: one of them fails on import without its own dependencies.

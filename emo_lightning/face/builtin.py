@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from emo_lightning.coefficients import BUILTIN, Coefficients, Layout
-from emo_lightning.face.fit import Problem, solve
+from emo_lightning.coefficients import AU_NAMES, BUILTIN, EXP_NAMES, Coefficients, Layout
+from emo_lightning.face.fit import Prior, Problem, solve
 from emo_lightning.face.landmarks import LANDMARKS_68
 from emo_lightning.face.model import FitResult
 from emo_lightning.face.pose import angles, rotation
@@ -23,6 +23,16 @@ from emo_lightning.face.regions import BROWS, EYELIDS, LIPS, VERTICES
 ASSET = Path(__file__).parent / "assets" / "builtin.npz"
 RIGID = {33: 8, 133: 8, 362: 8, 263: 8, 168: 6, 6: 6, 197: 4, 195: 3, 5: 2, 4: 2, 127: 1, 356: 1, 234: 1, 454: 1, 10: 1, 151: 1, 9: 1}
 """Vertices that sit on bone, and how much the pose trusts each; all others count 0.02."""
+
+
+PRIOR = Prior(
+    id_ridge=3e-6,
+    exp_ridge=5e-6,
+    sparsity=np.where([name.split("_")[0] in AU_NAMES for name in EXP_NAMES], 2e-5, 5e-5),
+    low=0.0,
+    high=1.2,
+)
+"""Chosen on portraits and on people at rest; speech shapes are asked for more evidence than the units that are read out."""
 
 
 def rigid_weights() -> np.ndarray:
@@ -36,7 +46,8 @@ class BuiltinFaceModel:
     """See the module; made by :meth:`load`.
 
     Attributes:
-        mean: ``(468, 3)``; triangles: ``(852, 3), holes at eyes and mouth``; exp_basis: ``(28, 468, 3)``; id_basis: ``(40, 468, 3)``, unit variance.
+        mean: ``(468, 3)``; triangles: ``(852, 3)``, holes at eyes and mouth.
+        exp_basis: ``(28, 468, 3)``; id_basis: ``(40, 468, 3)``, unit variance.
         landmarks_68: vertices that stand for the iBUG 68 points.
     """
 
@@ -109,11 +120,11 @@ class BuiltinFaceModel:
     def _dense(self) -> Problem:
         weights = np.ones(VERTICES)
         weights[LIPS], weights[EYELIDS], weights[BROWS] = 6.0, 4.0, 2.0
-        return Problem(self.mean, self.exp_basis, self.id_basis, weights, rigid_weights())
+        return Problem(self.mean, self.exp_basis, self.id_basis, weights, rigid_weights(), PRIOR)
 
     @cached_property
     def _sparse(self) -> Problem:
         rows, dense = self.landmarks_68, self._dense
         rigid = np.full(68, 0.05)
         rigid[[36, 39, 42, 45]], rigid[27:31] = 8.0, 4.0
-        return Problem(self.mean[rows], self.exp_basis[:, rows], self.id_basis[:, rows], dense.weights[rows], rigid, depth=False)
+        return Problem(self.mean[rows], self.exp_basis[:, rows], self.id_basis[:, rows], dense.weights[rows], rigid, PRIOR, depth=False)

@@ -4,9 +4,9 @@ Given the pose, the landmarks are turned upright and the shape minimises
 
     mean_t sum_n w_n |mean_n + I_n id + E_n exp_t - y_tn|^2 / N  +  a |id|^2  +  mean_t (b |exp_t|^2 + c sum exp_t)
 
-over one ``id`` for the clip and ``0 <= exp_t <= 1.2``. Expression coefficients are intensities, so they have a sign, and
-few are active at once, hence the last term: it is what tells a resting face of another shape from an expression. The two
-blocks are solved by turns in the space of normal equations, where a frame costs 68 numbers.
+over one ``id`` for the clip and ``low <= exp_t <= high``. Where expression coefficients are intensities, they have a sign
+and few are active at once, hence bounds and the last term: it is what tells a resting face of another shape from an
+expression. The two blocks are solved by turns in the space of normal equations, where a frame costs a few dozen numbers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from emo_lightning.face.pose import weak_perspective, weighted_umeyama
 
 DEPTH_WEIGHT = 0.25
 """Trust in a landmark's z against its x and y: trackers guess depth."""
-EXP_BOUND = 1.2
-ID_RIDGE, EXP_RIDGE, EXP_SPARSITY = 5e-6, 5e-6, 1.5e-5
-"""a, b, c above, for distances in IOD; chosen on portraits and on people at rest."""
 ROUNDS = 4
 TURNS = 12
 """Exchanges between identity and expression in a round."""
@@ -30,6 +27,24 @@ IDENTITY_FRAMES = 96
 """Frames that identity is estimated from, evenly over the clip."""
 OUTLIER = 0.04
 """Distance (IOD) at which the pose begins to distrust a vertex, as in Geman & McClure's estimator."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is likely before any landmark is seen; costs are for distances in IOD.
+
+    Attributes:
+        id_ridge: a above.
+        exp_ridge: b.
+        sparsity: c, for all expression directions or ``(E,)``.
+        low, high: bounds on expression coefficients; infinite for signed ones.
+    """
+
+    id_ridge: float
+    exp_ridge: float
+    sparsity: float | np.ndarray = 0.0
+    low: float = -np.inf
+    high: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Problem:
         identity: ``(I, N, 3)``.
         weights: ``(N,)`` trust in each landmark for shape.
         rigid: ``(N,)`` trust in each landmark for pose: bone, not flesh.
+        prior: see there.
         depth: whether the landmarks' z is known.
     """
 
@@ -50,6 +66,7 @@ class Problem:
     identity: np.ndarray
     weights: np.ndarray
     rigid: np.ndarray
+    prior: Prior
     depth: bool = True
 
     @cached_property
@@ -109,10 +126,9 @@ def _alternate(problem: Problem, points: np.ndarray, given: np.ndarray | None) -
         upright = _upright(points, scale, turn, shift, shape)
         target = (upright - problem.mean).reshape(len(points), -1) @ problem.probe
         if given is None:
-            identity, exp = _identity_and_expression(problem.gram, target, identity, exp)
+            identity, exp = _identity_and_expression(problem, target, identity, exp)
         else:
-            split = len(identity)
-            exp = _bounded(problem.gram[split:, split:], target[:, split:] - identity @ problem.gram[:split, split:], exp, TURNS)
+            exp = _expression(problem, target, identity, exp, TURNS)
         rigid = problem.rigid * _trust(upright, shape)
     scale, turn, shift = _pose(_shape(problem, identity, exp), points, rigid)
     return Solution(scale, turn, shift, exp, identity)
@@ -142,24 +158,27 @@ def _trust(upright: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + distance / OUTLIER**2) ** 2
 
 
-def _identity_and_expression(gram: np.ndarray, target: np.ndarray, identity: np.ndarray, exp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise the clip's shape problem for one pose; exact in identity, coordinate descent in expression."""
+def _identity_and_expression(problem: Problem, target: np.ndarray, identity: np.ndarray, exp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise the clip's shape problem for one pose, block by block."""
     split = len(identity)
-    solver = np.linalg.inv(gram[:split, :split] + ID_RIDGE * np.eye(split))
+    solver = np.linalg.inv(problem.gram[:split, :split] + problem.prior.id_ridge * np.eye(split))
     for _ in range(TURNS):
-        identity = solver @ (target[:, :split].mean(0) - gram[:split, split:] @ exp.mean(0))
-        exp = _bounded(gram[split:, split:], target[:, split:] - identity @ gram[:split, split:], exp, 3)
+        identity = solver @ (target[:, :split].mean(0) - problem.gram[:split, split:] @ exp.mean(0))
+        exp = _expression(problem, target, identity, exp, 3)
     return identity, exp
 
 
-def _bounded(gram: np.ndarray, target: np.ndarray, start: np.ndarray, sweeps: int) -> np.ndarray:
-    """Sparse ridge least squares within [0, EXP_BOUND] by coordinate descent, all frames ``(T, E)`` at once."""
-    matrix = gram + EXP_RIDGE * np.eye(len(gram))
-    rest = (target - EXP_SPARSITY / 2 - start @ matrix).T.copy()
-    x = start.T.copy()
+def _expression(problem: Problem, target: np.ndarray, identity: np.ndarray, start: np.ndarray, sweeps: int) -> np.ndarray:
+    """Sparse ridge least squares for all frames ``(T, E)``: exact without bounds, else by coordinate descent."""
+    split, prior = len(identity), problem.prior
+    matrix = problem.gram[split:, split:] + prior.exp_ridge * np.eye(len(problem.exp))
+    goal = target[:, split:] - identity @ problem.gram[:split, split:] - np.broadcast_to(prior.sparsity, len(matrix)) / 2
+    if np.isinf([prior.low, prior.high]).all():
+        return np.linalg.solve(matrix, goal.T).T
+    rest, x = (goal - start @ matrix).T.copy(), start.T.copy()
     for _ in range(sweeps):
         for k in range(len(matrix)):
-            new = np.clip(x[k] + rest[k] / matrix[k, k], 0.0, EXP_BOUND)
+            new = np.minimum(np.maximum(x[k] + rest[k] / matrix[k, k], prior.low), prior.high)
             rest -= np.multiply.outer(matrix[k], new - x[k])
             x[k] = new
     return x.T

@@ -8,6 +8,7 @@ from their own lip alone; rows of lips and lids take them from the matching ICT 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def _path(ict: Ict, stations: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(ict.neutral[a] - ict.neutral[b], axis=1)
     graph = csr_matrix((length, (a, b)), (FACE_VERTICES, FACE_VERTICES))
     out = [int(stations[0])]
-    for start, end in zip(stations[:-1], stations[1:], strict=True):
+    for start, end in pairwise(stations):
         _, before = dijkstra(graph, directed=False, indices=start, return_predecessors=True)
         piece = [int(end)]
         while piece[-1] != start:

@@ -15,11 +15,13 @@ from emo_lightning.coefficients import EXP_NAMES
 from emo_lightning.face import regions
 from emo_lightning.face.build_builtin.spread import Displacement, Spread, both_sides
 
+AXES: Mapping[str, tuple[float, float, float]] = {"AU4": (0.3, 1.0, 0.5), "AU12": (1.05, 0.85, 1.0)}
+"""Factors along x, y and z where the landmarker sees a unit otherwise than ICT's shape has it."""
 # ICT shape (a trailing * means both sides, % the unit's own side) -> weight.
 MIXES: Mapping[str, Mapping[str, float]] = {
     "AU1": {"browInnerUp_%": 1.5},
     "AU2": {"browOuterUp_%": 1.15},
-    "AU4": {"browDown_*": 1.3},
+    "AU4": {"browDown_*": 1.1},
     "AU5": {"eyeWide_*": 1.2},
     "AU6": {"cheekSquint_*": 0.6, "cheekRaiser_*": 0.6},
     "AU7": {"eyeSquint_*": 1.1, "eyeBlink_*": 0.15},
@@ -33,7 +35,7 @@ MIXES: Mapping[str, Mapping[str, float]] = {
     "AU20": {"mouthStretch_*": 0.9},
     "AU23": {"mouthPucker": 0.2},
     "AU25": {"mouthLowerDown_*": 0.7, "mouthUpperUp_*": 0.3},
-    "AU26": {"jawOpen": 0.7, "mouthUpperUp_*": 0.15},
+    "AU26": {"jawOpen": 0.38, "mouthLowerDown_*": 0.7, "mouthUpperUp_*": 0.3},
     "AU45": {"eyeBlink_%": 1.0},
     "jaw": {"jawOpen": 0.5, "mouthClose": 0.5},
     "pucker": {"mouthPucker": 1.0},
@@ -48,9 +50,21 @@ UPPER_YIELDS: Mapping[str, float] = {"tuck": 0.15, "AU17": 0.8}
 ROW_FALLOFF = (1.0, 0.75, 0.45, 0.15)
 """How much of the inner lips' correction the rows outwards take."""
 EXTRAS: Mapping[str, tuple[Mapping[int, Displacement], float]] = {
-    "AU4": ({107: (0.012, 0.025, 0.0), 55: (0.016, 0.025, 0.0), 65: (0.008, 0.012, 0.0), 9: (0.0, 0.02, 0.0), 168: (0, 0, 0)}, 0.10),
-    "AU26": ({61: (0.006, -0.055, -0.035), 17: (0, 0, 0), 0: (0, 0, 0), 202: (0, 0, 0)}, 0.12),
-}
+    "AU4": (
+        {107: (0, 0.02, 0), 55: (0, 0.02, 0), 105: (0, 0.014, 0), 52: (0, 0.014, 0), 70: (0, 0.026, 0), 46: (0, 0.026, 0),
+         9: (0, 0.012, 0), 168: (0, 0, 0), 33: (0, 0, 0), 159: (0, 0, 0)},
+        0.12,
+    ),
+    "AU26": (
+        {61: (-0.035, -0.014, 0), 78: (-0.032, -0.012, 0),
+         95: (-0.028, 0.010, 0), 88: (-0.022, 0.022, 0), 178: (-0.016, 0.036, 0), 87: (-0.008, 0.048, 0), 14: (0, 0.055, 0),
+         146: (-0.030, 0.004, 0), 91: (-0.022, 0.018, 0), 181: (-0.015, 0.032, 0), 84: (-0.008, 0.043, 0), 17: (0, 0.050, 0),
+         191: (-0.027, 0, 0), 80: (-0.020, 0, 0), 81: (-0.013, 0, 0), 82: (-0.006, 0, 0), 13: (0, 0, 0),
+         185: (-0.028, 0, 0), 40: (-0.022, 0, 0), 39: (-0.014, 0, 0), 37: (-0.006, 0, 0), 0: (0, 0, 0),
+         152: (0, 0, 0), 199: (0, 0, 0), 205: (0, 0, 0)},
+        0.12,
+    ),
+}  # fmt: skip
 """Added displacements on the subject's right and the middle, mirrored, and their reach: what ICT's shape lacks."""
 LID_MEETS = 0.82
 """Share of the aperture that the upper lid closes."""
@@ -74,7 +88,7 @@ def _direction(name: str, mean: np.ndarray, shapes: Mapping[str, np.ndarray], sp
     unit, _, side = name.partition("_")
     if side == "R":
         return _mirrored(_direction(f"{unit}_L", mean, shapes, spread, mirror), mirror)
-    field = _mix(MIXES[unit], shapes)
+    field = _mix(MIXES[unit], shapes) * AXES.get(unit, (1.0, 1.0, 1.0))
     if not side:
         field = (field + _mirrored(field, mirror)) / 2
     if unit in EXTRAS:
