@@ -47,6 +47,8 @@ GAPS: Mapping[str, float] = {"AU9": 0.2, "AU10": 1.0, "AU16": 1.0, "AU25": 1.0, 
 """Share of the gap between the inner lips that a unit keeps; 0 for all others."""
 UPPER_YIELDS: Mapping[str, float] = {"tuck": 0.15, "AU17": 0.8}
 """Where a unit's lips meet: 0 at the upper lip's place, 1 at the lower's; 0.5 for all others."""
+THINNER: Mapping[str, tuple[float, float]] = {"AU23": (0.30, 0.30), "press": (0.25, 0.30), "tuck": (0.0, 0.25)}
+"""How far the outer contours of the upper and the lower lip come towards the seam."""
 ROW_FALLOFF = (1.0, 0.75, 0.45, 0.15)
 """How much of the inner lips' correction the rows outwards take."""
 EXTRAS: Mapping[str, tuple[Mapping[int, Displacement], float]] = {
@@ -94,8 +96,8 @@ def _direction(name: str, mean: np.ndarray, shapes: Mapping[str, np.ndarray], sp
     if unit in EXTRAS:
         fixed, reach = EXTRAS[unit]
         field = field + spread(both_sides(fixed, mirror), reach)
-    if unit in ("AU23", "press", "tuck"):
-        field = field + spread(_thinner_lips(mean, *{"AU23": (0.30, 0.30), "press": (0.25, 0.3), "tuck": (0.0, 0.35)}[unit]), 0.06)
+    if unit in THINNER:
+        field = field + spread(_thinner_lips(mean, *THINNER[unit]), 0.06)
     field = _lips_together(field, GAPS.get(unit, 0.0), UPPER_YIELDS.get(unit, 0.5))
     field = _still_where_small(field)
     return _closing_lid(field, mean) if unit == "AU45" else field
