@@ -16,10 +16,12 @@ from emo_lightning.renderers.mesh.geometry import Pose, smoothstep
 
 INNER = slice(1, -1)
 """Rows of lids and lips without their corners."""
-TOUCH, PARTED = 0.003, 0.03
+TOUCH, PARTED = 0.012, 0.04
 """IOD of the widest gap in the driver below which lips touch, and above which the gap is carried over as it is."""
 LIP_REACH = 0.09
 """IOD over which the flesh of a lip follows its inner edge."""
+SHUT, AJAR = 0.28, 0.7
+"""Shares of the mean face's eye opening: trackers see closed lids this far apart, and are right again from here on."""
 OWN_LID_FLOOR = 0.35
 """Least eye opening, as a share of the mean face's, that a portrait's own fit is trusted to have."""
 
@@ -46,13 +48,13 @@ class Retarget:
     """Moves one portrait's vertices; see the module.
 
     Args:
-        rest: ``(468, 3)`` model space, the portrait's own shape.
+        rest, cleared: from :func:`emo_lightning.renderers.mesh.seam.snap`.
         exp: ``(E,)`` the portrait's own expression.
         model: its directions and mean.
     """
 
-    def __init__(self, rest: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel) -> None:
-        self.rest, self.exp, self.model = rest, exp.astype(np.float64), model
+    def __init__(self, rest: np.ndarray, cleared: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel) -> None:
+        self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
         self.basis = model.exp_basis.astype(np.float64).reshape(len(exp), -1)
         self.mean = model.mean.astype(np.float64)
         self.spread = _lip_spread(self.mean)
@@ -60,8 +62,8 @@ class Retarget:
         self.own_lids = [_gap(rest, *eye) for eye in topology.EYES]
         own = self.mean + self._delta(self.exp)
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
-        self.fit_lids = [_gap(own, *eye) for eye in topology.EYES]
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
+        self.fit_lids = [_seen(_gap(own, *eye), mean) for eye, mean in zip(topology.EYES, self.mean_lids, strict=True)]
 
     @property
     def neutral(self) -> np.ndarray:
@@ -85,7 +87,9 @@ class Retarget:
         gap = _gap(driver, upper, lower)
         parted = min(PARTED, float(self.fit_gap.max()))
         share = smoothstep(min(TOUCH, parted - 0.01), parted, float(gap.max()))
-        wanted = np.maximum(self.own_gap + gap - self.fit_gap, 0.0) * share
+        tracked = self.own_gap - self.cleared
+        wanted = np.maximum(tracked + gap - self.fit_gap, 0.0) * share
+        wanted += self.cleared * np.minimum(wanted / np.maximum(tracked, 1e-6), 1.0)
         excess = _gap(moved, upper, lower) - wanted
         moved[:, 1] += self.spread @ excess
 
@@ -95,7 +99,7 @@ class Retarget:
         ):
             upper, lower = eye
             base = np.maximum(fitted, OWN_LID_FLOOR * mean)
-            ratio = 1.0 + (np.maximum(_gap(driver, upper, lower), 0.0) - np.maximum(fitted, 0.0)) / base
+            ratio = 1.0 + (_seen(_gap(driver, upper, lower), mean) - fitted) / base
             wanted = own * np.clip(ratio, 0.0, 1.6)
             excess = _gap(moved, upper, lower) - wanted
             moved[upper[INNER], 1] += excess
@@ -105,6 +109,12 @@ class Retarget:
 def _gap(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """Opening between two rows along the face's own vertical, corners left out; negative where they cross."""
     return (vertices[lower[INNER], 1] - vertices[upper[INNER], 1]).astype(np.float64)
+
+
+def _seen(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """An eye's opening as it shows, from the opening as trackers give it, for the mean face's opening ``mean``."""
+    share = gap / mean
+    return np.where(share >= AJAR, gap, np.maximum(share - SHUT, 0.0) * AJAR / (AJAR - SHUT) * mean)
 
 
 def _lip_spread(mean: np.ndarray) -> np.ndarray:

@@ -16,13 +16,16 @@ SEARCH = 0.035
 """IOD up and down from the tracked seam."""
 
 
-def snap(rest: np.ndarray, pose: Pose, image: np.ndarray) -> np.ndarray:
-    """The shape with both inner lip rows on the darkest seam, if the mouth is closed; else no lip inside out.
+def snap(rest: np.ndarray, pose: Pose, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shape with both inner lip rows on the darkest seam, if the mouth is closed; else moved apart, off the teeth.
 
     Args:
         rest: ``(468, 3)`` model space.
         pose: of the portrait.
         image: ``(S, S, 3)`` uint8.
+
+    Returns:
+        the shape, and by how much each pair was moved apart ``(9,)``.
     """
     upper, lower = topology.LIP_INNER_UPPER[1:-1], topology.LIP_INNER_LOWER[1:-1]
     rest = rest.copy()
@@ -30,14 +33,15 @@ def snap(rest: np.ndarray, pose: Pose, image: np.ndarray) -> np.ndarray:
     gap = np.maximum(rest[lower, 1] - rest[upper, 1], 0.0)
     if gap.mean() < CLOSED:
         middle[:, 1] += _darkest(middle, pose, image)
-        gap = np.zeros_like(gap)
+        gap, cleared = np.zeros_like(gap), np.zeros_like(gap)
     else:
         # A tracked edge that lies on the teeth would carry them along on the lip.
-        gap = gap + CLEAR * np.minimum(1.0, gap / 0.04)
+        cleared = CLEAR * np.minimum(1.0, gap / 0.04)
+        gap = gap + cleared
     for rows, sign in ((upper, -0.5), (lower, 0.5)):
         rest[rows, 1] = middle[:, 1] + sign * gap
         rest[rows, 0] = middle[:, 0]
-    return rest
+    return rest, cleared
 
 
 def _darkest(middle: np.ndarray, pose: Pose, image: np.ndarray) -> np.ndarray:
