@@ -17,13 +17,12 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.schema import SPLITS
 from datamodules.sources.clip import Clip, Rejected
+from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, walk
 from emo_lightning.emotions import EMOTIONS, check_level
 from emo_lightning.errors import UserError
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "speaker", "emotion", "intensity", "level", "sentence", "split", "audio")
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .mkv .webm .avi .m4v .mpg .mpeg .flv .wmv .ts .3gp .mxf".split())
-AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .m4a .ogg .opus .aac .aiff .wma".split())
 _KINDS = frozenset("video videos clip clips mp4 media data train val test raw".split())
 
 
@@ -33,7 +32,7 @@ class FolderSource:
     name = "folder"
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.notes = root, []
         self._rows = _read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else None
 
     def clips(self) -> Iterator[Clip | Rejected]:
@@ -41,7 +40,7 @@ class FolderSource:
         yield from self._found() if self._rows is None else self._listed(self._rows)
 
     def _found(self) -> Iterator[Clip | Rejected]:
-        files = [path for path in _walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
+        files = [path for path in walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
         recordings: dict[str, list[Path]] = {}
         for path in files:
             if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -113,18 +112,6 @@ def _read_manifest(path: Path) -> list[dict[str, str]]:
             return [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(MANIFEST, path, accepted, f"cannot be read ({error})") from None
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder by name, hidden ones and linked folders left out."""
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if not path.is_symlink():
-                yield from _walk(path)
-        elif path.is_file():
-            yield path
 
 
 def _speaker(name: PurePosixPath) -> str:
