@@ -17,6 +17,7 @@ from datamodules.schema import Sample, SampleError
 from emo_lightning.audio import MEL_FLOOR, log_mel
 from emo_lightning.coefficients import Layout
 from emo_lightning.emotions import EMOTIONS
+from emo_lightning.loudness import levelled
 from emo_lightning.video import decode_mp4_bytes
 
 _QUIET = np.float32(np.log(MEL_FLOOR))
@@ -56,7 +57,7 @@ class AudioClip:
     def of(sample: Sample, labels: Labels) -> AudioClip:
         """Compute the clip's spectrogram, once."""
         assert sample.wave is not None and sample.au is not None and sample.coefficients is not None
-        return AudioClip(sample.meta.frames, labels(sample), log_mel(sample.wave), sample.au, sample.coefficients.joined())
+        return AudioClip(sample.meta.frames, labels(sample), log_mel(levelled(sample.wave)), sample.au, sample.coefficients.joined())
 
     def window(self, start: int, size: int, source: int, layout: Layout) -> dict[str, Any]:
         """Frames ``start .. start + size - 1``; beyond the clip the mask is False, sound is quiet and the face holds still."""

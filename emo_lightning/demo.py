@@ -7,7 +7,9 @@ go on from any of them. The photograph is scikit-image's astronaut (NASA, public
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -70,7 +72,7 @@ def emo(*arguments: str | Path) -> None:
     """Print and run one ``emo`` command; raise CalledProcessError when it fails."""
     words = [str(a) for a in arguments]
     print(f"$ emo {shlex.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "emo_lightning.cli", *words], check=True)
+    subprocess.run([sys.executable, "-m", "emo_lightning.cli", *words], check=True, env={**os.environ, "WANDB_SILENT": "true"})
 
 
 def write_astronaut(out: Path) -> Path:
@@ -96,10 +98,13 @@ def run_corpus(args: argparse.Namespace) -> None:
 def run_train(args: argparse.Namespace) -> None:
     """The three stages at debug size: proof that they train here, not weights to keep."""
     common = ["size=debug", f"data={args.out / 'corpus'}", f"seed={args.seed}", "resume=never"]
-    weights = args.out / "weights"
-    emo("train", EXPERIMENTS / "stage1.yaml", *common, f"out={weights}")
-    emo("train", EXPERIMENTS / "stage2.yaml", *common, f"out={weights}", f"decoupler={weights / 'decoupler.safetensors'}")
-    emo("train", EXPERIMENTS / "stage3.yaml", *common, f"out={weights}", f"heads={weights / 'heads.safetensors'}")
+    weights, before = args.out / "weights", []
+    weights.mkdir(exist_ok=True)
+    for number, product in enumerate(("decoupler", "heads", "renderer"), start=1):
+        run = args.out / f"stage{number}"
+        emo("train", EXPERIMENTS / f"stage{number}.yaml", *common, f"out={run}", *before)
+        shutil.copy2(run / f"{product}.safetensors", weights)
+        before = [f"{product}={weights / product}.safetensors"]
 
 
 def run_generate(args: argparse.Namespace) -> None:

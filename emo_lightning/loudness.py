@@ -46,3 +46,10 @@ class SpeechLevel:
     def gain(self) -> float:
         """The factor that brings the speech to :data:`TARGET_DB`, at most :data:`MAX_GAIN_DB` up or down."""
         return float(10 ** (np.clip(TARGET_DB - self.level(), -MAX_GAIN_DB, MAX_GAIN_DB) / 20))
+
+
+def levelled(wave: np.ndarray) -> np.ndarray:
+    """A whole recording ``(n,)`` brought to the one level, as the networks hear it in training and in use."""
+    level = SpeechLevel()
+    level.push(wave)
+    return (wave * level.gain()).astype(np.float32)
