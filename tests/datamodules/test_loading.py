@@ -16,6 +16,7 @@ from datamodules.stream import ClipReader, FailureTable, ShardFile, Share, curre
 from emo_lightning.audio import log_mel
 from emo_lightning.coefficients import BUILTIN
 from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.loudness import levelled
 
 
 def ready(kind, folder, **options):
@@ -62,7 +63,7 @@ def test_audio_batches_are_as_promised(shard_set):
     samples = {sample.key: sample for sample in iter_samples(shard_set, "train")}
     for row, (key, start) in enumerate(identity(batch)):
         sample = samples[key]
-        np.testing.assert_array_equal(batch["mel"][row], log_mel(sample.wave)[4 * start : 4 * start + 128])
+        np.testing.assert_array_equal(batch["mel"][row], log_mel(levelled(sample.wave))[4 * start : 4 * start + 128])
         np.testing.assert_array_equal(batch["au"][row], sample.au[start : start + 32])
         np.testing.assert_array_equal(batch["tex"][row], sample.coefficients["tex"][start : start + 32])
         frame = int(batch["source"][row, BUILTIN.slice("exp")][0])
