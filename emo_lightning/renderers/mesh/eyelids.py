@@ -24,6 +24,8 @@ FOLLOW = 0.75
 """How far the picture's own lid still follows then."""
 BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
 """Lower edge of each brow, from the image's left to its right."""
+DARK = 0.62
+"""Share of the cheeks' brightness below which a sample is no skin."""
 BEYOND = 0.10
 """How far past the eye's corners, as a share of its width, the paint runs out."""
 LASH_RISE = 0.02
@@ -36,12 +38,14 @@ class Lid:
 
     Attributes:
         above, below: ``(COLUMNS, 3)`` RGB of the skin over the crease and under the eye, from the image's left to its right.
+        clear: ``(COLUMNS,)`` in [0, 1], 0 where hair or the rim of glasses hides the skin above.
         lash: ``(3,)`` RGB of the lash line.
         open: IOD of its own opening.
     """
 
     above: np.ndarray
     below: np.ndarray
+    clear: np.ndarray
     lash: np.ndarray
     open: float
 
@@ -59,11 +63,13 @@ def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
         crease_line, brow_line, low_line = (_resample(points[rows]) for rows in (crease, brow, lower))
         above = np.stack([_pick(blurred, crease_line + share * (brow_line - crease_line)) for share in (0.15, 0.3, 0.45)])
         below = np.stack([_pick(blurred, low_line + step * down) for step in (0.06, 0.08, 0.10)])
+        hidden = (np.median(above, axis=0).mean(axis=1) < DARK * cheeks.mean()).astype(np.float64)
+        clear = 1.0 - np.convolve(np.pad(hidden, 2, mode="edge"), np.full(5, 0.2), mode="valid")
         above, below = _smooth_skin(above, cheeks), _smooth_skin(below, cheeks)
         margin = _pick(image.astype(np.float64), _resample(points[upper]))
         dark = margin[np.argsort(margin.mean(axis=1))[: COLUMNS // 4]].mean(axis=0)
         lash = np.minimum(dark, 0.5 * np.median(above, axis=0))
-        lids.append(Lid(above, below, lash, float(_opening(rest, upper, lower).max())))
+        lids.append(Lid(above, below, clear, lash, float(_opening(rest, upper, lower).max())))
     return lids[0], lids[1]
 
 
@@ -113,7 +119,7 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
         _paint(
             frame, low[0], low[1], high[0], high[1], moved[0], axis, down, length, lines,
-            lid.above, lid.below, lid.lash, closed, float(smoothstep(LEAST, FULL, closed)), unit,
+            lid.above, lid.below, lid.clear, lid.lash, closed, float(smoothstep(LEAST, FULL, closed)), unit,
         )  # fmt: skip
 
 
@@ -130,7 +136,7 @@ def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray)
 def _smooth_skin(samples: np.ndarray, cheeks: np.ndarray) -> np.ndarray:
     """``(N, COLUMNS, 3)`` samples to one smooth row; hair, lashes and the rims of glasses must not stripe the lid."""
     row = np.median(samples, axis=0)
-    value, least = row.mean(axis=1), 0.62 * cheeks.mean()
+    value, least = row.mean(axis=1), DARK * cheeks.mean()
     row = np.where((value < least)[:, None], 0.5 * row + 0.5 * 0.8 * cheeks, row)
     middle = np.median(row, axis=0)
     row = middle + np.clip(row - middle, -16.0, 16.0)
@@ -165,8 +171,8 @@ def _step(low: float, high: float, x: float) -> float:
 @njit(cache=True)
 def _paint(
     frame: np.ndarray, left: int, top: int, right: int, bottom: int, origin: np.ndarray, axis: np.ndarray, down: np.ndarray,
-    length: float, lines: np.ndarray, above: np.ndarray, under: np.ndarray, lash: np.ndarray, closed: float, amount: float,
-    unit: float,
+    length: float, lines: np.ndarray, above: np.ndarray, under: np.ndarray, clear: np.ndarray, lash: np.ndarray, closed: float,
+    amount: float, unit: float,
 ) -> None:  # fmt: skip
     """``lines`` are the crease, the margin's own place and the margin now, as heights below the corner line."""
     thick = max(0.6, (0.008 + 0.004 * closed) * unit)
@@ -196,7 +202,7 @@ def _paint(
                     tone = above[k, c] * (1 - low) + under[k, c] * low
                     darker += 1.0 - frame[row, column, c] / max(tone * shade, 1.0)
                 # Lashes, and what shows of the eye, are darker than skin: they go; skin keeps its own texture.
-                cover = place * max(0.9 * _step(0.15, 0.75, t), _step(0.08, 0.25, darker / 3.0) * _step(-0.6, 0.1, t))
+                cover = place * max(0.9 * _step(0.15, 0.75, t), clear[k] * _step(0.08, 0.25, darker / 3.0) * _step(-0.6, 0.1, t))
                 for c in range(3):
                     tone = (above[k, c] * (1 - low) + under[k, c] * low) * shade
                     value = frame[row, column, c] * (1 - cover) + tone * cover

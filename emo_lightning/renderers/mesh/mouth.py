@@ -175,8 +175,8 @@ def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | 
     bright = max(np.percentile(skin.mean(axis=1), 80), 0.97 * np.percentile(eyes.mean(axis=1), 88))
     light = float(np.clip(bright, 50, 235))
     tint = np.median(skin, axis=0) / max(float(np.median(skin.mean(axis=1))), 1.0)
-    warm = np.clip(0.8 + 0.2 * tint, 0.8, 1.2)
-    teeth = light * 0.98 * np.array([1.0, 0.955, 0.87]) * (0.5 + 0.5 * warm)
+    warm = np.clip(0.55 + 0.45 * tint, 0.7, 1.3)
+    teeth = np.minimum(light * 1.06 * np.array([1.0, 0.955, 0.88]) * (0.4 + 0.6 * warm), 248.0)
     if own is not None and (own > 200).sum() > 12:
         inside = image[own > 200].astype(np.float64)
         value = inside.mean(axis=1)

@@ -11,7 +11,7 @@ UPPER = np.array([0.0, 0.082, 0.145, 0.21, 0.262, 0.305, 0.35])
 LOWER = np.array([0.0, 0.054, 0.112, 0.178, 0.236, 0.285, 0.33])
 """Where teeth end, from the middle outward, as seen from the front."""
 UPPER_HEIGHT, LOWER_HEIGHT = 0.115, 0.095
-UPPER_SHOW, LOWER_SHOW = 0.036, 0.026
+UPPER_SHOW, LOWER_SHOW = 0.036, 0.044
 """How far below the lips' seam the front teeth's edges lie with the mouth closed."""
 UPPER_EDGE = np.array([0.0, -0.007, -0.002, -0.010, -0.018, -0.026])
 """How each upper tooth's edge lies against the central incisor's (negative: shorter)."""
@@ -118,7 +118,7 @@ def paint(
                     colour[c] += cover * (colours[2, c] * light - colour[c])
             cover, light, gum = _tooth(x, -(y - drop - LOWER_SHOW), LOWER, flat, LOWER_HEIGHT, pixel)
             if cover > 0:
-                light *= (0.62 + 0.26 * _step(0.02, 0.12, under)) * open_light * depth
+                light *= (0.58 + 0.24 * _step(0.02, 0.12, under)) * open_light * depth
                 for c in range(3):
                     tone = (colours[0, c] * (1 - gum) + colours[1, c] * gum) * light
                     colour[c] += cover * (tone - colour[c])
