@@ -19,7 +19,8 @@ from emo_lightning.losses.contrast import au_contrast, emotion_units
 from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, prototype_table, smooth_l1, velocity
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig, DecouplerOutput
 from emo_lightning.models.layers import mlp
-from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
+from emo_lightning.stages.augment import DRAWS, augment
+from emo_lightning.stages.base import OptimConfig, Stage, StageContext
 
 
 @dataclass
@@ -40,8 +41,10 @@ class Stage1Loss:
     speech: float = 10.0
     """Content predicts the articulation, so that it carries speech."""
     speech_velocity: float = 5.0
-    adversary: float = 0.2
-    """A classifier of emotion on content, its gradient reversed."""
+    adversary: float = 0.3
+    """Strength of the reversed gradient of a classifier of emotion on content; at 0 the classifier only watches."""
+    augment: bool = True
+    """Train on sound changed as other voices, microphones and rooms would."""
     temperature: float = 0.05
     levels: str = "fine"
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
@@ -60,7 +63,8 @@ class DecouplerStage(Stage):
         sizes = {f.name: getattr(model, f.name) for f in fields(DecouplerConfig)}
         self.decoupler = self.trained = AudioDecoupler(DecouplerConfig(**sizes))
         self.speech_readout = nn.Linear(model.content, context.layout.width("exp"))
-        self.emotion_probe = mlp([model.content, 64, len(EMOTIONS)])
+        # Normalised, so that content cannot hide from the classifier by shrinking.
+        self.emotion_probe = nn.Sequential(nn.BatchNorm1d(2 * model.content, affine=False), mlp([2 * model.content, 128, len(EMOTIONS)]))
         self.register_buffer("units", emotion_units(), persistent=False)
         self.register_buffer("prototypes", prototype_table(context.layout), persistent=False)
 
@@ -69,8 +73,11 @@ class DecouplerStage(Stage):
         return {**super().meta(), "model": {k: v for k, v in asdict(self.model_config).items() if k in sizes}}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        if self.loss.augment:
+            batch = {**batch, "mel": augment(batch["mel"], self.draw(len(batch["mel"]), DRAWS))}
         parts, _ = self.parts(batch)
-        total = self.total(parts)
+        # The classifier itself always learns at full rate; the weight is in the gradient that it sends back.
+        total = self.total(parts) + parts["adversary"]
         self.note("train", {"loss": total, **parts}, len(batch["mel"]))
         return total
 
@@ -90,26 +97,28 @@ class DecouplerStage(Stage):
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
         said = self.speech_readout(out.content)
-        guess = self.emotion_probe(reverse_gradient(out.content, 1.0))
+        guess = self.emotion_probe(_statistics(reverse_gradient(out.content, self.loss.adversary), mask))
         parts = {
             "contrast": au_contrast(out.au_low, out.au_high, batch["au"], mask, self.units, self.loss.temperature),
             "au": smooth_l1(out.au_low, batch["au"], mask),
             "speech": smooth_l1(said, target, mask),
             "speech_velocity": velocity(said, target, mask),
-            "adversary": _probe_loss(guess, batch["emotion"], mask),
+            "adversary": F.cross_entropy(guess, batch["emotion"]),
         }
         return parts, out
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
-        """The weighted sum."""
-        return weighted_sum(parts, asdict(self.loss))
+        """The weighted sum, the classifier apart."""
+        weights = asdict(self.loss)
+        return torch.stack([weights[name] * value for name, value in parts.items() if name != "adversary"]).sum()
 
     def configure_optimizers(self) -> dict[str, Any]:
         return self.adamw(self.parameters(), self.model_config.lr)
 
 
-def _probe_loss(guess: Tensor, emotion: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of the emotion guessed frame by frame: ``(B, T, 8)``, ``(B,)``, ``(B, T)``."""
-    target = emotion[:, None].expand(mask.shape)
-    loss = F.cross_entropy(guess.flatten(0, 1), target.flatten(), reduction="none").view_as(mask)
-    return torch.where(mask, loss, 0.0).sum() / mask.sum().clamp_min(1)
+def _statistics(content: Tensor, mask: Tensor) -> Tensor:
+    """Mean and standard deviation of ``(B, T, C)`` over the frames that count, ``(B, 2 C)``."""
+    share = mask[..., None].float() / mask.sum(dim=1).clamp_min(1)[:, None, None]
+    mean = (content * share).sum(dim=1)
+    variance = ((content - mean[:, None]).square() * share).sum(dim=1)
+    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)

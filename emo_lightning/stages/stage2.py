@@ -28,6 +28,7 @@ from emo_lightning.models.decoupler import AudioDecoupler
 from emo_lightning.models.emotion_matrix import LEVELS
 from emo_lightning.models.heads import Heads, HeadsConfig, HeadsOutput
 from emo_lightning.models.layers import repeat_edges
+from emo_lightning.stages.augment import DRAWS, augment
 from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
 
 LIDS = ("AU45_L", "AU45_R")
@@ -61,6 +62,8 @@ class Stage2Loss:
     """PoseVAE has 1 on a sum over its own scale; a mean over the latent needs less, or the latent dies."""
     spectrum: float = 0.1
     """Drawn motion has real motion's spectrum, in place of PoseVAE's adversary."""
+    augment: bool = True
+    """Train on sound changed as other voices, microphones and rooms would."""
     levels: str = "fine"
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
 
@@ -96,6 +99,8 @@ class HeadsStage(Stage):
         return self
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        if self.loss.augment:
+            batch = {**batch, "mel": augment(batch["mel"], self.draw(len(batch["mel"]), DRAWS))}
         parts, _ = self.parts(batch, shuffle=True)
         total = self.total(parts)
         self.note("train", {"loss": total, **parts}, len(batch["mel"]))

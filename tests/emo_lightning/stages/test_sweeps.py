@@ -53,7 +53,7 @@ def test_one_trial_runs_offline(repository: Path, shards: Path, tmp_path: Path) 
     # The agent finds the interpreter on the path of its own environment, and names the trial in WANDB_RUN_ID.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "WANDB_RUN_ID": "trial7", "WANDB_SWEEP_ID": "sweep1", "PATH": path}
-    subprocess.run(argv, cwd=repository, env=environment, check=True, timeout=120)
+    subprocess.run(argv, cwd=repository, env=environment, check=True, timeout=300)
     assert (tmp_path / "trial7" / "decoupler.safetensors").is_file()
     offline = list((tmp_path / "trial7" / "wandb").glob("offline-run-*-trial7"))
     assert len(offline) == 1 and any(offline[0].glob("*.wandb"))
