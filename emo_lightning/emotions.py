@@ -24,13 +24,13 @@ ANNOTATED_LEVELS: Mapping[int, float] = {1: 3.0, 2: 8.0, 3: 13.0}
 
 PROTOTYPES: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
-    "angry": {"AU4": 1.0, "AU5": 0.45, "AU7": 0.8, "AU9": 0.25, "AU23": 0.9, "AU17": 0.25},
+    "angry": {"AU4": 1.0, "AU5": 0.3, "AU7": 0.7, "AU9": 0.3, "AU23": 0.8, "AU17": 0.3},
     "contempt": {"AU12_L": 0.75, "AU14_L": 1.0, "AU7": 0.2, "AU2_L": 0.3},
-    "disgusted": {"AU9": 1.0, "AU10": 0.7, "AU15": 0.5, "AU17": 0.6, "AU4": 0.4, "AU7": 0.4},
-    "fear": {"AU1": 1.0, "AU2": 0.6, "AU4": 0.5, "AU5": 0.9, "AU7": 0.3, "AU20": 0.8, "AU26": 0.25},
-    "happy": {"AU6": 0.8, "AU12": 1.0, "AU7": 0.25, "AU25": 0.3},
+    "disgusted": {"AU9": 0.9, "AU10": 0.3, "AU15": 0.4, "AU17": 0.45, "AU4": 0.45, "AU7": 0.45},
+    "fear": {"AU1": 1.0, "AU2": 0.6, "AU4": 0.5, "AU5": 0.7, "AU7": 0.3, "AU20": 0.8, "AU26": 0.25},
+    "happy": {"AU6": 0.8, "AU12": 1.0, "AU7": 0.25, "AU25": 0.45},
     "sad": {"AU1": 1.0, "AU4": 0.6, "AU15": 0.9, "AU17": 0.45, "AU7": 0.2},
-    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.9, "AU26": 0.55},
+    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.7, "AU26": 0.55},
 }
 """FACS prototypes (Ekman, Friesen & Hager, *FACS Investigator's Guide*, 2002), weights of ours.
 
@@ -41,7 +41,7 @@ without a side means both sides. Contempt is one-sided, on the subject's left.
 SIGNATURE_UNITS: Mapping[str, tuple[str, ...]] = {
     "angry": ("AU4", "AU7", "AU23"),
     "contempt": ("AU12_L", "AU14_L"),
-    "disgusted": ("AU9", "AU10"),
+    "disgusted": ("AU9",),
     "fear": ("AU1", "AU5", "AU20"),
     "happy": ("AU6", "AU12"),
     "sad": ("AU1", "AU15"),
