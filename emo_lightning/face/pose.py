@@ -64,13 +64,14 @@ def weak_perspective(source: np.ndarray, target: np.ndarray, weights: np.ndarray
     Args:
         source: ``(T, V, 3)`` or ``(V, 3)``.
         target: ``(T, V, 2)``.
-        weights: ``(V,)``.
+        weights: ``(V,)`` or ``(T, V)``.
 
     Returns:
         scale ``(T,)``, rotation ``(T, 3, 3)``, translation ``(T, 3)`` with z shift 0.
     """
     source = np.broadcast_to(source, (*target.shape[:-1], 3))
-    share = (weights / weights.sum())[:, None]
+    weights = np.broadcast_to(weights, target.shape[:-1])
+    share = (weights / weights.sum(-1, keepdims=True))[..., None]
     mean_s, mean_t = (source * share).sum(-2, keepdims=True), (target * share).sum(-2, keepdims=True)
     from_mean, to_mean = source - mean_s, target - mean_t
     gram = np.swapaxes(from_mean, -1, -2) @ (from_mean * share)
@@ -95,7 +96,7 @@ def _refine(
     rows_x, rows_y = np.stack([zero, z, -y, x], -1), np.stack([-z, zero, x, y], -1)
     jacobian = np.concatenate([rows_x, rows_y], 1)
     error = np.concatenate([target[..., 0] - x, target[..., 1] - y], 1)
-    weighted = jacobian * np.concatenate([share, share])[None]
+    weighted = jacobian * np.concatenate([share, share], 1)
     normal = np.swapaxes(weighted, 1, 2) @ jacobian
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
     step = np.linalg.solve(normal + ridge, np.einsum("tni,tn->ti", weighted, error)[..., None])[..., 0]

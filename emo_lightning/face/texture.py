@@ -33,7 +33,7 @@ def read_texture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     Returns:
         ``(24,)`` float32.
     """
-    lab = cv2.cvtColor(cv2.blur(image, (3, 3)).astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB) / 100.0
+    lab = cv2.cvtColor(cv2.blur(image, (max(3, image.shape[0] // 64),) * 2).astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB) / 100.0
     size = image.shape[0]
     pixels = np.clip(((points[:, :2] + 1.0) * size / 2.0).astype(int), 0, size - 1)
     samples = {name: lab[pixels[list(rows), 1], pixels[list(rows), 0]] for name, rows in REGIONS.items()}

@@ -8,10 +8,11 @@ import numpy as np
 
 from emo_lightning.face import regions
 from emo_lightning.face.build_builtin.spread import Displacement, Spread, both_sides
+from emo_lightning.face.build_builtin.units import lips_together
 from emo_lightning.face.pose import weighted_umeyama
 
 COUNT = 40
-MODE_SIZE = 0.03
+MODE_SIZE = 0.012
 """Standard deviation of a vertex under the first smooth mode, IOD; later modes fall off with their frequency."""
 
 
@@ -72,7 +73,8 @@ def asymmetries() -> list[tuple[dict[int, Displacement], float]]:
 
 
 def identity_basis(mean: np.ndarray, spread: Spread, mirror: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """``(40, 468, 3)``: mutually orthogonal, scaled so that a standard normal coefficient gives plausible people.
+    """``(40, 468, 3)``: mutually orthogonal, scaled so that a standard normal coefficient gives plausible people,
+    all with their lips together.
 
     Args:
         mean: ``(468, 3)``.
@@ -86,7 +88,7 @@ def identity_basis(mean: np.ndarray, spread: Spread, mirror: np.ndarray, rigid: 
     kept: list[np.ndarray] = []
     for field in fields:
         size = np.linalg.norm(field)
-        field = _without_pose(field, mean, rigid)
+        field = lips_together(_without_pose(field, mean, rigid), 0.0, 0.5)
         field *= size / np.linalg.norm(field)
         for other in kept:
             field = field - other * (field * other).sum() / (other * other).sum()

@@ -98,7 +98,7 @@ def _direction(name: str, mean: np.ndarray, shapes: Mapping[str, np.ndarray], sp
         field = field + spread(both_sides(fixed, mirror), reach)
     if unit in THINNER:
         field = field + spread(_thinner_lips(mean, *THINNER[unit]), 0.06)
-    field = _lips_together(field, GAPS.get(unit, 0.0), UPPER_YIELDS.get(unit, 0.5))
+    field = lips_together(field, GAPS.get(unit, 0.0), UPPER_YIELDS.get(unit, 0.5))
     field = _still_where_small(field)
     return _closing_lid(field, mean) if unit == "AU45" else field
 
@@ -116,7 +116,7 @@ def _mirrored(field: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     return field[mirror] * [-1.0, 1.0, 1.0]
 
 
-def _lips_together(field: np.ndarray, gap: float, yields: float) -> np.ndarray:
+def lips_together(field: np.ndarray, gap: float, yields: float) -> np.ndarray:
     """Reduce how far the inner lips part (or cross) to ``gap`` of it; rows outwards follow less and less."""
     out = field.copy()
     upper, lower = regions.LIP_INNER
