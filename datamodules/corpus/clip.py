@@ -15,7 +15,7 @@ from datamodules.corpus.motion import move
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.script import Line
 from datamodules.corpus.speakers import Speaker
-from datamodules.corpus.speech import SAMPLE_RATE, Speech, synthesise
+from datamodules.corpus.speech import Speech, synthesise
 from datamodules.corpus.visemes import articulate, stressed_times
 from datamodules.schema import Sample, SampleMeta
 from emo_lightning import __version__
@@ -80,7 +80,7 @@ def _say(line: Line, speaker: Speaker, rng: np.random.Generator) -> Speech:
 def _extra(line: Line, speaker: Speaker, speech: Speech) -> dict[str, Any]:
     phones = [[symbol, round(start, 4), round(end, 4)] for symbol, start, end in speech.phones]
     head = "painted" if speaker.portrait is None else "portrait"
-    return {"phones": phones, "voice": asdict(speaker.voice), "head": head, "line": line.number, "samples": len(speech.wave), "rate": SAMPLE_RATE}
+    return {"phones": phones, "voice": asdict(speaker.voice), "head": head, "line": line.number}
 
 
 @lru_cache(maxsize=1)

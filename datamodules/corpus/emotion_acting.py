@@ -99,10 +99,8 @@ def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> n
         felt[:, EXP_NAMES.index(name)] *= 1.0 - share * gate
     exp = felt + speech.exp
     exp[:, EXP_NAMES.index("jaw")] += 0.6 * withheld
-    # A nose wrinkle lifts the upper lip off the lower one; lip and chin make up for it where they must touch.
-    lifted = exp[:, EXP_NAMES.index("AU9")] * speech.closure
-    exp[:, EXP_NAMES.index("press")] += 0.6 * lifted
-    exp[:, EXP_NAMES.index("AU17")] += 1.2 * lifted
+    # A nose wrinkle draws at the upper lip; pressing holds it where the lips must touch.
+    exp[:, EXP_NAMES.index("press")] += 0.4 * exp[:, EXP_NAMES.index("AU9")] * speech.closure
     return np.clip(exp, 0.0, CEILING).astype(np.float32)
 
 

@@ -85,19 +85,21 @@ def draw_identity(rng: np.random.Generator) -> np.ndarray:
     """Identity coefficients ``(40,)`` of a face that is nearly symmetric, with open eyes and closed lips at rest.
 
     Independent draws of unit variance give faces more lopsided than people are: three quarters of the asymmetry is
-    taken out by a ridge fit to the mirrored shape, and draws whose rest is not at rest are drawn again.
+    taken out by a ridge fit to the mirrored shape, the few directions that part the lips stay at zero, and draws with
+    odd eyes are drawn again.
     """
     model, mirrored = BuiltinFaceModel.load(), _mirror()
     basis = model.id_basis.reshape(len(model.id_basis), -1).T.astype(np.float64)
     solver = np.linalg.solve(basis.T @ basis + 1e-4 * np.trace(basis.T @ basis) / 40 * np.eye(40), basis.T)
+    closed = np.abs(model.id_basis[:, 14, 1] - model.id_basis[:, 13, 1]) < 0.005
     for _ in range(200):
         drawn = np.clip(rng.normal(0.0, 0.9, 40), -2.0, 2.0)
         shape = (basis @ drawn).reshape(-1, 3)
         level = 0.625 * shape + 0.375 * shape[mirrored] * np.array([-1.0, 1.0, 1.0])
-        identity = np.clip(solver @ level.ravel(), -2.0, 2.0).astype(np.float32)
+        identity = (np.clip(solver @ level.ravel(), -2.0, 2.0) * closed).astype(np.float32)
         face = model.mean + np.tensordot(identity, model.id_basis, 1)
         eyes = [face[145, 1] - face[159, 1], face[374, 1] - face[386, 1]]
-        if min(eyes) > 0.085 and max(eyes) < 0.14 and abs(eyes[0] - eyes[1]) < 0.012 and abs(face[14, 1] - face[13, 1]) < 0.02:
+        if min(eyes) > 0.085 and max(eyes) < 0.14 and abs(eyes[0] - eyes[1]) < 0.012:
             return identity
     return np.zeros(40, np.float32)
 
@@ -201,6 +203,10 @@ class _Painter:
         """A place relative to a vertex along the head's own axes, in units."""
         return self.xy[origin] + self.unit * (right * self.side + up * self.up)
 
+    def _spot(self, centre: np.ndarray, right: float, up: float, soft: float, degrees: float = 0.0) -> np.ndarray:
+        """A soft ellipse; half axes and softness in units."""
+        return paint.ellipse(self.shape, centre, (right * self.unit, up * self.unit), soft * self.unit, degrees)
+
     def _backdrop(self) -> None:
         rows, columns = np.mgrid[0 : self.canvas, 0 : self.canvas].astype(np.float32) / self.canvas
         shade = 1.1 - 0.35 * rows + 0.12 * self.looks.light[0] * (0.5 - columns)
@@ -247,9 +253,9 @@ class _Painter:
             [chin[0] + width * 1.35 * self.unit, low + 0.5 * self.unit], self._at(width * 0.92, -0.25, 152), self._at(width, 0.35, 152),
         ])  # fmt: skip
         paint.cover(self.picture, paint.polygon(self.shape, paint.smooth(neck), 0.02 * self.unit), looks.skin * 0.82)
-        shade = paint.ellipse(self.shape, self._at(0.0, 0.02, 152), (0.55 * self.unit, 0.26 * self.unit), 0.09 * self.unit)
-        cloth = paint.ellipse(self.shape, np.array([chin[0], low + 1.02 * self.unit]), (1.75 * self.unit, 0.98 * self.unit), 0.02 * self.unit)
-        collar = paint.ellipse(self.shape, np.array([chin[0], low - 0.02 * self.unit]), (width * 1.12 * self.unit, 0.27 * self.unit), 0.015 * self.unit)
+        shade = self._spot(self._at(0.0, 0.02, 152), 0.55, 0.26, 0.09)
+        cloth = self._spot(np.array([chin[0], low + 1.02 * self.unit]), 1.75, 0.98, 0.02)
+        collar = self._spot(np.array([chin[0], low - 0.02 * self.unit]), 1.12 * width, 0.27, 0.015)
         folds = 1.0 + 0.06 * paint.noise(self.rng, self.shape, 0.35 * self.unit)[..., None]
         paint.darken(self.picture, shade, 0.42)
         paint.cover(self.picture, cloth * (1.0 - collar), looks.clothes * folds)
@@ -260,10 +266,8 @@ class _Painter:
         for vertex, sign in ((234, -1.0), (454, 1.0)):
             centre = self._at(sign * 0.02, 0.0, vertex)
             tilt = np.degrees(np.arctan2(self.side[1], self.side[0])) + sign * 8.0
-            paint.cover(
-                self.picture, paint.ellipse(self.shape, centre, (0.10 * self.unit, 0.21 * self.unit), 0.012 * self.unit, tilt), self.looks.skin * 0.86
-            )
-            inner = paint.ellipse(self.shape, centre + sign * 0.02 * self.unit * self.side, (0.045 * self.unit, 0.12 * self.unit), 0.03 * self.unit, tilt)
+            paint.cover(self.picture, self._spot(centre, 0.10, 0.21, 0.012, tilt), self.looks.skin * 0.86)
+            inner = self._spot(centre + sign * 0.02 * self.unit * self.side, 0.045, 0.12, 0.03, tilt)
             paint.darken(self.picture, inner, 0.35)
 
     def _skin(self) -> None:
@@ -282,7 +286,7 @@ class _Painter:
         socket = np.clip(regions["socket_r"] + regions["socket_l"], 0, 1)
         paint.darken(shaded, socket, 0.16)
         paint.darken(shaded, regions["under"], 0.12)
-        skull = np.maximum(paint.polygon(self.shape, self._outline(1.01, 1.18), 0.012 * self.unit), 0.0)
+        skull = paint.polygon(self.shape, self._outline(1.01, 1.18), 0.012 * self.unit)
         paint.cover(self.picture, skull, np.clip(shaded, 0.0, 1.0))
 
     def _lighting(self) -> np.ndarray:
@@ -316,23 +320,25 @@ class _Painter:
 
     def _lips(self) -> None:
         looks = self.looks
-        rose = np.clip(looks.skin * np.array([0.92, 0.62, 0.62]) * (1 - 0.25 * looks.lip_colour) + looks.lip_colour * np.array([0.16, 0.0, 0.03]), 0, 1)
+        bare = looks.skin * np.array([0.92, 0.62, 0.62]) * (1 - 0.25 * looks.lip_colour)
+        rose = np.clip(bare + looks.lip_colour * np.array([0.16, 0.0, 0.03]), 0, 1)
         for (outer, inner), shade in ((UPPER_LIP, 0.86), (LOWER_LIP, 1.04)):
             edge = np.concatenate([paint.smooth(self.xy[list(outer)]), paint.smooth(self.xy[list(inner)])[::-1]])
             paint.cover(self.picture, paint.polygon(self.shape, edge, 0.010 * self.unit), rose * shade, 0.85)
         middle = self.xy[list(LOWER_LIP[0])][3:8].mean(0) * 0.5 + self.xy[14] * 0.5
-        paint.cover(self.picture, paint.ellipse(self.shape, middle, (0.09 * self.unit, 0.016 * self.unit), 0.02 * self.unit), np.ones(3), 0.16)
-        seam = np.concatenate([self.xy[61][None], paint.smooth((self.xy[list(UPPER_LIP[1])] + self.xy[list(LOWER_LIP[1])]) / 2), self.xy[291][None]])
+        paint.cover(self.picture, self._spot(middle, 0.09, 0.016, 0.02), np.ones(3), 0.16)
+        between = paint.smooth((self.xy[list(UPPER_LIP[1])] + self.xy[list(LOWER_LIP[1])]) / 2)
+        seam = np.concatenate([self.xy[61][None], between, self.xy[291][None]])
         paint.cover(self.picture, paint.line(self.shape, seam, 0.016 * self.unit, 0.006 * self.unit), rose * 0.32, 0.9)
 
     def _nose(self) -> None:
         for inner, outer in ((97, 98), (326, 327)):
             hole = 0.55 * self.xy[inner] + 0.45 * self.xy[outer] + 0.028 * self.unit * self.up
-            paint.darken(self.picture, paint.ellipse(self.shape, hole, (0.040 * self.unit, 0.016 * self.unit), 0.010 * self.unit), 0.75)
+            paint.darken(self.picture, self._spot(hole, 0.040, 0.016, 0.010), 0.75)
         for wing in ((129, 102, 64, 98), (358, 331, 294, 327)):
-            paint.darken(self.picture, paint.line(self.shape, paint.smooth(self.xy[list(wing)]), 0.016 * self.unit, 0.022 * self.unit), 0.35)
-        base = paint.ellipse(self.shape, self.xy[2], (0.11 * self.unit, 0.018 * self.unit), 0.022 * self.unit)
-        paint.darken(self.picture, base, 0.30)
+            crease = paint.smooth(self.xy[list(wing)])
+            paint.darken(self.picture, paint.line(self.shape, crease, 0.016 * self.unit, 0.022 * self.unit), 0.35)
+        paint.darken(self.picture, self._spot(self.xy[2], 0.11, 0.018, 0.022), 0.30)
 
     def _eye(self, contours: tuple[tuple[int, ...], tuple[int, ...]], centre: np.ndarray) -> None:
         looks, unit = self.looks, self.unit

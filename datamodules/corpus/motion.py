@@ -64,7 +64,8 @@ class MotionStyle:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> MotionStyle:
-        return MotionStyle(float(np.exp(rng.normal(0.0, 0.2))), float(rng.uniform(0.3, 0.7)), float(np.clip(rng.normal(17.0, 4.0), 8.0, 28.0)))
+        size, nods, rate = float(np.exp(rng.normal(0.0, 0.2))), float(rng.uniform(0.3, 0.7)), float(rng.normal(17.0, 4.0))
+        return MotionStyle(size, nods, min(max(rate, 8.0), 28.0))
 
 
 def move(

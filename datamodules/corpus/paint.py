@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 _SHIFT = 4
+WARM_SHADOW = np.array([0.88, 0.95, 0.97], np.float32)
 
 
 def polygon(shape: tuple[int, int], points: np.ndarray, soft: float = 0.0) -> np.ndarray:
@@ -29,7 +30,7 @@ def line(shape: tuple[int, int], points: np.ndarray, width: float, soft: float =
 def ellipse(shape: tuple[int, int], centre: np.ndarray, axes: tuple[float, float], soft: float = 0.0, degrees: float = 0.0) -> np.ndarray:
     """A filled ellipse with half axes along x and y before it is turned."""
     mask = np.zeros(shape, np.uint8)
-    fixed = [tuple(int(round(v * (1 << _SHIFT))) for v in pair) for pair in (centre, axes)]
+    fixed = [tuple(round(float(v) * (1 << _SHIFT)) for v in pair) for pair in (centre, axes)]
     cv2.ellipse(mask, fixed[0], fixed[1], degrees, 0, 360, 255, -1, cv2.LINE_AA, _SHIFT)
     return _soften(mask, soft)
 
@@ -41,10 +42,9 @@ def cover(picture: np.ndarray, mask: np.ndarray, colour: np.ndarray, opacity: fl
     picture += share * np.asarray(colour, np.float32)
 
 
-def darken(picture: np.ndarray, mask: np.ndarray, amount: float, tint: tuple[float, float, float] = (1.0, 0.85, 0.8)) -> None:
-    """Multiply towards a warm shadow (or, with a negative amount, a light) in place."""
-    share = (mask * amount)[..., None].astype(np.float32)
-    picture *= 1.0 - share * (1.0 if amount < 0 else np.array([1.0, 1.08, 1.1], np.float32) * np.array(tint, np.float32)[::-1].mean())
+def darken(picture: np.ndarray, mask: np.ndarray, amount: float) -> None:
+    """Multiply towards a warm shadow in place: blue and green go a little sooner than red."""
+    picture *= 1.0 - (mask * amount)[..., None].astype(np.float32) * WARM_SHADOW
 
 
 def smooth(points: np.ndarray, times: int = 3) -> np.ndarray:

@@ -38,7 +38,8 @@ def write_script(cast: Sequence[Speaker], clips: int, seed: int) -> list[Line]:
     are dealt from shuffled decks of 1..15, one for each split, so no level is rarer than another by more than one.
     """
     rng = np.random.default_rng([seed, 2])
-    shuffled = {split: rng.permutation(pool).tolist() for split, pool in (("train", TRAIN), ("val", HELD_OUT[::2]), ("test", HELD_OUT[1::2]))}
+    pools = {"train": TRAIN, "val": HELD_OUT[::2], "test": HELD_OUT[1::2]}
+    shuffled = {split: rng.permutation(pool).tolist() for split, pool in pools.items()}
     drawn = dict.fromkeys(shuffled, 0)
     decks: dict[tuple[str, str], list[int]] = {}
     orders = [list[int]() for _ in cast]

@@ -56,7 +56,7 @@ class Speaker:
     def face(self, size: int) -> Portrait:
         """The portrait to animate, ``size`` pixels square."""
         if self.portrait is not None:
-            return load_portrait(self.portrait, size, "--portrait")
+            return load_portrait(self.portrait, size, "--portraits")
         return draw_head(self.looks, size, self.seed)
 
 
@@ -78,4 +78,5 @@ def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = 
     voice, masculine = VOICES[index % MAX_SPEAKERS]
     rng = np.random.default_rng([seed, 1, index])
     looks, vocal, lips = Looks.draw(rng, masculine), VocalStyle.draw(rng), ArticulationStyle.draw(rng)
-    return Speaker(name, split, voice, looks, vocal, lips, ActingStyle.draw(rng), MotionStyle.draw(rng), int(rng.integers(1 << 31)), portrait)
+    acting, motion, own_seed = ActingStyle.draw(rng), MotionStyle.draw(rng), int(rng.integers(1 << 31))
+    return Speaker(name, split, voice, looks, vocal, lips, acting, motion, own_seed, portrait)

@@ -92,7 +92,7 @@ def synthesise(text: str, voice: Voice, prosody: Prosody = Prosody(), seed: int 
     wave = np.concatenate([np.zeros(round(lead * SAMPLE_RATE), np.float32), wave, np.zeros(round(tail * SAMPLE_RATE), np.float32)])
     end = len(wave) / SAMPLE_RATE
     lead = round(lead * SAMPLE_RATE) / SAMPLE_RATE
-    phones = [("", 0.0, lead), *((s, a + lead, b + lead) for s, a, b in phones)]
+    phones = [("", 0.0, lead + phones[0][1]), *((s, a + lead, b + lead) for s, a, b in phones)]
     if phones[-1][2] < end:
         phones.append(("", phones[-1][2], end))
     return Speech(_limit(wave), _merge_pauses(phones))
