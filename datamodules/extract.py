@@ -1,54 +1,47 @@
-"""One video to samples: frames at 25 a second, landmarks, one crop for the clip, coefficients, AUs, sound.
+"""One clip to samples: frames at 25 a second, landmarks, one crop for each sample, coefficients, AUs, sound, facts of quality.
 
-Memory is bounded by one sample (10 s), whatever the video's length and size.
+Memory is bounded by one sample (10 s), whatever the video's length and size. A sample never spans a cut or a longer time
+without a face; what is left out for that is among the failures, and the rest is kept.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 
 from datamodules.held import HeldFrames
+from datamodules.imports import read_coefficients, read_openface
+from datamodules.quality import picture_facts, sound_facts, sync_facts
 from datamodules.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
 from datamodules.shards import file_sha256
-from datamodules.sources.clip import Clip
-from emo_lightning.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, SILENCE_PEAK, iter_audio
-from emo_lightning.coefficients import read_aus
+from datamodules.sources.clip import Clip, Place, Stored
+from datamodules.track import ClipError, FaceTracker, Look, Scenes, bridge, stretches, timed
+from emo_lightning.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, SILENCE_PEAK, frames_for, iter_audio
+from emo_lightning.coefficients import Coefficients, read_aus
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
-from emo_lightning.face.landmarks import open_landmarker
+from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.texture import read_texture
 from emo_lightning.media import MediaError
 from emo_lightning.video import FPS, VideoInfo, encode_mp4_bytes, iter_frames, probe
 
 MIN_FRAMES = 10
 """Shorter clips (0.4 s) teach nothing."""
-MAX_GAP = 5
-"""Frames without a face that are bridged by interpolation."""
-MAX_MISSING = 0.2
-RIVAL = 0.5
-"""A second face of more than this share of the first one's area makes the clip ambiguous."""
-LOOK_AROUND = 0.5
-"""How far beyond the last frame's face, in its own extents, the next one is looked for first."""
-
-
-class ClipError(Exception):
-    """A clip, or a part of it, that cannot become a sample: a short code and a few words."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+CLIP_SECONDS = 600.0
+"""Work on one clip may take so long."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +51,6 @@ class Failure:
     clip: str
     reason: str
     detail: str
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A clip of which picture and sound are known to be there."""
-
-    clip: Clip
-    info: VideoInfo
-    digest: str
-    wave: np.ndarray
 
 
 @dataclass
@@ -80,6 +63,27 @@ class Extraction:
     seconds: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A video of which all that is needed is known to be there; ``wave`` is None where silence was asked to be kept."""
+
+    clip: Clip
+    path: Path
+    info: VideoInfo
+    digest: str
+    frames: int
+    wave: np.ndarray | None
+    coefficients: Coefficients | None
+    au: np.ndarray | None
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """The clip's frames, from its span's first on."""
+        frames = iter_frames(self.path, argument=self.clip.name, threads=1)
+        if self.clip.span is None:
+            return frames
+        return islice(frames, round(self.clip.span[0] * FPS), round(self.clip.span[1] * FPS))
+
+
 class Extractor:
     """Holds a landmark back-end and a face model; makes samples of clips, one after another.
 
@@ -87,185 +91,242 @@ class Extractor:
         source: name of the corpus, for the records.
         size: side of the stored crop in pixels, even.
         landmarks: landmark back-end.
+        keep_mute: keep videos without sound, for what needs none.
+        clip_seconds: time that one clip may take.
     """
 
-    def __init__(self, source: str, size: int = 256, landmarks: str = "mediapipe") -> None:
+    def __init__(
+        self, source: str, size: int = 256, landmarks: str = "mediapipe", keep_mute: bool = False, clip_seconds: float = CLIP_SECONDS
+    ) -> None:
         cv2.setNumThreads(1)
-        self.source, self.size = source, size
-        self.landmarker = open_landmarker(landmarks)
+        self.source, self.size, self.landmarks = source, size, landmarks
+        self.keep_mute, self.clip_seconds = keep_mute, clip_seconds
         self.model = BuiltinFaceModel.load()
         packages = ("mediapipe", "av", "numpy", "opencv-contrib-python")
         self.tools = {"landmarks": landmarks} | {name: importlib.metadata.version(name) for name in packages}
+
+    @cached_property
+    def landmarker(self) -> LandmarkBackend:
+        return open_landmarker(self.landmarks)
 
     def extract(self, clip: Clip) -> Extraction:
         """All samples of a clip; whatever goes wrong is in the failures and nothing is raised but by a bug of ours."""
         out = Extraction()
         try:
-            self._extract(clip, out)
+            with _on_disk(clip) as (video, audio):
+                if video is None:
+                    self._listen(clip, audio, out)
+                else:
+                    self._extract(clip, video, audio, out)
         except (MediaError, ClipError) as error:
             detail = error.problem if isinstance(error, MediaError) else error.detail
             out.failures.append(Failure(clip.name, error.reason, detail))
         return out
 
-    def _extract(self, clip: Clip, out: Extraction) -> None:
-        with _timed(out.seconds, "probe"):
-            info = probe(clip.path, clip.name)
-            digest = file_sha256(clip.path)
-        with _timed(out.seconds, "sound"):
-            wave = _sound(clip, info)
-        opened = _Opened(clip, info, digest, wave)
-        expected = max(1, round(info.seconds * FPS))
-        parts = math.ceil(expected / MAX_FRAMES)
-        length = math.ceil(expected / parts)
-        frames = iter_frames(clip.path, argument=clip.name, threads=1)
+    def _listen(self, clip: Clip, audio: Path | None, out: Extraction) -> None:
+        """Samples of sound alone."""
+        if audio is None:
+            raise ClipError("missing", "neither a video nor a recording")
+        with timed(out.seconds, "sound"):
+            wave = _decoded(audio, clip.name)
+            digest = file_sha256(audio)
+        count = frames_for(len(wave))
+        if count < MIN_FRAMES:
+            raise ClipError("too_short", f"{len(wave) / SAMPLE_RATE:.2f} s, {MIN_FRAMES / FPS} s are the least")
+        length = math.ceil(count / math.ceil(count / MAX_FRAMES))
+        for start in range(0, count, length):
+            frames = min(length, count - start)
+            sound = _piece(wave, start, frames)
+            facts, flags, _ = sound_facts(sound)
+            if np.abs(sound).max() >= SILENCE_PEAK and frames >= MIN_FRAMES:
+                extra = {"start": start / FPS, "quality": facts, "flags": flags, **_words(clip, start, frames)}
+                meta = self._meta(clip, digest, frames, self.model.layout.to_dict(), extra)
+                out.samples.append(Sample(f"{safe_key(clip.name)}_{start:06d}", meta, sound))
+
+    def _extract(self, clip: Clip, video: Path, audio: Path | None, out: Extraction) -> None:
+        deadline = time.monotonic() + self.clip_seconds
+        opened = self._open(clip, video, audio, out.seconds)
+        parts = math.ceil(opened.frames / MAX_FRAMES)
+        length = math.ceil(opened.frames / parts)
+        scenes, tracker = Scenes(opened.pictures()), FaceTracker(self.landmarker, deadline)
         start = 0
         while True:
-            held = HeldFrames((info.height, info.width), length, self.size)
-            found = self._look(frames, length, held, out)
-            if not found:
+            held = HeldFrames((opened.info.height, opened.info.width), length, self.size)
+            look = tracker.look(scenes, length, held, out.seconds)
+            if not look.found:
                 break
-            out.frames += len(found)
-            name = clip.name if parts == 1 else f"{clip.name} at {start / FPS:.2f} s"
+            out.frames += len(look.found)
+            alone = start == 0 and len(look.found) >= opened.frames - 1
+            self._samples(opened, start, look, held, out, clip.name if alone else f"{clip.name} at {start / FPS:.2f} s")
+            start += len(look.found)
+
+    def _open(self, clip: Clip, video: Path, audio: Path | None, seconds: Counter[str]) -> _Opened:
+        with timed(seconds, "probe"):
+            info = probe(video, clip.name)
+            digest = file_sha256(video)
+        begin, end = clip.span or (0.0, info.seconds)
+        if begin >= info.seconds:
+            raise ClipError("span_outside", f"begins at {begin:g} s of a video of {info.seconds:.2f} s")
+        frames = max(1, round((min(end, info.seconds) - begin) * FPS))
+        with timed(seconds, "sound"):
+            wave = _sound(clip, video, audio, info, begin, frames, self.keep_mute)
+        total = max(1, round(info.seconds * FPS))
+        coefficients = None if clip.coefficients is None else read_coefficients(clip.coefficients, info, total)
+        au = None if clip.aus is None else read_openface(clip.aus, total)
+        return _Opened(clip, video, info, digest, frames, wave, coefficients, au)
+
+    def _samples(self, opened: _Opened, start: int, look: Look, held: HeldFrames, out: Extraction, name: str) -> None:
+        """A sample for each stretch of the frames with a face in it, and a failure for what that leaves out."""
+        runs, frames = stretches(look.found), len(look.found)
+        if look.rivals:
+            out.failures.append(Failure(name, "several_faces", "two faces of nearly one size, and no saying whose clip it is"))
+            return
+        if not runs:
+            out.failures.append(Failure(name, "no_face", f"no face in any of {frames} frames"))
+            return
+        made = 0
+        for first, end in runs:
             try:
-                if start == 0 or len(found) >= MIN_FRAMES:
-                    out.samples.append(self._sample(opened, start, found, held, out.seconds))
+                out.samples.append(self._sample(opened, start, (first, end), look, held, out.seconds))
+                made += end - first
             except ClipError as error:
-                out.failures.append(Failure(name, error.reason, error.detail))
-            start += len(found)
+                if frames >= MIN_FRAMES or start == 0:
+                    out.failures.append(Failure(name, error.reason, error.detail))
+        without = frames - sum(end - first for first, end in runs)
+        if made and without:
+            out.failures.append(Failure(name, "face_lost", f"no face in {without} of {frames} frames; the others were kept"))
 
-    def _look(self, frames: Iterator[np.ndarray], length: int, held: HeldFrames, out: Extraction) -> list[np.ndarray | None]:
-        """Landmarks of the next frames, None where there is no face; the frames go to ``held``."""
-        found: list[np.ndarray | None] = []
-        last, same = None, None
-        while len(found) < length:
-            with _timed(out.seconds, "decode"):
-                frame = next(frames, None)
-            if frame is None:
-                break
-            with _timed(out.seconds, "landmarks"):
-                if frame is not same:
-                    last = self._face(frame, last)
-                    same = frame
-            found.append(last)
-            with _timed(out.seconds, "crop"):
-                held.add(frame, last)
-        return found
+    def _sample(self, opened: _Opened, start: int, run: tuple[int, int], look: Look, held: HeldFrames, seconds: Counter[str]) -> Sample:
+        clip, frames, begin = opened.clip, run[1] - run[0], start + run[0]
+        if frames < MIN_FRAMES:
+            raise ClipError("too_short", f"{frames} frames, {MIN_FRAMES} are the least")
+        sound, facts, flags, levels = None, {}, [], None
+        if opened.wave is not None:
+            sound = _piece(opened.wave, begin, frames)
+            if np.abs(sound).max() < SILENCE_PEAK:
+                raise ClipError("silent", "no sound above -70 dBFS in this part")
+            facts, flags, levels = sound_facts(sound)
+        points, missing = bridge(look.found[run[0] : run[1]])
+        box = crop_box(points)
+        with timed(seconds, "crop"):
+            kept = held.crops(box)
+            crops = kept[run[0] : run[1]] if kept else self._decoded_again(opened, begin, frames, box)
+        placed = to_crop(points, box)
+        fitted, residual = self._fit(placed, crops, seconds)
+        with timed(seconds, "quality"):
+            pixels = float(np.median((points[..., :2].max(1) - points[..., :2].min(1)).max(1)))
+            more, words = picture_facts(crops, placed, fitted["tex"], fitted["angle"][:, 1], pixels, missing)
+            facts, flags = facts | more, flags + words
+            if levels is not None:
+                more, words = sync_facts(placed, levels)
+                facts, flags = facts | more, flags + words
+        with timed(seconds, "encode"):
+            video = encode_mp4_bytes(crops)
+        whole = slice(begin + self._offset(clip), begin + self._offset(clip) + frames)
+        coefficients = fitted if opened.coefficients is None else opened.coefficients.frames(whole)
+        au = read_aus(fitted["exp"]) if opened.au is None else opened.au[whole]
+        extra = {
+            "picture": [opened.info.width, opened.info.height],
+            "start": begin / FPS,
+            "box": [round(value, 2) for value in (box.cx, box.cy, box.half)],
+            "bridged": missing,
+            "residual": residual,
+            "quality": facts,
+            "flags": flags,
+            **_words(clip, begin, frames),
+        }
+        meta = self._meta(clip, opened.digest, frames, coefficients.layout.to_dict(), extra)
+        return Sample(f"{safe_key(clip.name)}_{begin:06d}", meta, sound, coefficients, au, placed, video)
 
-    def _face(self, frame: np.ndarray, last: np.ndarray | None) -> np.ndarray | None:
-        """Landmarks in pixels of the frame: near the last ones first, else the largest face of the whole picture."""
-        if last is not None:
-            low, high = last[:, :2].min(0), last[:, :2].max(0)
-            reach = LOOK_AROUND * float((high - low).max())
-            left, top = np.maximum(np.floor(low - reach), 0).astype(int)
-            right, bottom = np.minimum(np.ceil(high + reach), (frame.shape[1], frame.shape[0])).astype(int)
-            faces = self.landmarker.detect(np.ascontiguousarray(frame[top:bottom, left:right]))
-            if faces:
-                centre = (low + high) / 2 - (left, top)
-                nearest = min(faces, key=lambda face: float(np.abs((face.box[:2] + face.box[2:]) / 2 - centre).max()))
-                return nearest.points + np.array([left, top, 0], np.float32)
-        faces = self.landmarker.detect(frame)
-        if last is None and len(faces) > 1 and _area(faces[1].box) > RIVAL * _area(faces[0].box):
-            raise ClipError("several_faces", "two faces of nearly one size, and no saying whose clip it is")
-        return faces[0].points if faces else None
+    @staticmethod
+    def _offset(clip: Clip) -> int:
+        """Frames of the video before the clip's first."""
+        return 0 if clip.span is None else round(clip.span[0] * FPS)
 
-    def _meta(self, opened: _Opened, frames: int, facts: dict[str, Any]) -> SampleMeta:
-        clip, info = opened.clip, opened.info
+    def _fit(self, placed: np.ndarray, crops: list[np.ndarray], seconds: Counter[str]) -> tuple[Coefficients, float]:
+        with timed(seconds, "fit"):
+            fit = self.model.fit(placed)
+        with timed(seconds, "texture"):
+            texture = np.stack([read_texture(crop, place) for crop, place in zip(crops, placed, strict=True)])
+        return fit.coefficients.replace(tex=texture), round(float(np.median(fit.residual)), 5)
+
+    def _meta(self, clip: Clip, digest: str, frames: int, layout: dict[str, Any], facts: dict[str, Any]) -> SampleMeta:
         return SampleMeta(
             source=self.source,
             speaker=clip.speaker,
             frames=frames,
-            layout=self.model.layout.to_dict(),
+            layout=layout,
             split=clip.split or "train",
             sentence=clip.sentence,
             emotion=clip.emotion,
             intensity=clip.intensity,
             level=clip.level,
             tools=self.tools,
-            origin_sha256=opened.digest,
-            extra={**clip.extra, "path": clip.name, "split": clip.split, "picture": [info.width, info.height], **facts},
+            origin_sha256=digest,
+            extra={**clip.extra, "path": clip.name, "split": clip.split, **facts},
         )
 
-    def _sample(self, opened: _Opened, start: int, found: list[np.ndarray | None], held: HeldFrames, seconds: Counter[str]) -> Sample:
-        frames = len(found)
-        if frames < MIN_FRAMES:
-            raise ClipError("too_short", f"{frames} frames, {MIN_FRAMES} are the least")
-        sound = opened.wave[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
-        sound = np.pad(sound, (0, frames * SAMPLES_PER_FRAME - len(sound)))
-        if np.abs(sound).max() < SILENCE_PEAK:
-            raise ClipError("silent", "no sound above -70 dBFS in this part")
-        points, missing = bridge(found)
-        box = crop_box(points)
-        with _timed(seconds, "crop"):
-            crops = held.crops(box) or self._decoded_again(opened.clip, start, frames, box)
-        placed = to_crop(points, box)
-        with _timed(seconds, "fit"):
-            fit = self.model.fit(placed)
-        with _timed(seconds, "texture"):
-            texture = np.stack([read_texture(crop, place) for crop, place in zip(crops, placed, strict=True)])
-        coefficients = fit.coefficients.replace(tex=texture)
-        with _timed(seconds, "encode"):
-            video = encode_mp4_bytes(crops)
-        residual = round(float(np.median(fit.residual)), 5)
-        facts = {"start": start / FPS, "box": _rounded(box), "bridged": missing, "residual": residual}
-        meta = self._meta(opened, frames, facts)
-        key = f"{safe_key(opened.clip.name)}_{start:06d}"
-        return Sample(key, meta, sound, coefficients, read_aus(coefficients["exp"]), placed, video)
-
-    def _decoded_again(self, clip: Clip, start: int, count: int, box: CropBox) -> list[np.ndarray]:
+    def _decoded_again(self, opened: _Opened, start: int, count: int, box: CropBox) -> list[np.ndarray]:
         """Crops from the file itself, for a head that left the part that was kept."""
-        frames = islice(iter_frames(clip.path, argument=clip.name, threads=1), start, start + count)
-        return [crop_image(frame, box, self.size) for frame in frames]
-
-
-def bridge(found: list[np.ndarray | None]) -> tuple[np.ndarray, int]:
-    """Landmarks ``(T, N, 3)`` with short gaps filled along a straight line, and how many frames were filled.
-
-    Raises:
-        ClipError: ``no_face`` anywhere, or ``face_lost`` for longer than 5 frames on end or a fifth of all.
-    """
-    there = np.array([points is not None for points in found])
-    frames = len(found)
-    if not there.any():
-        raise ClipError("no_face", f"no face in any of {frames} frames")
-    missing = int((~there).sum())
-    at = np.flatnonzero(there)
-    longest = int(max(np.diff(np.concatenate([[-1], at, [frames]])) - 1))
-    if longest > MAX_GAP or missing > MAX_MISSING * frames:
-        raise ClipError("face_lost", f"no face in {missing} of {frames} frames, {longest} on end")
-    known = np.stack([points for points in found if points is not None]).astype(np.float32)
-    right = np.clip(np.searchsorted(at, np.arange(frames)), 0, len(at) - 1)
-    left = np.where(at[right] == np.arange(frames), right, np.clip(right - 1, 0, None))
-    left = np.where(np.arange(frames) > at[-1], len(at) - 1, left)
-    span = np.maximum(at[right] - at[left], 1)
-    share = np.clip((np.arange(frames) - at[left]) / span, 0.0, 1.0)[:, None, None].astype(np.float32)
-    return known[left] * (1 - share) + known[right] * share, missing
-
-
-def _sound(clip: Clip, info: VideoInfo) -> np.ndarray:
-    """The clip's sound from its first picture on; MediaError or ClipError when there is none to speak of."""
-    path, start = (clip.path, info.start) if info.has_audio else (clip.audio, None)
-    if path is None:
-        raise ClipError("no_audio", "the video has no sound, and no recording of its name was found")
-    wave = np.concatenate(list(iter_audio(Path(path), argument=clip.name, start=start)) or [np.zeros(0, np.float32)])
-    if np.abs(wave).max(initial=0.0) < SILENCE_PEAK:
-        raise ClipError("silent", "the sound never rises above -70 dBFS")
-    if not info.has_audio and abs(len(wave) / SAMPLE_RATE - info.seconds) > max(0.5, 0.1 * info.seconds):
-        raise ClipError("sound_differs", f"the recording has {len(wave) / SAMPLE_RATE:.2f} s, the video {info.seconds:.2f} s")
-    return wave
-
-
-def _area(box: np.ndarray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _rounded(box: CropBox) -> list[float]:
-    return [round(value, 2) for value in (box.cx, box.cy, box.half)]
+        return [crop_image(frame, box, self.size) for frame in islice(opened.pictures(), start, start + count)]
 
 
 @contextmanager
-def _timed(seconds: Counter[str], part: str) -> Iterator[None]:
-    begin = time.perf_counter()
+def _on_disk(clip: Clip) -> Iterator[tuple[Path | None, Path | None]]:
+    """The clip's video and recording as files: those of archives are copied to names of ours for as long as it takes."""
+    with tempfile.TemporaryDirectory(prefix="emo-clip-") as folder:
+        yield _unpacked(clip.path, Path(folder) / "video"), _unpacked(clip.audio, Path(folder) / "audio")
+
+
+def _unpacked(place: Place | None, path: Path) -> Path | None:
+    if not isinstance(place, Stored):
+        return place
     try:
-        yield
-    finally:
-        seconds[part] += time.perf_counter() - begin  # type: ignore[assignment]
+        path = path.with_suffix(PurePosixPath(place.member).suffix.lower())
+        place.copy_to(path)
+    except OSError as error:
+        raise ClipError("archive", str(error)) from None
+    return path
+
+
+def _decoded(path: Path, name: str, start: float | None = None, frames: int | None = None) -> np.ndarray:
+    """A recording from a time on; ClipError when nothing in it can be heard."""
+    blocks: list[np.ndarray] = []
+    left = math.inf if frames is None else frames * SAMPLES_PER_FRAME
+    for block in iter_audio(path, argument=name, start=start):
+        blocks.append(block[: int(min(left, len(block)))])
+        left -= len(block)
+        if left <= 0:
+            break
+    wave = np.concatenate(blocks or [np.zeros(0, np.float32)])
+    if np.abs(wave).max(initial=0.0) < SILENCE_PEAK:
+        raise ClipError("silent", "the sound never rises above -70 dBFS")
+    return wave
+
+
+def _sound(clip: Clip, video: Path, audio: Path | None, info: VideoInfo, begin: float, frames: int, keep_mute: bool) -> np.ndarray | None:
+    """The clip's sound from its first picture on; None where there is none and that is allowed."""
+    if info.has_audio:
+        return _decoded(video, clip.name, info.start + begin, frames)
+    if audio is None:
+        if keep_mute:
+            return None
+        raise ClipError("no_audio", "the video has no sound, and no recording of its name was found")
+    wave = _decoded(audio, clip.name)
+    if abs(len(wave) / SAMPLE_RATE - info.seconds) > max(0.5, 0.1 * info.seconds):
+        raise ClipError("sound_differs", f"the recording has {len(wave) / SAMPLE_RATE:.2f} s, the video {info.seconds:.2f} s")
+    return wave[round(begin * SAMPLE_RATE) :]
+
+
+def _piece(wave: np.ndarray, start: int, frames: int) -> np.ndarray:
+    sound = wave[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
+    return np.pad(sound, (0, frames * SAMPLES_PER_FRAME - len(sound)))
+
+
+def _words(clip: Clip, start: int, frames: int) -> dict[str, Any]:
+    """The words that fall into a sample, in its own time."""
+    if not clip.words:
+        return {}
+    begin, end = start / FPS, (start + frames) / FPS
+    inside = [word for word in clip.words if word[1] > begin and word[0] < end]
+    return {"words": [[round(max(a - begin, 0.0), 4), round(min(b, end) - begin, 4), word] for a, b, word in inside]}

@@ -7,28 +7,34 @@ the number of workers nor on where the run was broken off.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
 import shutil
 import tarfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from datamodules.extract import Extraction, Extractor, Failure
+from datamodules.extract import CLIP_SECONDS, Extraction, Extractor, Failure
 from datamodules.schema import SampleError, SampleMeta, encode, safe_key
 from datamodules.shards import INDEX, ShardIndex, ShardWriter, add_members, prepare_folder, read_index, read_tar, write_json
-from datamodules.sources import Clip, Rejected, Source
+from datamodules.sources import Clip, Rejected, Source, Stored
+from datamodules.sources.clip import Place
 from datamodules.splits import assign_splits
 from emo_lightning.errors import UserError
 
 WORK, FAILURES = ".work", "failures.jsonl"
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+GRACE = 10.0
+"""Seconds beyond the time limit of a clip after which its process is ended."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,14 @@ class Settings:
         samples_per_shard: how many samples an archive takes.
         split_by: ``speaker``, or ``clip`` for a corpus of one speaker whose clips may be held out; then a voice and
             a face are in several splits, which the index says.
+        keep_mute: keep videos without sound; only stage 3 can use them.
     """
 
     size: int = 256
     landmarks: str = "mediapipe"
     samples_per_shard: int = 64
     split_by: str = "speaker"
+    keep_mute: bool = False
 
     def __post_init__(self) -> None:
         if not 64 <= self.size <= 1024 or self.size % 2:
@@ -75,6 +83,7 @@ def preprocess(
     resume: bool = False,
     settings: Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
+    clip_seconds: float = CLIP_SECONDS,
 ) -> Report:
     """Turn every clip of a source into light and video shards in ``out``, with ``index.json`` and ``failures.jsonl``.
 
@@ -85,6 +94,8 @@ def preprocess(
         resume: keep the clips that are finished in ``out``.
         settings: see :class:`Settings`.
         progress: called with (clips finished, clips in all) after each.
+        clip_seconds: work on one clip ends after so long with the reason ``timeout``. With several workers that holds for a
+            decoder that hangs as well: its process is ended. In this process it is looked at between frames.
 
     Raises:
         UserError: ``out`` cannot be used, the source has no clips, or none of them gave a sample (``failures.jsonl``
@@ -103,12 +114,12 @@ def preprocess(
     listed = list(source.clips())
     clips = [item for item in listed if isinstance(item, Clip)]
     rejected = [Failure(item.name, item.reason, item.detail) for item in listed if isinstance(item, Rejected)]
-    jobs = [Job(clip, work, source.name, settings) for clip in clips]
+    jobs = [Job(clip, work, source.name, settings, clip_seconds) for clip in clips]
     todo = [job for job in jobs if job.record() is None]
     for done, _ in enumerate(_run(todo, workers), start=len(jobs) - len(todo) + 1):
         if progress is not None:
             progress(done, len(jobs))
-    report = _pack(jobs, rejected, out, settings, source.name)
+    report = _pack(jobs, rejected, out, settings, source)
     shutil.rmtree(work, ignore_errors=True)
     return report
 
@@ -121,6 +132,7 @@ class Job:
     work: Path
     source: str
     settings: Settings
+    clip_seconds: float
 
     @property
     def stem(self) -> Path:
@@ -152,17 +164,28 @@ class Job:
         write_json(self.stem.with_suffix(".json"), record)
 
     def _made_of(self) -> list[Any]:
-        labels = [self.clip.speaker, self.clip.sentence, self.clip.emotion, self.clip.intensity, self.clip.level, self.clip.split]
-        files = [[p.stat().st_size, p.stat().st_mtime_ns] if p and p.exists() else None for p in (self.clip.path, self.clip.audio)]
-        return [RECORD_VERSION, self.source, self.settings.size, self.settings.landmarks, labels, files]
+        clip = self.clip
+        labels = [clip.speaker, clip.sentence, clip.emotion, clip.intensity, clip.level, clip.split, clip.extra, clip.span, clip.words]
+        files = [_stamp(place) for place in (clip.path, clip.audio, clip.coefficients, clip.aus)]
+        settings = [self.settings.size, self.settings.landmarks, self.settings.keep_mute]
+        made_of: list[Any] = json.loads(json.dumps([RECORD_VERSION, self.source, settings, labels, files]))
+        return made_of
 
 
-_extractors: dict[tuple[str, int, str], Extractor] = {}
+def _stamp(place: Place | None) -> list[int] | None:
+    """What tells that a file, or the archive it is in, was changed."""
+    if place is None:
+        return None
+    path, offset = (place.archive, place.offset or 0) if isinstance(place, Stored) else (place, 0)
+    return [path.stat().st_size, path.stat().st_mtime_ns, offset] if path.exists() else None
+
+
+_extractors: dict[tuple[str, int, str, bool, float], Extractor] = {}
 
 
 def _work(job: Job) -> None:
     """Extract one clip in whatever process this is; the extractor is kept for the next."""
-    wanted = (job.source, job.settings.size, job.settings.landmarks)
+    wanted = (job.source, job.settings.size, job.settings.landmarks, job.settings.keep_mute, job.clip_seconds)
     if wanted not in _extractors:
         _extractors[wanted] = Extractor(*wanted)
     try:
@@ -173,6 +196,20 @@ def _work(job: Job) -> None:
         # One clip that a library chokes on must not end a run of days; its line says what happened.
         result = Extraction(failures=[Failure(job.clip.name, "error", f"{type(error).__name__}: {error}"[:500])])
     job.store(result)
+
+
+def _work_or_die(job: Job) -> None:
+    """As :func:`_work`, in a worker process, which ends itself when it hangs where nothing can be raised."""
+    faulthandler.dump_traceback_later(job.clip_seconds + GRACE, exit=True, file=_nowhere())
+    try:
+        _work(job)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@lru_cache(maxsize=1)
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _run(jobs: Sequence[Job], workers: int) -> Iterator[Job]:
@@ -207,7 +244,7 @@ def _pooled(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, bool]]:
         running: dict[Future[None], Job] = {}
         try:
             for job in queue:
-                running[pool.submit(_work, job)] = job
+                running[pool.submit(_work_or_die, job)] = job
                 while len(running) >= 2 * workers:
                     yield from _reap(running)
             while running:
@@ -225,13 +262,16 @@ def _reap(running: dict[Future[None], Job]) -> Iterator[tuple[Job, bool]]:
 
 def _alone(job: Job) -> Iterator[Job]:
     """A job that was under way when a worker died, in a process of its own: if that dies too, this clip is why."""
+    begin = time.monotonic()
     for _, broken in _pooled([job], 1):
         if broken:
-            job.store(Extraction(failures=[Failure(job.clip.name, "crashed", "the process that decoded it died")]))
+            slow = time.monotonic() - begin > job.clip_seconds
+            reason, detail = ("timeout", f"hung for {job.clip_seconds:g} s") if slow else ("crashed", "the process that decoded it died")
+            job.store(Extraction(failures=[Failure(job.clip.name, reason, detail)]))
         yield job
 
 
-def _pack(jobs: Sequence[Job], rejected: Sequence[Failure], out: Path, settings: Settings, source: str) -> Report:
+def _pack(jobs: Sequence[Job], rejected: Sequence[Failure], out: Path, settings: Settings, source: Source) -> Report:
     failures, frames, seconds = list(rejected), 0, Counter[str]()
     for job in jobs:
         record = job.record() or {"failures": [[job.clip.name, "changed", "the file changed during the run"]], "frames": 0, "seconds": {}}
@@ -240,6 +280,9 @@ def _pack(jobs: Sequence[Job], rejected: Sequence[Failure], out: Path, settings:
         seconds.update(record["seconds"])
     metas = {key: meta for job in jobs for key, meta in _metas(job)}
     splits, notes = _splits(metas, settings.split_by)
+    flags = Counter(flag for meta in metas.values() for flag in meta.extra["flags"])
+    if flags:
+        notes.append("samples flagged, none left out: " + ", ".join(f"{flag} {count}" for flag, count in sorted(flags.items())))
     _write_failures(out / FAILURES, failures)
     with ShardWriter(out, samples_per_shard=settings.samples_per_shard) as writer:
         for job in jobs:
@@ -249,8 +292,13 @@ def _pack(jobs: Sequence[Job], rejected: Sequence[Failure], out: Path, settings:
             writer.fail(failure.reason)
         if not metas:
             table = ", ".join(f"{reason} {count}" for reason, count in sorted(writer.failures.items())) or "there are no videos"
-            raise UserError("--root", source, "at least one video with a face and sound", f"gave no sample ({table}; see {out / FAILURES})")
-        index = writer.finish({"source": source, "size": settings.size, "landmarks": settings.landmarks}, notes)
+            raise UserError(
+                "--root",
+                source.name,
+                "at least one video with a face and sound, or a recording",
+                f"gave no sample ({table}; see {out / FAILURES})",
+            )
+        index = writer.finish({"source": source.name, "size": settings.size, "landmarks": settings.landmarks}, [*source.notes, *notes])
     return Report(index, len(jobs), failures, frames, dict(seconds))
 
 
@@ -282,7 +330,7 @@ def _splits(metas: dict[str, SampleMeta], split_by: str) -> tuple[dict[str, str]
     owned: dict[str, str] = {}
     for key, split in fixed.items():
         owned.setdefault(names[key], split)
-    chosen = owned if len(fixed) == len(metas) else assign_splits(set(names.values())) | owned
+    chosen = owned | assign_splits(set(names.values()) - set(owned))
     if split_by == "clip":
         notes.append("splits are by clip: the same speakers are in several splits, so validation says nothing about new people")
     elif any(owned[names[key]] != split for key, split in fixed.items()):

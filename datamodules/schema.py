@@ -11,6 +11,9 @@ A sample is one clip of at most 10 s: 25 video frames and 16,000 sound samples a
 ``KEY.mp4``               the square crop, in video shards alone
 ========================  =====================================================================================
 
+A clip without pictures has only its record and sound, and a video without sound lacks that; the record of the former names
+the layout that coefficients would have, so that one set has one layout.
+
 Everything that does not keep to this is refused with a reason code; nothing is unpickled, no array is made before
 its stated size was compared with the bytes there are, and unknown members are left alone.
 """

@@ -2,7 +2,9 @@
 
 A folder holds two parallel sets, ``light-SPLIT-000000.tar`` (record, sound, coefficients, AUs, landmarks) and
 ``video-SPLIT-000000.tar`` (record, coefficients, mp4), with the same samples in the same order in archives of the same
-number, and ``index.json``. A shard holds one split only, so that a reader of one split opens nothing else. The bytes
+number, and ``index.json``. Two more sets hold what lacks one half: ``audio-SPLIT-...`` (record, sound) clips without pictures,
+``mute-SPLIT-...`` (record, coefficients, AUs, landmarks, mp4) videos without sound, which stage 3 reads after the
+video set. A shard holds one split only, so that a reader of one split opens nothing else. The bytes
 depend on the samples and their order alone: times and owners in the archives are zero.
 """
 
@@ -26,7 +28,7 @@ from emo_lightning.errors import UserError
 
 INDEX = "index.json"
 INDEX_FORMAT, INDEX_VERSION = "emo-lightning-shards", 1
-LIGHT, VIDEO = "light", "video"
+LIGHT, VIDEO, AUDIO, MUTE = "light", "video", "audio", "mute"
 _VIDEO_MEMBERS = ("json", "coeffs.npz", "mp4")
 _MEMBERS_OF = {
     "wave": ("flac", "wav"),
@@ -37,9 +39,13 @@ _MEMBERS_OF = {
 }
 
 
+PARTS_OF = {LIGHT: frozenset(PARTS), AUDIO: frozenset({"wave"}), MUTE: frozenset(PARTS) - {"wave"}}
+"""Parts that a sample of each set has, a light one together with its twin in the video set."""
+
+
 @dataclass(frozen=True)
 class ShardInfo:
-    """One archive: its plain file name, set (``light`` or ``video``), split, samples, bytes and SHA-256."""
+    """One archive: its plain file name, set (``light``, ``video``, ``audio`` or ``mute``), split, samples, bytes and SHA-256."""
 
     name: str
     set: str
@@ -82,8 +88,9 @@ class ShardIndex:
         return sum(split["seconds"] for split in self.splits.values()) / 3600.0
 
     def of(self, kind: str, split: str) -> list[ShardInfo]:
-        """The archives of one set and split, in reading order."""
-        return [shard for shard in self.shards if (shard.set, shard.split) == (kind, split)]
+        """The archives of one set and split, in reading order; ``video`` has those of mute clips as well."""
+        kinds = (VIDEO, MUTE) if kind == VIDEO else (kind,)
+        return [shard for shard in self.shards if shard.set in kinds and shard.split == split]
 
     def to_dict(self) -> dict[str, Any]:
         """As ``index.json`` has it."""
@@ -129,17 +136,19 @@ class ShardWriter:
         """Append a sample that :func:`datamodules.schema.encode` made before; its record is written from ``meta``.
 
         Raises:
-            SampleError: its key was there before, or its mp4 is wanted and missing.
+            SampleError: its key was there before, its mp4 is wanted and missing, or it has neither sound nor picture.
         """
-        if self.video and "mp4" not in members:
-            raise SampleError("missing_member", "mp4")
+        kind = AUDIO if "coeffs.npz" not in members else LIGHT if {"flac", "wav"} & set(members) else MUTE
+        needed = {LIGHT: "mp4" if self.video else "json", AUDIO: "flac", MUTE: "mp4"}[kind]
+        if needed not in {*members, "json"}:
+            raise SampleError("missing_member", needed)
         if key in self._keys:
             raise SampleError("duplicate_member", key)
         self._keys.add(key)
         self._count(meta)
         members = {**members, "json": meta.to_json()}
-        self._append(LIGHT, key, meta.split, {name: data for name, data in members.items() if name != "mp4"})
-        if self.video:
+        self._append(kind, key, meta.split, {name: data for name, data in members.items() if name != "mp4" or kind == MUTE})
+        if kind == LIGHT and self.video:
             self._append(VIDEO, key, meta.split, {name: members[name] for name in _VIDEO_MEMBERS})
 
     def fail(self, reason: str) -> None:
@@ -161,7 +170,7 @@ class ShardWriter:
         index.splits = {split: index.splits[split] for split in SPLITS if split in index.splits}
         index.speakers = dict(sorted(index.speakers.items()))
         index.failures, index.notes, index.provenance = dict(sorted(self.failures.items())), list(notes), dict(provenance or {})
-        order = {name: i for i, name in enumerate((*SPLITS, LIGHT, VIDEO))}
+        order = {name: i for i, name in enumerate((*SPLITS, LIGHT, VIDEO, MUTE, AUDIO))}
         for part, info in sorted(self._done, key=lambda d: (order[d[1].set], order[d[1].split], d[1].name)):
             os.replace(part, self.out / info.name)
             index.shards.append(info)
@@ -282,6 +291,8 @@ def read_index(folder: str | Path, argument: str = "data") -> ShardIndex:
         for shard in shards:
             if Path(shard.name).name != shard.name or shard.name.startswith("."):
                 raise ValueError(f"shard name {shard.name!r}")
+            if shard.set not in (*PARTS_OF, VIDEO):
+                raise ValueError(f"shard set {shard.set!r}")
         rest = {name: record[name] for name in ("splits", "speakers", "emotions", "failures", "notes", "provenance")}
         return ShardIndex(Layout.from_dict(record["layout"]), shards, **rest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -351,7 +362,7 @@ def iter_samples(
     failures: Counter[str] | None = None,
     argument: str = "data",
 ) -> Iterator[Sample]:
-    """Every good sample of a shard set, in order.
+    """Every good sample of a shard set that has the parts wanted, in order.
 
     Args:
         folder: the shard set.
@@ -364,17 +375,18 @@ def iter_samples(
     """
     folder, index = Path(folder), read_index(folder, argument)
     failures = Counter() if failures is None else failures
-    light = [shard for shard in index.shards if shard.set == LIGHT and split in (None, shard.split)]
-    for shard in light:
-        videos = {}
-        if "video" in parts:
+    wanted = [s for s in index.shards if split in (None, s.split) and s.set != VIDEO and PARTS_OF[s.set] >= set(parts)]
+    for shard in wanted:
+        videos, inside = {}, members_for(parts)
+        if "video" in parts and shard.set == LIGHT:
+            inside -= {"mp4"}
             name = shard.name.replace(f"{LIGHT}-{shard.split}", f"{VIDEO}-{shard.split}")
             with open(folder / name, "rb") as stream:
                 videos = {
                     key: members["mp4"] for key, members in read_tar(stream, {"mp4"}) if isinstance(members, dict) and "mp4" in members
                 }
         with open(folder / shard.name, "rb") as stream:
-            for key, members in read_tar(stream, members_for(parts) - {"mp4"}):
+            for key, members in read_tar(stream, inside):
                 try:
                     if isinstance(members, SampleError):
                         raise members

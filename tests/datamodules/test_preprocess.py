@@ -12,10 +12,10 @@ import pytest
 import soundfile
 from skimage.data import astronaut
 
-from datamodules.extract import ClipError, bridge
 from datamodules.preprocess import Settings, preprocess
 from datamodules.shards import iter_samples, read_index
 from datamodules.sources import open_source
+from datamodules.track import ClipError, bridge
 from emo_lightning.coefficients import read_aus
 from emo_lightning.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel

@@ -1,0 +1,158 @@
+"""Facts of a sample that say how good it is, and the flags that follow; nothing is thrown away for them.
+
+``extra.quality`` has the numbers, ``extra.flags`` the words: ``quiet``, ``little_speech``, ``clipped`` for the sound; ``blur``,
+``small_face``, ``profile``, ``occlusion``, ``bridged`` for the picture; ``sync`` where lips and sound agree best at another time.
+The thresholds are ours; those of blur, occlusion and sync were set on real clips between good ones and ones made bad.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from emo_lightning.audio import SAMPLES_PER_FRAME
+from emo_lightning.face.texture import REGIONS, SKIN
+from emo_lightning.loudness import SpeechLevel
+
+FPS = 25
+QUIET_DB = -45.0
+SPEECH_RANGE_DB = 20.0
+"""How far below the level of the speech a frame may be and still count as spoken."""
+FLOOR_DB = -60.0
+HANGOVER = 4
+"""Frames of a pause within speech that do not end it."""
+LITTLE_SPEECH = 0.2
+CLIPPED = 0.001
+BLUR = 1.4
+SMALL_FACE = 80.0
+"""Pixels of the original between the face's far edges, below which the crop shows little."""
+PROFILE = 0.6
+"""Radians of yaw (34 degrees), beyond which half of the mouth is hidden."""
+OCCLUDED = 0.14
+"""Change of a skin region's tone against the clip's median (CIELAB, L over 100) that something in front of it makes."""
+SYNC_REACH, SYNC_FREE, SYNC_GAIN, SYNC_LEAST = 12, 4, 0.15, 0.35
+"""Frames tried to both sides; lags that count as in time; by how much another lag must win, and its least correlation."""
+LIPS, FACE = (13, 14), (10, 152)
+"""Vertices of the inner lips' middle, and of forehead and chin."""
+
+
+def sound_facts(wave: np.ndarray) -> tuple[dict[str, Any], list[str], np.ndarray]:
+    """Loudness and speech activity of a clip's sound.
+
+    Returns:
+        ``loudness`` (dB of the speech below full scale), ``speech`` ([begin, end] in seconds), ``speech_share``; flags; and the
+        level of each frame in dB, ``(T,)``.
+    """
+    meter = SpeechLevel()
+    meter.push(wave)
+    level = meter.level()
+    whole = max(1, len(wave) // SAMPLES_PER_FRAME)
+    power = np.square(np.pad(wave, (0, max(0, SAMPLES_PER_FRAME - len(wave))))[: whole * SAMPLES_PER_FRAME], dtype=np.float64)
+    levels = 10 * np.log10(power.reshape(whole, -1).mean(1) + 1e-12)
+    spoken = _closed(levels > max(level - SPEECH_RANGE_DB, FLOOR_DB))
+    share = float(spoken.mean())
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], spoken.astype(int), [0]])))
+    facts = {
+        "loudness": round(level, 1),
+        "speech": [[round(a / FPS, 2), round(b / FPS, 2)] for a, b in edges.reshape(-1, 2).tolist()],
+        "speech_share": round(share, 3),
+    }
+    clipped = float((np.abs(wave) > 0.999).mean()) > CLIPPED
+    flags = [name for name, bad in (("quiet", level < QUIET_DB), ("little_speech", share < LITTLE_SPEECH), ("clipped", clipped)) if bad]
+    return facts, flags, levels
+
+
+def picture_facts(
+    crops: list[np.ndarray], points: np.ndarray, texture: np.ndarray, yaw: np.ndarray, pixels: float, bridged: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Sharpness, pose and occlusion of a clip's pictures.
+
+    Args:
+        crops: ``(S, S, 3)`` uint8, T of them.
+        points: ``(T, N, 3)`` landmarks in crop units.
+        texture: ``(T, 24)``, see :mod:`emo_lightning.face.texture`.
+        yaw: ``(T,)`` radians.
+        pixels: of the original over the face's extent.
+        bridged: frames whose landmarks were interpolated.
+    """
+    sharpness = float(np.median([_sharpness(crops[t], points[t]) for t in range(0, len(crops), max(1, len(crops) // 8))]))
+    turned = float((np.abs(yaw) > PROFILE).mean())
+    hidden = _occlusion(texture)
+    facts = {
+        "sharpness": round(sharpness, 2),
+        "face_pixels": round(pixels),
+        "yaw": round(float(np.median(yaw)), 3),
+        "profile_share": round(turned, 3),
+        "occluded_share": round(hidden, 3),
+    }
+    tests = {
+        "blur": sharpness < BLUR,
+        "small_face": pixels < SMALL_FACE,
+        "profile": turned > 0.5,
+        "occlusion": hidden > 0.1,
+        "bridged": bridged > 0,
+    }
+    return facts, [name for name, bad in tests.items() if bad]
+
+
+def sync_facts(points: np.ndarray, levels: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    """Whether the lips open when it is loud: correlation in time, and the lag in frames where it is best.
+
+    A positive lag: the sound comes after the lips. Clips under two seconds or with 68 landmarks say nothing.
+    """
+    frames = min(len(points), len(levels))
+    if frames < 2 * FPS or points.shape[1] == 68:
+        return {}, []
+    opening = np.linalg.norm(points[:frames, LIPS[0]] - points[:frames, LIPS[1]], axis=-1)
+    opening = opening / np.linalg.norm(points[:frames, FACE[0]] - points[:frames, FACE[1]], axis=-1)
+    loud = np.maximum(levels[:frames], levels[:frames].max() - 40)
+    scores = {lag: _correlation(opening, loud, lag) for lag in range(-SYNC_REACH, SYNC_REACH + 1)}
+    best = max(scores, key=lambda lag: (scores[lag], -abs(lag)))
+    in_time = max(score for lag, score in scores.items() if abs(lag) <= SYNC_FREE)
+    off = abs(best) > SYNC_FREE and scores[best] > SYNC_LEAST and scores[best] > in_time + SYNC_GAIN
+    return {"sync": {"lag": best, "best": round(scores[best], 3), "in_time": round(in_time, 3)}}, ["sync"] if off else []
+
+
+def _correlation(opening: np.ndarray, loud: np.ndarray, lag: int) -> float:
+    """Of the lips with the sound ``lag`` frames later."""
+    frames = len(opening)
+    a = opening[max(0, -lag) : frames - max(0, lag)]
+    b = loud[max(0, lag) : frames - max(0, -lag)]
+    if a.std() < 1e-6 or b.std() < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _closed(spoken: np.ndarray) -> np.ndarray:
+    """Short pauses filled, lone frames dropped."""
+    out = spoken.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], out.astype(int), [1]]))).reshape(-1, 2)
+    for begin, end in edges:
+        if end - begin <= HANGOVER and begin > 0 and end < len(out):
+            out[begin:end] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], out.astype(int), [0]]))).reshape(-1, 2)
+    for begin, end in edges:
+        if end - begin < 2:
+            out[begin:end] = False
+    return out
+
+
+def _sharpness(crop: np.ndarray, points: np.ndarray) -> float:
+    """Mean size of the second derivative over the face, in grey levels, at the crop's own resolution."""
+    size = crop.shape[0]
+    low = np.clip(((points[:, :2].min(0) + 1) * size / 2).astype(int), 0, size - 8)
+    high = np.clip(((points[:, :2].max(0) + 1) * size / 2).astype(int), low + 8, size)
+    face = cv2.cvtColor(crop[low[1] : high[1], low[0] : high[0]], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.abs(cv2.Laplacian(face, cv2.CV_32F)).mean())
+
+
+def _occlusion(texture: np.ndarray) -> float:
+    """Share of frames in which a skin region looks unlike itself in the rest of the clip."""
+    tones = texture[:, : 3 * len(REGIONS)].reshape(len(texture), len(REGIONS), 3)
+    skin = tones[:, [list(REGIONS).index(name) for name in SKIN]]
+    # Light that changes on the whole face is no occlusion.
+    change = skin - np.median(skin, 0)
+    change = change - np.median(change, 1, keepdims=True)
+    return float((np.linalg.norm(change, axis=-1).max(1) > OCCLUDED).mean())

@@ -1,0 +1,218 @@
+"""Whose face a clip shows, frame by frame: one person followed through others, gaps told, never across a cut."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from datamodules.held import HeldFrames
+from emo_lightning.face.landmarks import Face, LandmarkBackend
+
+MAX_GAP = 5
+"""Frames without a face that are bridged by interpolation."""
+MAX_MISSING = 0.2
+RIVAL = 0.5
+"""A second face of more than this share of the first one's area makes the clip ambiguous."""
+LOOK_AROUND = 0.5
+"""How far beyond the last frame's face, in its own extents, the next one is looked for first."""
+THUMB = (32, 24)
+CUT_CHANGE, CUT_COLOURS = 15.0, 0.8
+"""A cut changes a thumbnail's values by at least so much of 255 on average, and leaves at most this share of the colours the
+same. Movement within a scene, however fast, left 0.88 of them or more in real clips; other people in one studio share 0.7."""
+COLOURS = 6
+"""Steps of each channel in the count of colours."""
+
+
+class ClipError(Exception):
+    """A clip, or a part of it, that cannot become a sample: a short code and a few words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Scenes:
+    """Frames of a video; at a cut it holds the next frame back until :meth:`go_on`."""
+
+    def __init__(self, frames: Iterator[np.ndarray]) -> None:
+        self._frames, self._held = frames, None
+        self._before: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def at_cut(self) -> bool:
+        return self._held is not None
+
+    def next(self) -> np.ndarray | None:
+        """The next frame of the scene, or None at its end."""
+        if self._held is not None:
+            return None
+        frame = next(self._frames, None)
+        if frame is not None and self._cuts_to(frame):
+            self._held = frame
+            return None
+        return frame
+
+    def go_on(self) -> None:
+        """Let the scene after the cut begin."""
+        if self._held is not None:
+            frame, self._held = self._held, None
+            self._frames = _chained(frame, self._frames)
+            self._before = None
+
+    def _cuts_to(self, frame: np.ndarray) -> bool:
+        step = max(1, min(frame.shape[0] // (3 * THUMB[1]), frame.shape[1] // (3 * THUMB[0])))
+        sparse = np.ascontiguousarray(frame[::step, ::step])
+        thumb = cv2.resize(sparse, THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
+        colours = cv2.calcHist([sparse], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3) / (sparse.shape[0] * sparse.shape[1])
+        before, self._before = self._before, (thumb, colours)
+        if before is None:
+            return False
+        return bool(np.abs(thumb - before[0]).mean() > CUT_CHANGE and np.minimum(colours, before[1]).sum() < CUT_COLOURS)
+
+
+@dataclass
+class Look:
+    """What was found in a run of frames: landmarks ``(N, 3)`` in pixels or None for each; ``rivals`` where two faces vie."""
+
+    found: list[np.ndarray | None] = field(default_factory=list)
+    rivals: bool = False
+
+
+class FaceTracker:
+    """Follows the largest face through the frames of a clip.
+
+    Args:
+        landmarker: the back-end.
+        deadline: of ``time.monotonic()``, after which :meth:`look` gives up.
+    """
+
+    def __init__(self, landmarker: LandmarkBackend, deadline: float) -> None:
+        self._landmarker, self._deadline = landmarker, deadline
+        self._home: np.ndarray | None = None
+
+    def look(self, scenes: Scenes, length: int, held: HeldFrames, seconds: Counter[str]) -> Look:
+        """Landmarks of the next frames, up to ``length`` and not past a cut; the frames go to ``held``.
+
+        A face that was lost is looked for where it was before any other is taken. Where the choice begins anew and two
+        faces are nearly of one size, nothing is chosen and the rest of the run is only read.
+
+        Raises:
+            ClipError: ``timeout``.
+        """
+        out = Look()
+        last, same = None, None
+        if scenes.at_cut:
+            scenes.go_on()
+            self._home = None
+        while len(out.found) < length:
+            if time.monotonic() > self._deadline:
+                raise ClipError("timeout", f"took longer than allowed, after {len(out.found)} frames of this part")
+            with timed(seconds, "decode"):
+                frame = scenes.next()
+            if frame is None:
+                break
+            if frame is not same and not out.rivals:
+                with timed(seconds, "landmarks"):
+                    last, out.rivals = self._face(frame, last)
+            same = frame
+            out.found.append(None if out.rivals else last)
+            with timed(seconds, "crop"):
+                held.add(frame, last)
+        return out
+
+    def _face(self, frame: np.ndarray, last: np.ndarray | None) -> tuple[np.ndarray | None, bool]:
+        """Landmarks in pixels of the frame, near the last ones first, and whether no one face can be chosen."""
+        if last is not None:
+            points = self._near(frame, last)
+            if points is not None:
+                self._home = points
+                return points, False
+        faces = self._landmarker.detect(frame)
+        if self._home is not None:
+            faces = [face for face in faces if _apart(face.points, self._home) < 1.0]
+            faces.sort(key=lambda face: _apart(face.points, self._home))
+        elif len(faces) > 1 and _area(faces[1]) > RIVAL * _area(faces[0]):
+            return None, True
+        if not faces:
+            return None, False
+        self._home = faces[0].points
+        return faces[0].points, False
+
+    def _near(self, frame: np.ndarray, last: np.ndarray) -> np.ndarray | None:
+        low, high = last[:, :2].min(0), last[:, :2].max(0)
+        reach = LOOK_AROUND * float((high - low).max())
+        left, top = np.maximum(np.floor(low - reach), 0).astype(int)
+        right, bottom = np.minimum(np.ceil(high + reach), (frame.shape[1], frame.shape[0])).astype(int)
+        faces = self._landmarker.detect(np.ascontiguousarray(frame[top:bottom, left:right]))
+        points = [face.points + np.array([left, top, 0], np.float32) for face in faces]
+        return min(points, key=lambda p: _apart(p, last), default=None)
+
+
+def stretches(found: list[np.ndarray | None]) -> list[tuple[int, int]]:
+    """(first, end) of every run of frames that begins and ends with a face and lacks it for 5 frames on end at most."""
+    there = [t for t, points in enumerate(found) if points is not None]
+    runs: list[tuple[int, int]] = []
+    for t in there:
+        if runs and t - runs[-1][1] <= MAX_GAP:
+            runs[-1] = (runs[-1][0], t + 1)
+        else:
+            runs.append((t, t + 1))
+    if len(runs) == 1 and len(found) - (runs[0][1] - runs[0][0]) <= MAX_GAP:
+        return [(0, len(found))]
+    return runs
+
+
+def bridge(found: list[np.ndarray | None]) -> tuple[np.ndarray, int]:
+    """Landmarks ``(T, N, 3)`` with short gaps filled along a straight line, and how many frames were filled.
+
+    Raises:
+        ClipError: ``no_face`` anywhere, or ``face_lost`` for longer than 5 frames on end or a fifth of all.
+    """
+    there = np.array([points is not None for points in found])
+    frames = len(found)
+    if not there.any():
+        raise ClipError("no_face", f"no face in any of {frames} frames")
+    missing = int((~there).sum())
+    at = np.flatnonzero(there)
+    longest = int(max(np.diff(np.concatenate([[-1], at, [frames]])) - 1))
+    if longest > MAX_GAP or missing > MAX_MISSING * frames:
+        raise ClipError("face_lost", f"no face in {missing} of {frames} frames, {longest} on end")
+    known = np.stack([points for points in found if points is not None]).astype(np.float32)
+    right = np.clip(np.searchsorted(at, np.arange(frames)), 0, len(at) - 1)
+    left = np.where(at[right] == np.arange(frames), right, np.clip(right - 1, 0, None))
+    left = np.where(np.arange(frames) > at[-1], len(at) - 1, left)
+    span = np.maximum(at[right] - at[left], 1)
+    share = np.clip((np.arange(frames) - at[left]) / span, 0.0, 1.0)[:, None, None].astype(np.float32)
+    return known[left] * (1 - share) + known[right] * share, missing
+
+
+@contextmanager
+def timed(seconds: Counter[str], part: str) -> Iterator[None]:
+    """Add the time that the block takes to a part of the work."""
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[part] += time.perf_counter() - begin  # type: ignore[assignment]
+
+
+def _apart(points: np.ndarray, other: np.ndarray) -> float:
+    """How far two faces' middles are apart, in extents of the second."""
+    low, high = other[:, :2].min(0), other[:, :2].max(0)
+    middle = (points[:, :2].min(0) + points[:, :2].max(0)) / 2
+    return float(np.abs(middle - (low + high) / 2).max() / max(float((high - low).max()), 1e-6))
+
+
+def _area(face: Face) -> float:
+    return float((face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+
+
+def _chained(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
