@@ -173,6 +173,8 @@ def encode_mp4_bytes(frames: Sequence[np.ndarray] | np.ndarray, crf: float = 13.
     buffer, rate = io.BytesIO(), Fraction(fps).limit_denominator(1001)
     height, width = frames[0].shape[:2]
     options = {"crf": str(crf), "preset": "fast", "bf": "0", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
+    # With look-ahead and macroblock trees x264 now and then gives other bytes for the same frames.
+    options["x264-params"] = "mbtree=0:rc-lookahead=0"
     with av.open(buffer, "w", format="mp4") as container:
         stream = _video_stream(container, (width, height), rate, options, threads=1)
         for number, frame in enumerate(frames):
