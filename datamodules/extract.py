@@ -32,10 +32,11 @@ from datamodules.track import ClipError, FaceTracker, Look, Scenes, bridge, stre
 from emo_lightning.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, SILENCE_PEAK, frames_for, iter_audio
 from emo_lightning.coefficients import Coefficients, read_aus
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
+from emo_lightning.face.crop import ROOM, CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.texture import read_texture
 from emo_lightning.media import MediaError
+from emo_lightning.portrait import MIN_MARGIN, inside
 from emo_lightning.video import FPS, VideoInfo, encode_mp4_bytes, iter_frames, probe
 
 MIN_FRAMES = 10
@@ -181,8 +182,11 @@ class Extractor:
         if look.rivals:
             out.failures.append(Failure(name, "several_faces", "two faces of nearly one size, and no saying whose clip it is"))
             return
+        if look.damaged:
+            out.failures.append(Failure(name, "damaged", f"{look.damaged} of {frames} frames could not be restored; others are kept"))
         if not runs:
-            out.failures.append(Failure(name, "no_face", f"no face in any of {frames} frames"))
+            if not look.damaged:
+                out.failures.append(Failure(name, "no_face", f"no face in any of {frames} frames"))
             return
         made = 0
         for first, end in runs:
@@ -192,8 +196,8 @@ class Extractor:
             except ClipError as error:
                 if frames >= MIN_FRAMES or start == 0:
                     out.failures.append(Failure(name, error.reason, error.detail))
-        without = frames - sum(end - first for first, end in runs)
-        if made and without:
+        without = frames - look.damaged - sum(end - first for first, end in runs)
+        if made and without > 0:
             out.failures.append(Failure(name, "face_lost", f"no face in {without} of {frames} frames; the others were kept"))
 
     def _sample(self, opened: _Opened, start: int, run: tuple[int, int], look: Look, held: HeldFrames, seconds: Counter[str]) -> Sample:
@@ -207,7 +211,7 @@ class Extractor:
                 raise ClipError("silent", "no sound above -70 dBFS in this part")
             facts, flags, levels = sound_facts(sound)
         points, missing = bridge(look.found[run[0] : run[1]])
-        box = crop_box(points)
+        box = _square(points, opened.info)
         with timed(seconds, "crop"):
             kept = held.crops(box)
             crops = kept[run[0] : run[1]] if kept else self._decoded_again(opened, begin, frames, box)
@@ -321,6 +325,14 @@ def _sound(clip: Clip, video: Path, audio: Path | None, info: VideoInfo, begin: 
 def _piece(wave: np.ndarray, start: int, frames: int) -> np.ndarray:
     sound = wave[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
     return np.pad(sound, (0, frames * SAMPLES_PER_FRAME - len(sound)))
+
+
+def _square(points: np.ndarray, info: VideoInfo) -> CropBox:
+    """The clip's square, within the picture as far as the face's way through it allows: beyond it the border repeats."""
+    plane = points[..., :2]
+    sweep = float((np.percentile(plane.max(1), 98, axis=0) - np.percentile(plane.min(1), 2, axis=0)).max())
+    face = max(float(np.median((plane.max(1) - plane.min(1)).max(1))), sweep * ROOM / MIN_MARGIN)
+    return inside(crop_box(points), face, info.width, info.height)
 
 
 def _words(clip: Clip, start: int, frames: int) -> dict[str, Any]:

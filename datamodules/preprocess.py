@@ -138,6 +138,11 @@ class Job:
     def stem(self) -> Path:
         return self.work / safe_key(self.clip.name)
 
+    @property
+    def busy(self) -> Path:
+        """Is there, since when it was begun, while a worker process is at the clip."""
+        return self.stem.with_suffix(".busy")
+
     def record(self) -> dict[str, Any] | None:
         """What an earlier extraction of the same file with the same settings left, or None."""
         try:
@@ -183,13 +188,21 @@ def _stamp(place: Place | None) -> list[int] | None:
 _extractors: dict[tuple[str, int, str, bool, float], Extractor] = {}
 
 
-def _work(job: Job) -> None:
-    """Extract one clip in whatever process this is; the extractor is kept for the next."""
+def _extractor(job: Job) -> Extractor:
+    """What extracts in this process, ready to begin; it is kept for the next clip."""
     wanted = (job.source, job.settings.size, job.settings.landmarks, job.settings.keep_mute, job.clip_seconds)
     if wanted not in _extractors:
         _extractors[wanted] = Extractor(*wanted)
+    if job.clip.path is not None:
+        _extractors[wanted].landmarker  # noqa: B018  (loaded here, so that its start does not count against a clip)
+    return _extractors[wanted]
+
+
+def _work(job: Job) -> None:
+    """Extract one clip in whatever process this is."""
+    extractor = _extractor(job)
     try:
-        result = _extractors[wanted].extract(job.clip)
+        result = extractor.extract(job.clip)
     except UserError:
         raise
     except (ValueError, RuntimeError, OSError, MemoryError, ArithmeticError, LookupError) as error:
@@ -200,11 +213,14 @@ def _work(job: Job) -> None:
 
 def _work_or_die(job: Job) -> None:
     """As :func:`_work`, in a worker process, which ends itself when it hangs where nothing can be raised."""
-    faulthandler.dump_traceback_later(job.clip_seconds + GRACE, exit=True, file=_nowhere())
+    _extractor(job)
+    job.busy.touch()
+    faulthandler.dump_traceback_later(job.clip_seconds + min(GRACE, job.clip_seconds), exit=True, file=_nowhere())
     try:
         _work(job)
     finally:
         faulthandler.cancel_dump_traceback_later()
+        job.busy.unlink()
 
 
 @lru_cache(maxsize=1)
@@ -262,11 +278,10 @@ def _reap(running: dict[Future[None], Job]) -> Iterator[tuple[Job, bool]]:
 
 def _alone(job: Job) -> Iterator[Job]:
     """A job that was under way when a worker died, in a process of its own: if that dies too, this clip is why."""
-    begin = time.monotonic()
     for _, broken in _pooled([job], 1):
         if broken:
-            slow = time.monotonic() - begin > job.clip_seconds
-            reason, detail = ("timeout", f"hung for {job.clip_seconds:g} s") if slow else ("crashed", "the process that decoded it died")
+            hung = job.busy.exists() and time.time() - job.busy.stat().st_mtime > job.clip_seconds
+            reason, detail = ("timeout", f"hung for {job.clip_seconds:g} s") if hung else ("crashed", "the process that decoded it died")
             job.store(Extraction(failures=[Failure(job.clip.name, reason, detail)]))
         yield job
 

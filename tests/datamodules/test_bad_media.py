@@ -1,0 +1,230 @@
+"""Media as it comes: each kind of trouble is made here, has its reason or its right result, and costs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import soundfile
+from skimage.data import astronaut, rocket
+
+from datamodules.extract import Extractor
+from datamodules.preprocess import Job, Settings, _run, preprocess
+from datamodules.shards import iter_samples
+from datamodules.sources import Clip, Stored, open_source
+from emo_lightning.video import decode_mp4_bytes, write_video
+
+FRAMES = 30
+GREEN = (40, 120, 60)
+
+
+def face(size: int = 192, t: float = 0.0, mirrored: bool = False) -> np.ndarray:
+    """A face that sways."""
+    picture = astronaut()[:400, 30:430]
+    matrix = np.array([[size / 400, 0, 4 * np.sin(t / 5)], [0, size / 400, 3 * np.cos(t / 7) - 3]])
+    out = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(out[:, ::-1]) if mirrored else out
+
+
+def voice(frames: int = FRAMES, rate: int = 16000) -> np.ndarray:
+    n = frames * rate // 25
+    return (0.2 * np.random.default_rng(0).standard_normal(n) * np.abs(np.sin(np.arange(n) * 20 / rate))).astype(np.float32)
+
+
+def scattered(picture: np.ndarray) -> np.ndarray:
+    """The same colours without a face."""
+    tiles = picture.reshape(picture.shape[0] // 8, 8, picture.shape[1] // 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 8, 8, 3)
+    tiles = np.random.default_rng(0).permutation(tiles)
+    rows = tiles.reshape(picture.shape[0] // 8, picture.shape[1] // 8, 8, 8, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(rows.reshape(picture.shape))
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return Extractor("test", size=128)
+
+
+def run(extractor, path, **fields):
+    result = extractor.extract(Clip(path.name, path, "anna", **fields))
+    return result.samples, [(failure.reason, failure.detail) for failure in result.failures]
+
+
+def muxed(path, pictures, times, wave, sound_start=0, rate=16000, layout="mono", base=Fraction(1, 1000)) -> None:
+    """Pictures at times of our choosing (in ``base``) and sound from a sample of our choosing on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        stream.codec_context.time_base = base
+        sound = container.add_stream("aac", rate=rate, layout=layout)
+        for picture, at in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = at, base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        samples = av.AudioFrame.from_ndarray(np.atleast_2d(wave).astype(np.float32), format="fltp", layout=layout)
+        samples.sample_rate, samples.pts, samples.time_base = rate, sound_start, Fraction(1, rate)
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+
+
+def lag(wave: np.ndarray, reference: np.ndarray) -> int:
+    """Samples by which the first comes later."""
+    return int(np.correlate(wave, reference, "full").argmax()) - (len(reference) - 1)
+
+
+def test_a_variable_frame_rate_keeps_its_time(extractor, tmp_path):
+    steps = np.cumsum([0, *([20, 60] * 14)])
+    muxed(tmp_path / "a.mp4", [face(t=t / 40) for t in steps], steps.tolist(), voice())
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and len(samples) == 1
+    assert abs(samples[0].meta.frames - (steps[-1] + 40) / 40) <= 1
+
+
+def test_surround_sound_is_mixed_to_one_channel(extractor, tmp_path):
+    centre = voice(rate=48000)
+    channels = np.zeros((6, len(centre)), np.float32)
+    channels[2] = centre
+    muxed(tmp_path / "a.mp4", [face(t=t) for t in range(FRAMES)], [40 * t for t in range(FRAMES)], channels, 0, 48000, "5.1")
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and np.abs(samples[0].wave).max() > 0.05 and samples[0].wave.ndim == 1
+
+
+def test_sound_that_starts_late_stays_late(extractor, tmp_path):
+    muxed(tmp_path / "a.mp4", [face(t=t) for t in range(FRAMES)], [40 * t for t in range(FRAMES)], voice(20), sound_start=6400)
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and samples[0].meta.frames == FRAMES
+    assert np.abs(samples[0].wave[:5000]).max() < 0.01
+    assert abs(lag(samples[0].wave, voice(20)) - 6400) < 100
+    assert samples[0].meta.extra["quality"]["speech"][0][0] == pytest.approx(0.4, abs=0.09)
+
+
+def test_four_thousand_pixels_are_no_burden(extractor, tmp_path):
+    big = [cv2.resize(face(216, 4 * t), (3840, 2160)) for t in range(12)]
+    muxed(tmp_path / "a.mp4", big, [40 * t for t in range(12)], voice(12))
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and decode_mp4_bytes(samples[0].video).shape == (12, 128, 128, 3)
+
+
+def test_no_face_at_first_loses_only_that(extractor, tmp_path):
+    empty = np.full((192, 192, 3), GREEN, np.uint8)
+    frames = [empty] * 25 + [face(t=t) for t in range(30)]
+    write_video(tmp_path / "a.mp4", frames, voice(55))
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert len(samples) == 1 and 29 <= samples[0].meta.frames <= 30 and 1.0 <= samples[0].meta.extra["start"] <= 1.04
+    assert [reason for reason, _ in failures] <= ["no_face"] and failures
+    assert abs(lag(samples[0].wave, voice(55)[round(samples[0].meta.extra["start"] * 16000) :])) < 100
+
+
+def test_a_face_that_goes_and_comes_back_gives_two_samples(extractor, tmp_path):
+    frames = [face(t=t) for t in range(20)] + [scattered(face())] * 12 + [face(t=t) for t in range(20)]
+    write_video(tmp_path / "a.mp4", frames, voice(52))
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert [sample.meta.frames for sample in samples] == [20, 20] and [s.meta.extra["start"] for s in samples] == [0.0, 1.28]
+    assert failures == [("face_lost", "no face in 12 of 52 frames; the others were kept")]
+
+
+def test_two_faces_of_one_size_are_reported_and_a_small_one_is_not(extractor, tmp_path):
+    twins = [np.concatenate([face(t=t), face(t=t, mirrored=True)], 1) for t in range(15)]
+    write_video(tmp_path / "twins.mp4", twins, voice(15))
+    assert run(extractor, tmp_path / "twins.mp4")[1][0][0] == "several_faces"
+    small = [np.concatenate([face(192, t), np.pad(face(96, t), ((96, 0), (0, 0), (0, 0)))], 1) for t in range(15)]
+    write_video(tmp_path / "small.mp4", small, voice(15))
+    samples, failures = run(extractor, tmp_path / "small.mp4")
+    assert failures == [] and samples[0].meta.extra["box"][0] < 150
+
+
+def test_a_larger_face_that_joins_later_does_not_take_over(extractor, tmp_path):
+    room = scattered(face(192))
+    alone = [np.concatenate([np.pad(face(128, t), ((64, 0), (0, 0), (0, 0))), room], 1) for t in range(15)]
+    joined = [np.concatenate([frame[:, :128], face(192, t, mirrored=True)], 1) for t, frame in enumerate(alone)]
+    write_video(tmp_path / "a.mp4", alone + joined, voice(30))
+    samples, _ = run(extractor, tmp_path / "a.mp4")
+    assert [sample.meta.frames for sample in samples] == [30] and samples[0].meta.extra["box"][0] < 128
+
+
+def test_a_cut_ends_a_sample(extractor, tmp_path):
+    other = [cv2.resize(np.ascontiguousarray(255 - face(t=t)[:, :, ::-1] // 2), (192, 192)) for t in range(20)]
+    write_video(tmp_path / "people.mp4", [face(t=t) for t in range(20)] + other, voice(40))
+    samples, _ = run(extractor, tmp_path / "people.mp4")
+    assert samples[0].meta.frames == 20
+    scene = cv2.resize(rocket()[:, 100:500], (192, 192))
+    write_video(tmp_path / "scene.mp4", [face(t=t) for t in range(20)] + [scene] * 20 + [face(t=t) for t in range(20)], voice(60))
+    samples, failures = run(extractor, tmp_path / "scene.mp4")
+    assert [sample.meta.frames for sample in samples] == [20, 20] and [reason for reason, _ in failures] == ["no_face"]
+    assert samples[1].meta.extra["start"] == 1.6
+
+
+def test_frames_that_the_decoder_could_not_restore_are_left_out(extractor, tmp_path):
+    grey = np.full((192, 192, 3), 130, np.uint8)
+    write_video(tmp_path / "a.mp4", [grey] * 8 + [face(t=t) for t in range(30)], voice(38))
+    samples, failures = run(extractor, tmp_path / "a.mp4")
+    assert [sample.meta.frames for sample in samples] == [30] and [reason for reason, _ in failures] == ["damaged"]
+
+
+def test_flags_tell_bad_pictures_and_sound(extractor, tmp_path):
+    good = [face(320, t) for t in range(60)]
+    blurred = [cv2.GaussianBlur(frame, (0, 0), 3) for frame in good]
+    hand = []
+    for t, frame in enumerate(good):
+        frame = frame.copy()
+        if 20 <= t < 40:
+            frame[90:140, 150:185] = (70, 50, 150)
+        hand.append(frame)
+    loud = np.clip(voice(60) * 20, -1, 1)
+    cases = {"good": (good, voice(60)), "blur": (blurred, voice(60)), "occlusion": (hand, voice(60)),
+             "quiet": (good, voice(60) * 0.01), "clipped": (good, loud)}  # fmt: skip
+    for name, (frames, wave) in cases.items():
+        write_video(tmp_path / f"{name}.mp4", frames, wave)
+        samples, failures = run(extractor, tmp_path / f"{name}.mp4")
+        assert failures == [] and set(samples[0].meta.extra["flags"]) - {"sync"} == ({name} - {"good"}), samples[0].meta.extra
+
+
+def test_a_slow_clip_ends_in_time_and_others_go_on(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in" / "a.mp4", [face(t=t) for t in range(FRAMES)], voice())
+    result = Extractor("test", clip_seconds=0.0).extract(Clip("a.mp4", tmp_path / "in" / "a.mp4", "anna"))
+    assert [failure.reason for failure in result.failures] == ["timeout"] and not result.samples
+
+
+def test_what_hangs_or_dies_is_ended_and_told(tmp_path):
+    fine, pipe = tmp_path / "fine.mp4", tmp_path / "pipe"
+    write_video(fine, [face(96, t) for t in range(12)], voice(12))
+    os.mkfifo(pipe)
+    # Opening a pipe that nobody writes to never returns, like a decoder that hangs in native code.
+    clips = [Clip("fine.mp4", fine, "anna"), Clip("hangs.mp4", Stored(pipe, "hangs.mp4", 0, 10), "bert")]
+    jobs = [Job(clip, tmp_path, "test", Settings(size=64), 2.0) for clip in clips]
+    assert {job.clip.name for job in _run(jobs, 2)} == {"fine.mp4", "hangs.mp4"}
+    assert jobs[0].record()["samples"] == 1 and jobs[0].record()["failures"] == []
+    assert jobs[1].record()["failures"] == [["hangs.mp4", "timeout", "hung for 2 s"]]
+
+
+def test_recordings_alone_become_audio_samples(tmp_path):
+    root = tmp_path / "in"
+    for actor, frames in ((1, 50), (2, 300), (3, 4)):
+        folder = root / f"Actor_{actor:02d}"
+        folder.mkdir(parents=True)
+        soundfile.write(folder / f"03-01-06-02-01-01-{actor:02d}.wav", voice(frames, 48000), 48000)
+    (root / "Actor_01" / "03-01-05-01-01-01-01.wav").write_bytes(b"")
+    report = preprocess(open_source("ravdess", root), tmp_path / "set")
+    assert {failure.reason for failure in report.failures} == {"empty", "too_short"}
+    assert {shard.set for shard in report.index.shards} == {"audio"}
+    samples = list(iter_samples(tmp_path / "set", parts={"wave"}))
+    assert sorted((s.meta.speaker, s.meta.frames) for s in samples) == [("Actor_01", 50), ("Actor_02", 150), ("Actor_02", 150)]
+    assert all(s.meta.emotion == "fear" and s.meta.intensity == 3 and s.meta.extra["quality"]["speech"] for s in samples)
+    assert list(iter_samples(tmp_path / "set")) == []
+    assert json.loads((tmp_path / "set" / "index.json").read_text())["emotions"] == {"fear": {"unknown": 3}}
+
+
+def test_spans_cut_long_videos(extractor, tmp_path):
+    frames = [face(t=t) for t in range(60)]
+    write_video(tmp_path / "a.mp4", frames, voice(60))
+    samples, failures = run(extractor, tmp_path / "a.mp4", span=(0.8, 2.0), words=((0.0, 0.4, "one"), (0.4, 1.0, "two")))
+    assert failures == [] and samples[0].meta.frames == 30
+    assert abs(lag(samples[0].wave, voice(60)[12800 : 12800 + 19200])) < 100
+    assert samples[0].meta.extra["words"] == [[0.0, 0.4, "one"], [0.4, 1.0, "two"]]
+    assert run(extractor, tmp_path / "a.mp4", span=(9.0, 12.0))[1][0][0] == "span_outside"
