@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from fractions import Fraction
 
 import av
@@ -201,6 +202,26 @@ def test_what_hangs_or_dies_is_ended_and_told(tmp_path):
     assert {job.clip.name for job in _run(jobs, 2)} == {"fine.mp4", "hangs.mp4"}
     assert jobs[0].record()["samples"] == 1 and jobs[0].record()["failures"] == []
     assert jobs[1].record()["failures"] == [["hangs.mp4", "timeout", "hung for 2 s"]]
+
+
+def test_clips_in_archives_give_what_loose_ones_give(tmp_path):
+    loose, packed = tmp_path / "loose", tmp_path / "packed"
+    names = [f"M003/video/front/angry/level_1/{n:03d}.mp4" for n in (1, 2)]
+    for n, name in enumerate(names):
+        (loose / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(loose / name, [face(96, t + 9 * n) for t in range(12)], voice(12))
+    (packed / "M003").mkdir(parents=True)
+    with tarfile.open(packed / "M003" / "video.tar", "w") as tar:
+        for name in names:
+            tar.add(loose / name, name.removeprefix("M003/"))
+        tar.add(__file__, "video/front/angry/level_1/003.mp4")
+    before = {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()}
+    sets = []
+    for root in (loose, packed):
+        report = preprocess(open_source("mead", root), tmp_path / f"{root.name}-set", settings=Settings(size=64))
+        sets.append([(shard.name, shard.sha256) for shard in report.index.shards])
+    assert sets[0] == sets[1] and [failure.reason for failure in report.failures] == ["unreadable"]
+    assert {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()} == before
 
 
 def test_recordings_alone_become_audio_samples(tmp_path):

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import tarfile
+import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +107,44 @@ def test_light_shards_alone(tmp_path, make_sample):
     writer.add(make_sample(0, 20, video=False))
     assert [shard.set for shard in writer.finish().shards] == ["light"]
     assert len(list(iter_samples(tmp_path / "a", parts={"wave"}))) == 1
+
+
+def test_clips_without_pictures_or_without_sound_have_sets_of_their_own(tmp_path, make_sample):
+    whole, heard, seen = make_sample(0, 20), make_sample(1, 20), make_sample(2, 20)
+    heard = replace(heard, coefficients=None, au=None, landmarks=None, video=None)
+    seen = replace(seen, wave=None)
+    with ShardWriter(tmp_path / "a") as writer:
+        for sample in (whole, heard, seen):
+            writer.add(sample)
+        with pytest.raises(SampleError, match="missing_member"):
+            writer.add(replace(seen, key="none", video=None))
+        index = writer.finish()
+    assert [(shard.set, shard.samples) for shard in index.shards] == [("light", 1), ("video", 1), ("mute", 1), ("audio", 1)]
+    assert [shard.set for shard in index.of("video", "train")] == ["video", "mute"] and index.samples == 3
+
+    def keys(*parts):
+        return [sample.key for sample in iter_samples(tmp_path / "a", parts=parts)]
+
+    assert keys("wave", "au", "coefficients", "landmarks", "video") == ["clip-000"]
+    assert keys("wave") == ["clip-000", "clip-001"] and keys("video", "au") == ["clip-000", "clip-002"]
+
+
+def test_a_member_of_three_gigabytes_is_never_taken_into_memory(make_sample):
+    header = tarfile.TarInfo("huge.au.npy")
+    header.size = 3 << 30
+    good = archive(*[(f"clip-001.{name}", data) for name, data in encode(make_sample(1, 20)).items()]).getvalue()
+    stream = io.BytesIO(good.rstrip(b"\0") + bytes(-len(good.rstrip(b"\0")) % 512) + header.tobuf(tarfile.GNU_FORMAT) + bytes(4 << 20))
+    tracemalloc.start()
+    found = dict(read_tar(stream))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found["clip-001"], dict) and found[""].reason == "bad_archive" and peak < 4 << 20
+
+
+def test_a_pickle_member_is_never_looked_at(make_sample):
+    members = [(f"clip-001.{name}", data) for name, data in encode(make_sample(1, 20)).items()]
+    found = dict(read_tar(archive(*members, ("clip-001.pkl", b"\x80\x04]\x94."), ("clip-001.pyd", b"cposix\nsystem\n"))))
+    assert set(found["clip-001"]) == {name.removeprefix("clip-001.") for name, _ in members}
 
 
 def test_indexes_that_lie_are_refused(tmp_path, shard_set):
