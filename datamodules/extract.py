@@ -251,7 +251,9 @@ class Extractor:
         with timed(seconds, "fit"):
             fit = self.model.fit(placed)
         with timed(seconds, "texture"):
-            texture = np.stack([read_texture(crop, place) for crop, place in zip(crops, placed, strict=True)])
+            # A back-end of 68 points leaves the cheeks and forehead to the model.
+            dense = placed if placed.shape[1] >= len(self.model.mean) else self.model.project(fit.coefficients)
+            texture = np.stack([read_texture(crop, place) for crop, place in zip(crops, dense, strict=True)])
         return fit.coefficients.replace(tex=texture), round(float(np.median(fit.residual)), 5)
 
     def _meta(self, clip: Clip, digest: str, frames: int, layout: dict[str, Any], facts: dict[str, Any]) -> SampleMeta:

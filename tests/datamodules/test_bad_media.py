@@ -18,6 +18,7 @@ from datamodules.extract import Extractor
 from datamodules.preprocess import Job, Settings, _run, preprocess
 from datamodules.shards import iter_samples
 from datamodules.sources import Clip, Stored, open_source
+from emo_lightning.face.landmarks import Face, open_landmarker, to_68
 from emo_lightning.video import decode_mp4_bytes, write_video
 
 FRAMES = 30
@@ -165,6 +166,33 @@ def test_frames_that_the_decoder_could_not_restore_are_left_out(extractor, tmp_p
     write_video(tmp_path / "a.mp4", [grey] * 8 + [face(t=t) for t in range(30)], voice(38))
     samples, failures = run(extractor, tmp_path / "a.mp4")
     assert [sample.meta.frames for sample in samples] == [30] and [reason for reason, _ in failures] == ["damaged"]
+
+
+class Sparse:
+    """The built-in back-end reduced to the 68 points that other back-ends have."""
+
+    name = "sparse"
+
+    def __init__(self) -> None:
+        self._dense = open_landmarker()
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        faces = self._dense.detect(image)
+        return [Face(to_68(face.points) * np.array([1, 1, 0], np.float32), None, face.box) for face in faces]
+
+    def close(self) -> None:
+        self._dense.close()
+
+
+def test_a_back_end_of_68_points_gives_all_that_the_other_gives(extractor, tmp_path):
+    write_video(tmp_path / "a.mp4", [face(256, t) for t in range(20)], voice(20))
+    sparse = Extractor("test", size=128)
+    sparse.landmarker = Sparse()
+    (few,), failures = run(sparse, tmp_path / "a.mp4")
+    (many,), _ = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and few.landmarks.shape == (20, 68, 3)
+    assert np.abs(few.coefficients["tex"] - many.coefficients["tex"]).mean() < 0.05
+    assert np.abs(few.coefficients["angle"] - many.coefficients["angle"]).mean() < 0.15
 
 
 def test_flags_tell_bad_pictures_and_sound(extractor, tmp_path):
