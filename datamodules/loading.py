@@ -1,14 +1,15 @@
 """Shard sets as LightningDataModules: :class:`AudioShards` for stages 1 and 2, :class:`VideoShards` for stage 3.
 
 An epoch is a whole number of batches, the same on every rank. What it contains is a function of (seed, epoch, rank,
-worker), so a run resumed at an epoch's beginning goes on as if it had never stopped. A sample that cannot be read is
+worker), so a run resumed from a checkpoint of any step goes on as if it had never stopped. A sample that cannot be read is
 counted by reason and left out; :meth:`failures` has the table, which is also logged after each epoch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import torch.distributed
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from datamodules.shards import LIGHT, VIDEO, ShardIndex, read_index
+from datamodules.remote import ShardSet, open_set
+from datamodules.shards import LIGHT, VIDEO, ShardIndex
 from datamodules.stream import MAX_WORKERS, ClipReader, EvalStream, FailureTable, ShardFile, TrainStream
 from datamodules.windows import AudioClip, Labels, VideoClip, collate
 from emo_lightning.coefficients import LAYOUTS, Layout
@@ -45,19 +47,58 @@ class Loader:
 
 
 class TrainLoader(Loader):
-    """A loader of known length that Lightning tells the epoch: its ``sampler`` is itself and has ``set_epoch``."""
+    """A loader of known length that Lightning tells the epoch, and whose place within it goes into every checkpoint.
 
-    def __init__(self, stream: TrainStream, workers: int, failures: FailureTable) -> None:
+    Its ``sampler`` is itself and has ``set_epoch``.
+
+    Args:
+        stream: of this rank.
+        workers: reader processes.
+        failures: where bad samples are counted.
+        facts: what must be the same for a place to mean the same: seed, sizes, ranks, data.
+        trained: batches of this epoch that have been trained on, where a trainer knows; else those handed out are counted.
+    """
+
+    def __init__(
+        self,
+        stream: TrainStream,
+        workers: int,
+        failures: FailureTable,
+        facts: Mapping[str, Any],
+        trained: Callable[[], int] | None = None,
+    ) -> None:
         super().__init__(stream, workers, failures)
-        self._stream = stream
+        self._stream, self._facts, self._trained = stream, {**facts, "number of workers": workers}, trained
+        self._given, self._resumed = 0, (-1, 0)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        epoch, first = self._resumed
+        self._given = first if epoch == self._stream.epoch else 0
+        self._stream.begin(self._stream.epoch, self._given)
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
 
     @property
     def sampler(self) -> TrainLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
-        self._stream.epoch[0] = epoch
+        """Choose the epoch that the next iteration gives: whole, unless a place within it was loaded."""
+        self._stream.begin(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place reached, in plain numbers and words."""
+        batch = self._given if self._trained is None else self._trained()
+        return {"epoch": self._stream.epoch, "batch": batch, "facts": dict(self._facts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a place: the epoch it is in will begin there. Says so where that cannot be exact."""
+        other = [name for name, value in self._facts.items() if state["facts"].get(name) != value]
+        if other:
+            changed = ", ".join(other)
+            rank_zero_warn(f"resumed with another {changed}: in the epoch broken off, some samples may come twice and some not at all")
+        self._resumed = (int(state["epoch"]), int(state["batch"]))
 
     def __len__(self) -> int:
         return self._stream.batches
@@ -67,7 +108,7 @@ class Shards(lightning.LightningDataModule):
     """What both data modules share: indexes, start-up checks, readers.
 
     Args:
-        data: a folder of shards, or several.
+        data: a folder of shards, or another address that :func:`datamodules.remote.open_set` takes, or several.
         batch_size: of one process.
         workers: reader processes of each rank; 0 reads in the training process.
         seed: of all draws.
@@ -77,7 +118,8 @@ class Shards(lightning.LightningDataModule):
         unlabelled: the emotion that clips without a label count as.
 
     Raises:
-        UserError: at :meth:`setup`: no such set, an archive missing or of another size, an empty train split.
+        UserError: at :meth:`setup`: no such set, a protocol not known, an archive missing or of another size, an empty train
+            split; when a loader is made: fewer samples than processes.
         MismatchError: at :meth:`setup`: another coefficient layout.
     """
 
@@ -95,7 +137,7 @@ class Shards(lightning.LightningDataModule):
         unlabelled: str,
     ) -> None:
         super().__init__()
-        self.folders = [Path(data)] if isinstance(data, (str, Path)) else [Path(folder) for folder in data]
+        self.data = [data] if isinstance(data, (str, Path)) else list(data)
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("epoch_batches", epoch_batches or 1, 1)):
             if value < least or (name == "workers" and value > MAX_WORKERS):
                 raise UserError(f"data.{name}", value, f"a whole number from {least}")
@@ -106,8 +148,13 @@ class Shards(lightning.LightningDataModule):
         self.batch_size, self.workers, self.seed, self.unlabelled = batch_size, workers, seed, unlabelled
         self.layout: Layout = LAYOUTS[layout]
         self.epoch_batches, self.cache_bytes = epoch_batches, cache_mb << 20
-        self.indexes: list[ShardIndex] = []
+        self.sets: list[ShardSet] = []
         self._failures = FailureTable()
+
+    @property
+    def indexes(self) -> list[ShardIndex]:
+        """The index of each set."""
+        return [shards.index for shards in self.sets]
 
     @property
     def speakers(self) -> list[str]:
@@ -120,16 +167,16 @@ class Shards(lightning.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the indexes and check all that can be wrong before any work starts."""
-        if self.indexes:
+        if self.sets:
             return
-        indexes = [read_index(folder, "data") for folder in self.folders]
-        for folder, index in zip(self.folders, indexes, strict=True):
-            self.layout.check_same(index.layout, "the model", str(folder))
-            for shard in index.shards:
-                _check_shard(folder / shard.name, shard.bytes)
-        self.indexes = indexes
+        sets = [open_set(where, "data") for where in self.data]
+        for shards in sets:
+            self.layout.check_same(shards.index.layout, "the model", shards.name)
+            shards.check("data")
+        self.sets = sets
         if not self._samples("train"):
-            raise UserError("data", ", ".join(map(str, self.folders)), f"{self.kind} shards with a train split", "has nothing to train on")
+            named = ", ".join(shards.name for shards in sets)
+            raise UserError("data", named, f"{self.kind} shards with a train split", "has nothing to train on")
         if not self._samples("val"):
             rank_zero_warn("the data has no validation split (it takes two speakers): validation is left out")
         unknown = sum(sum(index.emotions.get("unknown", {}).values()) for index in self.indexes)
@@ -141,10 +188,16 @@ class Shards(lightning.LightningDataModule):
         rank, world = self._place()
         batches = self.epoch_batches or max(1, round(self._draws("train") / (self.batch_size * world)))
         workers = self._readers("train", world)
+        shards, readers = sum(len(index.of(self.kind, "train")) for index in self.indexes), world * max(1, workers)
+        if shards < readers:
+            rank_zero_warn(
+                f"{shards} train shards for {readers} readers: each goes through all and takes its samples; smaller shards read faster"
+            )
         stream = TrainStream(
             self._reader("train", workers), self.draw, self.realise, collate, self.batch_size, batches, self.seed, rank, world
         )
-        return TrainLoader(stream, workers, self._failures)
+        places = {"seed": self.seed, "batch size": self.batch_size, "epoch length": batches, "number of processes": world}
+        return TrainLoader(stream, workers, self._failures, places | {"data": self._digest()}, self._trained if self.trainer else None)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The same batches every time; nothing where there is no val split."""
@@ -196,6 +249,16 @@ class Shards(lightning.LightningDataModule):
             rank_zero_warn(f"{samples} {split} samples feed {workers} reader processes a rank, not {self.workers}")
         return workers
 
+    def _digest(self) -> str:
+        """Of the archives' contents and order."""
+        hashes = [shard.sha256 for index in self.indexes for shard in index.of(self.kind, "train")]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def _trained(self) -> int:
+        # Not the batches handed out: a checkpoint may be written in the middle of a step, which is then done again.
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+
     def _place(self) -> tuple[int, int]:
         if self.trainer is not None:
             return self.trainer.global_rank, self.trainer.world_size
@@ -204,11 +267,7 @@ class Shards(lightning.LightningDataModule):
         return 0, 1
 
     def _reader(self, split: str, workers: int) -> ClipReader:
-        files = [
-            ShardFile(folder / shard.name, shard)
-            for folder, index in zip(self.folders, self.indexes, strict=True)
-            for shard in index.of(self.kind, split)
-        ]
+        files = [ShardFile(shards.path(shard), shard, shards) for shards in self.sets for shard in shards.index.of(self.kind, split)]
         keep = self._bytes(split) * max(1, workers) <= self.cache_bytes
         clip = AudioClip if self.kind == LIGHT else VideoClip
         parts = ("wave", "au", "coefficients") if self.kind == LIGHT else ("video", "coefficients")
@@ -321,11 +380,3 @@ class VideoShards(Shards):
 
     def _bytes(self, split: str) -> float:
         return sum(shard.bytes for index in self.indexes for shard in index.of(VIDEO, split))
-
-
-def _check_shard(path: Path, size: int) -> None:
-    accepted = "every shard that the index lists, whole"
-    if not path.is_file():
-        raise UserError("data", path, accepted, "is missing")
-    if path.stat().st_size != size:
-        raise UserError("data", path, accepted, f"has {path.stat().st_size} bytes where the index says {size}")

@@ -29,6 +29,7 @@ from emo_lightning.errors import UserError
 INDEX = "index.json"
 INDEX_FORMAT, INDEX_VERSION = "emo-lightning-shards", 1
 LIGHT, VIDEO, AUDIO, MUTE = "light", "video", "audio", "mute"
+_A_SET = f"a folder with {INDEX} and shards, as emo preprocess and emo corpus write it"
 _VIDEO_MEMBERS = ("json", "coeffs.npz", "mp4")
 _MEMBERS_OF = {
     "wave": ("flac", "wav"),
@@ -280,11 +281,15 @@ def read_index(folder: str | Path, argument: str = "data") -> ShardIndex:
         UserError: no folder, no index, or not one that this version can read.
     """
     folder = Path(folder)
-    accepted = f"a folder with {INDEX} and shards, as emo preprocess and emo corpus write it"
     if not (folder / INDEX).is_file():
-        raise UserError(argument, folder, accepted, f"holds no {INDEX}" if folder.is_dir() else "does not exist")
+        raise UserError(argument, folder, _A_SET, f"holds no {INDEX}" if folder.is_dir() else "does not exist")
+    return parse_index((folder / INDEX).read_bytes(), str(folder), argument)
+
+
+def parse_index(content: bytes, where: str, argument: str = "data") -> ShardIndex:
+    """The index that ``content`` is, found at ``where``; UserError when this version cannot read it."""
     try:
-        record = json.loads((folder / INDEX).read_bytes())
+        record = json.loads(content)
         if record.get("format") != INDEX_FORMAT or record.get("version") != INDEX_VERSION:
             raise ValueError(f"format {record.get('format')!r} version {record.get('version')!r}")
         shards = [ShardInfo(**shard) for shard in record["shards"]]
@@ -296,7 +301,7 @@ def read_index(folder: str | Path, argument: str = "data") -> ShardIndex:
         rest = {name: record[name] for name in ("splits", "speakers", "emotions", "failures", "notes", "provenance")}
         return ShardIndex(Layout.from_dict(record["layout"]), shards, **rest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(argument, folder, accepted, f"has an {INDEX} that cannot be read ({error})") from None
+        raise UserError(argument, where, _A_SET, f"has an {INDEX} that cannot be read ({error})") from None
 
 
 def read_tar(stream: IO[bytes], wanted: Collection[str] | None = None) -> Iterator[tuple[str, dict[str, bytes] | SampleError]]:

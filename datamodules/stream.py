@@ -1,21 +1,22 @@
 """The order in which samples reach a training step: a pure function of (seed, epoch, rank, worker).
 
-Nothing is drawn from a global generator, so a run that starts again at an epoch sees what the first run saw, and no
-two ranks or workers see the same sample in one lap over the shards.
+Nothing is drawn from a global generator, so a run that starts again at an epoch, or at a batch within one, sees what the
+first run saw, and no two ranks or workers see the same sample in one lap over the shards.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from datamodules.remote import ShardSet
 from datamodules.schema import REASONS, Sample, SampleError, decode
 from datamodules.shards import ShardInfo, members_for, read_tar
 from emo_lightning.coefficients import Layout
@@ -27,10 +28,20 @@ MAX_WORKERS = 256
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One archive to read: where it is and what the index says of it."""
+    """One archive to read: where it is, what the index says of it, and the set it comes from where that must bring it first."""
 
     path: Path
     info: ShardInfo
+    source: ShardSet | None = None
+
+    def open(self) -> IO[bytes]:
+        """The archive, for reading; UserError when it lies afar and cannot be had."""
+        return open(self.path, "rb") if self.source is None else self.source.open(self.info)
+
+    @property
+    def where(self) -> str:
+        """The set, for messages."""
+        return str(self.path.parent) if self.source is None else self.source.name
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class ClipReader:
             yield from self._kept[slot]
             return
         clips = []
-        with open(self.shards[shard].path, "rb") as stream:
+        with self.shards[shard].open() as stream:
             for position, (key, members) in enumerate(read_tar(stream, members_for(self.parts))):
                 if share is not None and (self._first[shard] + position) % share.readers != share.place:
                     continue
@@ -122,6 +133,9 @@ class ClipReader:
 
 class TrainStream(IterableDataset):
     """Endless laps over the shards, shuffled, cut into a fixed number of batches an epoch.
+
+    An epoch can begin at any of its batches. What lies before is drawn and made, for a sample that turns out bad shifts all
+    that follow, but not handed on: exact, and quick beside the training steps that it stands for.
 
     Args:
         reader: of the split.
@@ -151,15 +165,27 @@ class TrainStream(IterableDataset):
         super().__init__()
         self.reader, self.draw, self.realise, self.collate = reader, draw, realise, collate
         self.batch_size, self.batches, self.seed, self.rank, self.world, self.buffer = batch_size, batches, seed, rank, world, buffer
-        # Shared, because workers that live on between epochs have copies of everything else.
-        self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        # Shared, because workers that live on between epochs have copies of everything else: the epoch, its first batch.
+        self._place = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._place[0])
+
+    def begin(self, epoch: int, batch: int = 0) -> None:
+        """Choose what the next iteration gives: this epoch, from this batch on."""
+        self._place[0], self._place[1] = epoch, batch
 
     def __iter__(self) -> Iterator[Any]:
-        share, epoch = current_share(self.rank, self.world), int(self.epoch)
+        share, (epoch, first) = current_share(self.rank, self.world), self._place.tolist()
+        # A loader takes batches from its workers in turn, worker 0 first: it plays the one whose turn the first batch is.
+        share = replace(share, worker=(share.worker + first) % share.workers)
         generator = np.random.default_rng([self.seed, epoch, share.rank, share.worker, 1])
         rows = self._rows(self._items(epoch, share, generator), share.worker)
-        for _ in range(share.worker, self.batches, share.workers):
-            yield self.collate(list(itertools.islice(rows, self.batch_size)))
+        for batch in range(share.worker, self.batches, share.workers):
+            made = list(itertools.islice(rows, self.batch_size))
+            if batch >= first:
+                yield self.collate(made)
 
     def _items(self, epoch: int, share: Share, generator: np.random.Generator) -> Iterator[Any]:
         for lap in itertools.count():
@@ -171,7 +197,7 @@ class TrainStream(IterableDataset):
                 yield item
             if empty:
                 reasons = self.reader.failures.totals() or "none left out"
-                raise UserError("data", self.reader.shards[0].path.parent, "shards with usable samples", f"gave no sample ({reasons})")
+                raise UserError("data", self.reader.shards[0].where, "shards with usable samples", f"gave no sample ({reasons})")
 
     def _rows(self, items: Iterator[Any], worker: int) -> Iterator[Any]:
         misses = 0
@@ -182,7 +208,7 @@ class TrainStream(IterableDataset):
                 self.reader.failures.add(worker, error.reason)
                 misses += 1
                 if misses > 1000:
-                    where = self.reader.shards[0].path.parent
+                    where = self.reader.shards[0].where
                     raise UserError("data", where, "shards with usable samples", f"gave 1000 bad ones on end ({error})") from None
                 continue
             misses = 0

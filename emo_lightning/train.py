@@ -15,13 +15,14 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.loading import AudioShards, VideoShards
-from datamodules.shards import INDEX, ShardIndex, read_index
+from datamodules.remote import open_set
+from datamodules.shards import ShardIndex
 from emo_lightning.checkpoints import export, load_decoupler, read_network, read_training_checkpoint
 from emo_lightning.config import AnyRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
 from emo_lightning.errors import MismatchError, UserError
 from emo_lightning.losses.perceptual import VGGLoss
 from emo_lightning.models.layers import parameter_count
-from emo_lightning.provenance import provenance, sha256_of
+from emo_lightning.provenance import provenance
 from emo_lightning.runs import (
     Lines,
     MetricsFile,
@@ -65,9 +66,10 @@ def train(config: AnyRun) -> Path:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)
-    index = read_index(config.data, "data")
+    source = open_set(config.data, "data")
+    index = source.index
     folder = prepare_folder(config.out)
-    origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": sha256_of(Path(config.data) / INDEX)}
+    origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": source.index_sha256}
     stage = build_stage(config, index, origin)
     data = build_data(config, index)
     data.setup()
