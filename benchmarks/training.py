@@ -89,7 +89,7 @@ def time_step(stage: Stage, example: dict[str, Any], config: AnyRun) -> float:
 def loss(stage: Stage, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
     """The stage's whole loss."""
     if isinstance(stage, RendererStage):
-        source, made = stage.renderer(example["source_image"], example["source_coeffs"], example["driving_coeffs"])
+        source, made = stage.render(example)
         return weighted_sum(stage.parts(example, source, made, adversarial=True), stage.weights)
     if isinstance(stage, HeadsStage):
         return stage.total(stage.parts(example, shuffle=True)[0])

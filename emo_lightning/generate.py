@@ -10,10 +10,9 @@ import errno
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,8 +108,9 @@ def generate(
             source = drawer.prepare(face)
         chunks = talker.generate(mel_blocks(audio, gain), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
         spool = _Spool(stage / "coefficients")
-        pictures = _draw(spool.each(clock.each("coefficients", chunks)), partial(drawer.render, source), clock)
+        pictures = clock.each("render", renderers.stream(drawer, source, spool.each(clock.each("coefficients", chunks))))
         _encode(stage / out.name, pictures, audio, (size, size), frames, clock)
+        clock.seconds["render"] -= clock.seconds["coefficients"]  # which drawing asked for as it went
         spoken = spool.read()
         np.savez(stage / f"{out.stem}.npz", **dict(spoken.items()))
         about = {
@@ -201,12 +201,6 @@ class _Spool:
     def read(self) -> Coefficients:
         """All that passed, read from disk where it is used."""
         return Coefficients.from_joined(self._layout, np.memmap(self._path, np.float32, "r").reshape(-1, self._layout.size))
-
-
-def _draw(chunks: Iterable[Coefficients], render: Callable[[Coefficients], Iterable[np.ndarray]], clock: Clock) -> Iterator[np.ndarray]:
-    """Frames of one chunk after the other."""
-    for chunk in chunks:
-        yield from clock.each("render", render(chunk))
 
 
 def _encode(path: Path, pictures: Iterable[np.ndarray], audio: Path, size: tuple[int, int], frames: int, clock: Clock) -> None:

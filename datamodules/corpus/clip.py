@@ -23,7 +23,7 @@ from emo_lightning.audio import frames_for
 from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.portrait import Portrait
-from emo_lightning.renderers.base import create
+from emo_lightning.renderers.base import create, stream
 from emo_lightning.video_writer import encode_mp4_bytes
 
 SHORTEST = 2.0
@@ -59,7 +59,7 @@ def make_sample(line: Line, speaker: Speaker, portrait: Portrait, seed: int) -> 
 
 def render_video(source: Any, coefficients: Coefficients) -> bytes:
     """The clip's mp4 from a source that :func:`renderer` prepared."""
-    return encode_mp4_bytes(list(renderer().render(source, coefficients)))
+    return encode_mp4_bytes(list(stream(renderer(), source, [coefficients])))
 
 
 @lru_cache(maxsize=1)

@@ -43,15 +43,15 @@ class DenseMotion(nn.Module):
         """Flow from the driving frame back to the source.
 
         Args:
-            volume: ``(B, C, D, H, W)`` of the source.
-            source, driving: ``(B, K, 3)`` keypoints.
+            volume: ``(B or 1, C, D, H, W)`` of the source; with 1, the source's part of the work is done once.
+            source, driving: ``(B or 1, K, 3)`` and ``(B, K, 3)`` keypoints.
             motions: of the source and of the driving frame.
         """
         grid = _grid(volume)
         origins = _origins(grid, source, driving, motions)
         batch, moves = origins.shape[:2]
         small = self.compress(volume)
-        copies = small[:, None].expand(-1, moves, -1, -1, -1, -1).flatten(0, 1)
+        copies = small[:, None].expand(batch, moves, -1, -1, -1, -1).flatten(0, 1)
         warped = F.grid_sample(copies, origins.flatten(0, 1), align_corners=False, padding_mode="border")
         heat = _heatmaps(grid, driving) - _heatmaps(grid, source)
         heat = torch.cat([torch.zeros_like(heat[:, :1]), heat], dim=1)
@@ -74,7 +74,7 @@ def _origins(grid: Tensor, source: Tensor, driving: Tensor, motions: tuple[Motio
     turn = rotation(was.angle) @ rotation(now.angle).transpose(1, 2) * (was.trans[:, 2] - now.trans[:, 2]).exp()[:, None, None]
     rest = grid[None, None] - driving[:, :, None, None, None]
     moved = torch.einsum("bij,bkdhwj->bkdhwi", turn, rest) + source[:, :, None, None, None]
-    still = grid.expand(len(source), 1, *grid.shape)
+    still = grid.expand(len(driving), 1, *grid.shape)
     return torch.cat([still, moved], dim=1)
 
 

@@ -91,7 +91,7 @@ class FaceRenderer(nn.Module):
         return Source(image, self.appearance(small), keypoints, unpose_points(keypoints, motion), motion)
 
     def render(self, source: Source, driving: Tensor) -> Rendering:
-        """One frame for the middle of the window ``driving`` (B, 27, layout.size)."""
+        """A frame for the middle of each window ``driving`` (B, 27, layout.size); the source may be one for all of them."""
         motion = self.mapping(driving)
         keypoints = pose_points(source.canonical, motion)
         flow = self.dense_motion(source.volume, source.keypoints, keypoints, (source.motion, motion))

@@ -48,7 +48,11 @@ class Generator(nn.Module):
         self.to_image = conv(2, width, 4 if skip else 3, 7)
 
     def forward(self, volume: Tensor, flow: Flow, image: Tensor) -> Tensor:
-        """Image in 0..1 of the size of ``image``, the source, which may be larger than what the volume was made from."""
+        """Image in 0..1 of the size of ``image``, the source, which may be larger than what the volume was made from.
+
+        Volume and image may be one for all of the flow's frames.
+        """
+        volume, image = (x.expand(len(flow.grid), *x.shape[1:]) for x in (volume, image))
         warped = F.grid_sample(volume, flow.grid, align_corners=False, padding_mode="border")
         x = self.flatten(warped.flatten(1, 2)) * flow.occlusion
         x = self.to_image(self.up2(grow(self.up1(grow(self.body(x))))))
@@ -66,7 +70,7 @@ def warp_image(image: Tensor, flow: Flow) -> Tensor:
     offset = flow.grid[..., :2].mean(dim=1).permute(0, 3, 1, 2)
     grid = F.interpolate(offset, size=image.shape[-2:], mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
     # Interpolation holds the outermost half cells still; adding the difference to the exact identity keeps a still face exact.
-    identity = F.affine_grid(torch.eye(2, 3).to(image).expand(len(image), -1, -1), list(image.shape), align_corners=False)
+    identity = F.affine_grid(torch.eye(2, 3).to(image).expand(1, -1, -1), [1, *image.shape[1:]], align_corners=False)
     rest = F.interpolate(_identity(offset), size=image.shape[-2:], mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
     return F.grid_sample(image, identity + grid - rest, align_corners=False, padding_mode="border")
 

@@ -15,6 +15,11 @@ BIN_DEGREES = 3.0
 """Width of a bin of the head pose classifier; 66 bins as in Hopenet (Ruiz et al., 2018)."""
 
 
+def still_window(coefficients: Tensor) -> Tensor:
+    """The window of a single picture, about whose motion nothing is known: ``(B, C) -> (B, 27, C)``, the frame repeated."""
+    return coefficients[:, None].expand(-1, WINDOW, -1)
+
+
 class Motion(NamedTuple):
     """``angle`` (B, 3) radians, ``trans`` (B, 3) as tx, ty, log s, ``delta`` (B, K, 3) in model units, ``bins`` (B, 3, n) or None."""
 

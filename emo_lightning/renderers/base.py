@@ -1,13 +1,13 @@
 """What a renderer is, and the registry by which the command line names one.
 
-A renderer turns a portrait and absolute coefficients into frames. ``prepare`` is paid once a portrait; ``render`` is a
-generator that looks at one frame of coefficients at a time or at a fixed window, so cutting a sequence into chunks
-changes nothing and memory does not grow with its length.
+A renderer turns a portrait and absolute coefficients into frames. ``prepare`` is paid once a portrait. A renderer whose
+frames depend on the coefficients around them says so in ``context``; :func:`stream` then hands it those, however the
+sequence arrives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,9 @@ class Renderer(Protocol):
 
     ``exp`` is absolute (a neutral face is 0), ``angle`` and ``trans`` are absolute in crop units; the portrait's own
     fitted coefficients are known through the source, and giving them back yields the portrait.
+
+    A renderer may have ``context``, a pair of ints: how many frames before and after it a frame depends on. Without, a
+    frame depends on its own coefficients alone, as with ``(0, 0)``.
     """
 
     name: str
@@ -34,8 +37,56 @@ class Renderer(Protocol):
         ...
 
     def render(self, source: Any, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients, S the portrait's size."""
+        """Yield one ``(S, S, 3)`` uint8 RGB frame, S the portrait's size, for each frame of coefficients but the context.
+
+        The first ``context[0]`` and the last ``context[1]`` frames are only looked at. It may draw all the frames that it is
+        given at once; :func:`stream` gives few.
+        """
         ...
+
+
+BLOCK = 4
+"""Frames that a renderer is asked for at a time. A convolution on one CPU thread is about twice as fast on 4 as on 1, and
+hardly faster on more (``python -m benchmarks keypoint``)."""
+
+
+def stream(renderer: Renderer, source: Any, chunks: Iterable[Coefficients]) -> Iterator[np.ndarray]:
+    """Draw a sequence that arrives in chunks: one frame for each frame of coefficients, in constant memory.
+
+    The first and the last frame stand for the context that lies outside the sequence. The renderer is called on the same
+    blocks however the sequence is cut, so the frames are the same too, to the last bit. A frame appears up to
+    ``context[1] + BLOCK - 1`` frames after its coefficients.
+
+    Args:
+        renderer: any; see :class:`Renderer` for its ``context``.
+        source: what the renderer prepared.
+        chunks: of any lengths, 0 included, one layout.
+    """
+    before, after = getattr(renderer, "context", (0, 0))
+    for block in _blocks(chunks, before, after):
+        yield from renderer.render(source, block)
+
+
+def _blocks(chunks: Iterable[Coefficients], before: int, after: int) -> Iterator[Coefficients]:
+    """Up to BLOCK frames at a time with their context, the edges repeated."""
+    layout, held = None, np.empty((0, 0), np.float32)
+    for chunk in chunks:
+        if len(chunk) == 0:
+            continue
+        rows = chunk.joined()
+        if layout is None:
+            layout, held = chunk.layout, np.repeat(rows[:1], before, axis=0)
+        layout.check_same(chunk.layout, "the beginning of the sequence", "a later part of it")
+        held = np.concatenate([held, rows])
+        while len(held) >= before + BLOCK + after:
+            yield Coefficients.from_joined(layout, held[: before + BLOCK + after])
+            held = held[BLOCK:]
+    if layout is None:
+        return
+    held = np.concatenate([held, np.repeat(held[-1:], after, axis=0)])
+    while len(held) > before + after:
+        yield Coefficients.from_joined(layout, held[: before + BLOCK + after])
+        held = held[BLOCK:]
 
 
 _FACTORIES: dict[str, Callable[..., Renderer]] = {}

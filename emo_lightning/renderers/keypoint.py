@@ -1,7 +1,6 @@
 """The learned renderer: stage 3's network behind the renderer interface.
 
-A frame's coefficients fill the network's whole window, so a frame depends on nothing but itself and pieces equal the
-whole; training shows the network such windows too.
+The portrait is encoded once, and a frame is drawn from the window of coefficients around it, as in training.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from emo_lightning.checkpoints import SHIPPED, load_renderer, read_network
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.models.face_renderer import Source
-from emo_lightning.models.mapping import WINDOW
+from emo_lightning.models.mapping import WINDOW, still_window
 from emo_lightning.renderers.base import register
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 @register("keypoint")
 class KeypointRenderer:
-    """Frames of the portrait's own size from the trained network.
+    """Frames of the portrait's own size from the trained network; those asked for at once are drawn as one batch.
 
     Args:
         folder: holds ``renderer.safetensors``; the shipped weights by default.
@@ -36,6 +34,7 @@ class KeypointRenderer:
     """
 
     name = "keypoint"
+    context = (WINDOW // 2, WINDOW // 2)
 
     def __init__(self, folder: str | Path | None = None) -> None:
         place = SHIPPED if folder is None else Path(folder)
@@ -51,17 +50,20 @@ class KeypointRenderer:
         """
         self.layout.check_same(portrait.coefficients.layout, "the trained renderer", "the portrait's coefficients")
         image = torch.from_numpy(portrait.image.astype(np.float32) / 255.0).permute(2, 0, 1)[None]
-        return self.network.prepare(image, _windows(portrait.coefficients))
+        return self.network.prepare(image, still_window(torch.from_numpy(portrait.coefficients.joined())))
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients."""
-        # One frame at a time: a batch rounds differently, and then pieces would not equal the whole.
-        for window in _windows(coefficients):
-            with torch.no_grad():
-                image = self.network.render(source, window[None]).image[0].permute(1, 2, 0)
-            yield (image.clamp(0.0, 1.0) * 255.0).round().byte().numpy()
+        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients but the context, 13 at either end.
 
-
-def _windows(coefficients: Coefficients) -> Tensor:
-    """Each frame repeated over a window, ``(T, 27, C)``."""
-    return torch.from_numpy(coefficients.joined())[:, None].expand(-1, WINDOW, -1)
+        Raises:
+            MismatchError: the coefficients have another layout than the network was trained with.
+            ValueError: there are no more frames than the context has.
+        """
+        self.layout.check_same(coefficients.layout, "the trained renderer", "the coefficients")
+        if len(coefficients) < WINDOW:
+            raise ValueError(f"{len(coefficients)} frames, expected at least {WINDOW}: renderers.base.stream adds the context")
+        windows = torch.from_numpy(coefficients.joined()).unfold(0, WINDOW, 1).transpose(1, 2)
+        with torch.no_grad():
+            images = self.network.render(source, windows).image
+            frames = (images.clamp(0.0, 1.0) * 255.0).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        yield from frames

@@ -16,7 +16,7 @@ from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, 
 from emo_lightning.losses.perceptual import PyramidLoss
 from emo_lightning.models.discriminator import MultiScaleDiscriminator
 from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig, Rendering, Source
-from emo_lightning.models.mapping import WINDOW
+from emo_lightning.models.mapping import WINDOW, still_window
 from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
 
 
@@ -47,8 +47,6 @@ class Stage3Loss:
     keypoint_prior: float = 10.0
     head_pose: float = 20.0
     deformation: float = 5.0
-    hold: float = 0.5
-    """Share of samples whose window repeats its middle frame, as a renderer that may not look ahead gives it. Ours."""
     agreement: float = 10.0
     """Keypoints that coefficients move to are those found in the driving image; ours, after SadTalker's training of MappingNet."""
 
@@ -68,7 +66,7 @@ class RendererStage(Stage):
         super().__init__(model, loss, optim, context)
         self.automatic_optimization = False
         self.loss = loss
-        self.weights = {k: v for k, v in asdict(loss).items() if k not in ("perceptual_weights", "gan_start", "hold")}
+        self.weights = {k: v for k, v in asdict(loss).items() if k not in ("perceptual_weights", "gan_start")}
         sizes = {f.name: getattr(model, f.name) for f in fields(RendererConfig)}
         self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
         self.discriminator = MultiScaleDiscriminator(model.discriminator_width, model.discriminator_layers, model.discriminator_scales)
@@ -81,8 +79,7 @@ class RendererStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         generator, judge = self.optimizers()
-        batch = {**batch, **{name: self._held(batch[name]) for name in ("source_coeffs", "driving_coeffs")}}
-        source, made = self.renderer(batch["source_image"], batch["source_coeffs"], batch["driving_coeffs"])
+        source, made = self.render(batch)
         adversarial = self.global_step >= self.loss.gan_start
         self.toggle_optimizer(generator)
         parts = self.parts(batch, source, made, adversarial)
@@ -102,12 +99,17 @@ class RendererStage(Stage):
         self.note("train", {"loss": total, **parts}, len(made.image))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        source, made = self.renderer(batch["source_image"], batch["source_coeffs"], batch["driving_coeffs"])
+        source, made = self.render(batch)
         parts = self.parts(batch, source, made, adversarial=False)
         error = (made.image - batch["driving_image"]).square().mean(dim=(1, 2, 3))
         still = (batch["source_image"] - batch["driving_image"]).square().mean(dim=(1, 2, 3))
         gauges = {"psnr": _psnr(error), "psnr_of_the_source": _psnr(still)}
         self.note("val", {"loss": weighted_sum(parts, self.weights), **parts, **gauges}, len(made.image))
+
+    def render(self, batch: dict[str, Tensor]) -> tuple[Source, Rendering]:
+        """The batch as generation meets it: the source is a portrait, the driving frame has its window. Ours."""
+        portrait = still_window(batch["source_coeffs"][:, WINDOW // 2])
+        return self.renderer(batch["source_image"], portrait, batch["driving_coeffs"])
 
     def parts(self, batch: dict[str, Tensor], source: Source, made: Rendering, adversarial: bool) -> dict[str, Tensor]:
         """Every part of the generator's loss, unweighted."""
@@ -132,12 +134,6 @@ class RendererStage(Stage):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         both = [self.adamw(net.parameters(), self.model_config.lr) for net in (self.renderer, self.discriminator)]
         return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
-
-    def _held(self, windows: Tensor) -> Tensor:
-        """Some of the windows ``(B, 27, C)`` with their middle frame alone."""
-        hold = torch.special.ndtr(self.draw(len(windows))) < self.loss.hold
-        middle = windows[:, WINDOW // 2 : WINDOW // 2 + 1].expand_as(windows)
-        return torch.where(hold[:, None, None], middle, windows)
 
     def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
         """Backward, clip, step."""

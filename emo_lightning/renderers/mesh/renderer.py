@@ -42,6 +42,7 @@ class MeshRenderer:
     """Animates a photograph through the built-in face model's mesh; frames depend on themselves alone."""
 
     name = "mesh"
+    context = (0, 0)
 
     def __init__(self) -> None:
         self.model = BuiltinFaceModel.load()
