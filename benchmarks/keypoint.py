@@ -1,6 +1,6 @@
 """Frames a second of the learned renderer, by how many frames it draws at once; fresh weights, portraits of 256 pixels.
 
-  python -m benchmarks keypoint [debug|cpu|paper]
+python -m benchmarks keypoint [debug|cpu|paper]
 """
 
 from __future__ import annotations

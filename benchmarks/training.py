@@ -94,4 +94,5 @@ def loss(stage: Stage, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
     if isinstance(stage, HeadsStage):
         return stage.total(stage.parts(example, shuffle=True)[0])
     assert isinstance(stage, DecouplerStage)
-    return stage.total(stage.parts(example)[0])
+    parts = stage.parts(example)[0]
+    return stage.total(parts) + parts["adversary"]

@@ -1,0 +1,191 @@
+"""Milliseconds of every loss of the three stages, forward and backward to what the networks gave, and its share of the step.
+
+  python -m benchmarks loss [debug|cpu|paper]
+
+Losses are timed apart from the networks that they judge. Networks that run for a loss's sake alone have rows of their own,
+in brackets. Fresh weights, random batches; the perceptual loss is the one that needs no trained network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.training import EXPERIMENTS, batch, build, loss
+from emo_lightning.config import load_config
+from emo_lightning.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
+from emo_lightning.losses.adversary import reverse_gradient
+from emo_lightning.losses.contrast import au_contrast
+from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, keypoint_prior, random_affine, warp_affine
+from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, smooth_l1, spread, velocity
+from emo_lightning.losses.motion import kl_divergence, spectrum_distance
+from emo_lightning.models.mapping import WINDOW
+from emo_lightning.stages.base import Stage
+from emo_lightning.stages.stage1 import DecouplerStage, _statistics
+from emo_lightning.stages.stage2 import HeadsStage
+from emo_lightning.stages.stage3 import RendererStage
+
+ROUNDS = 7
+Batch = dict[str, Tensor]
+Jobs = dict[str, Callable[[], Tensor]]
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table for a size, ``cpu`` by default."""
+    size = arguments[0] if arguments else "cpu"
+    print(f"one thread, best of {ROUNDS}, size {size}\n")
+    print("| stage | loss | forward, ms | backward, ms | share of the step, % |\n|---|---|---|---|---|")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for number in (1, 2, 3):
+        config = load_config(EXPERIMENTS / f"stage{number}.yaml", [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])])
+        stage, example = build(config), batch(config)
+        table(stage, jobs(stage, example), partial(loss, stage, example, config))
+    torch.set_num_threads(threads)
+
+
+def table(stage: Stage, work: Jobs, step: Callable[[], Tensor]) -> None:
+    """Print the stage's rows; ``step`` gives the whole loss, networks and all, in stage 3 without the discriminator's own turn."""
+    all_forward, all_backward = cost(step)
+    whole = all_forward + all_backward
+    for name, job in work.items():
+        forward, backward = cost(job)
+        print(f"| {stage.number} | {name} | {forward:.2f} | {backward:.2f} | {100 * (forward + backward) / whole:.1f} |", flush=True)
+    print(f"| {stage.number} | the whole step, less the update | {all_forward:.2f} | {all_backward:.2f} | 100.0 |", flush=True)
+
+
+def cost(job: Callable[[], Tensor]) -> tuple[float, float]:
+    """Milliseconds forward and backward, each the best of several."""
+    forward, backward = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        value = job()
+        forward.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        if value.requires_grad:  # a target has none
+            value.backward()
+        backward.append(time.perf_counter() - start)
+    return 1e3 * min(forward), 1e3 * min(backward)
+
+
+def jobs(stage: Stage, example: Batch) -> Jobs:
+    """The stage's losses in its own order, each on leaves, then the bracketed rows; KeyError names a loss that has no row here."""
+    stage._generator = torch.Generator().manual_seed(0)
+    if isinstance(stage, RendererStage):
+        source, made = stage.render(example)
+        known, own = _renderer(stage, example), stage.parts(example, source, made, adversarial=True)
+    elif isinstance(stage, HeadsStage):
+        known, own = _heads(stage, example), stage.parts(example, shuffle=True)[0]
+    else:
+        assert isinstance(stage, DecouplerStage)
+        known, own = _decoupler(stage, example), stage.parts(example)[0]
+    return {name: known[name] for name in own} | {name: job for name, job in known.items() if name.startswith("(")}
+
+
+def _leaf(value: Tensor) -> Tensor:
+    """A network's output as a place where the backward pass ends."""
+    return value.detach().requires_grad_()
+
+
+def _targets(stage: DecouplerStage | HeadsStage, example: Batch) -> Tensor:
+    level = known_levels(example["level"], example["intensity"], example["emotion"], use_levels=True)
+    return articulation(example["exp"], example["emotion"], level, stage.prototypes)
+
+
+def _decoupler(stage: DecouplerStage, example: Batch) -> Jobs:
+    out = stage.decoupler(example["mel"])
+    low, high, content = _leaf(out.au_low), _leaf(out.au_high), _leaf(out.content)
+    said, target = _leaf(stage.speech_readout(out.content)), _targets(stage, example)
+    mask = away_from_edges(example["mask"], stage.decoupler.reach.past, stage.decoupler.reach.future)
+
+    def adversary() -> Tensor:
+        guess = stage.emotion_probe(_statistics(reverse_gradient(content, stage.loss.adversary), mask))
+        return F.cross_entropy(guess, example["emotion"])
+
+    return {
+        "contrast": lambda: au_contrast(low, high, example["au"], mask, stage.units, stage.loss.temperature),
+        "au": lambda: smooth_l1(low, example["au"], mask),
+        "speech": lambda: smooth_l1(said, target, mask),
+        "speech_velocity": lambda: velocity(said, target, mask),
+        "adversary": adversary,
+        "(the articulation to hit)": lambda: _targets(stage, example),
+    }
+
+
+def _heads(stage: HeadsStage, example: Batch) -> Jobs:
+    out = stage.parts(example, shuffle=False)[1]
+    exp, ident, tex, speech, gain = _leaf(out.exp), _leaf(out.id), _leaf(out.tex), _leaf(out.speech), stage.heads.expnet.amplitude
+    mask, voiced, said = stage.mask(example), stage.voiced, _targets(stage, example)
+    shape = (speech / gain).detach()
+    return {
+        "exp": lambda: smooth_l1(exp, example["exp"], mask, weights=voiced),
+        "exp_velocity": lambda: velocity(exp * voiced, example["exp"] * voiced, mask),
+        "identity": lambda: masked_mean((ident - example["id"]).abs(), mask),
+        "texture": lambda: masked_mean((tex - example["tex"]).abs(), mask),
+        "levels_even": stage.evenness,
+        "speech": lambda: smooth_l1(speech, said, mask, weights=voiced),
+        "amplitude": lambda: spread(shape * gain * voiced, said * voiced, mask),
+        **_pose(stage, example, out.condition.detach()),
+        "(the articulation to hit)": lambda: _targets(stage, example),
+    }
+
+
+def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
+    net = stage.heads.posenet
+    part = slice(0, net.window)
+    real, given = net.to_units(example["angle"][:, part], example["trans"][:, part]), condition[:, part]
+    made = net(real, given, stage.draw(len(real), net.latent))
+    delta, mean, log_variance = _leaf(made.delta), _leaf(made.mean), _leaf(made.log_variance)
+    noise = stage.draw(len(real), net.latent)
+    drawn = _leaf(net.decode(noise, given))
+    return {
+        "pose": lambda: F.smooth_l1_loss(delta, real),
+        "kl": lambda: kl_divergence(mean, log_variance),
+        "spectrum": lambda: spectrum_distance(drawn, real),
+        "(PoseNet on drawn motion, for spectrum)": lambda: net.decode(noise, given).sum(),
+    }
+
+
+def _renderer(stage: RendererStage, example: Batch) -> Jobs:
+    source, made = stage.render(example)
+    real, image, points = example["driving_image"], _leaf(made.image), _leaf(made.keypoints)
+    canonical, angle, delta = _leaf(source.canonical), _leaf(made.motion.angle), _leaf(made.motion.delta)
+    theta = random_affine(stage.draw(len(real), 6))
+    found, warped = _leaf(stage.renderer.detector(real)), _leaf(stage.renderer.detector(warp_affine(real, theta)))
+    head = example["driving_coeffs"][:, WINDOW // 2, stage.context.layout.slice("angle")]
+    return {
+        "perceptual": lambda: stage.perceptual(image, real),
+        "pixel": lambda: (image - real).abs().mean(),
+        "equivariance": lambda: equivariance(found, warped, theta),
+        "keypoint_prior": lambda: keypoint_prior(canonical),
+        "head_pose": lambda: head_pose(angle, head),
+        "deformation": lambda: deformation(delta),
+        "agreement": lambda: (points - found).abs().mean(),
+        **_adversarial(stage, real, image),
+        "(keypoints of the driving image, for equivariance and agreement)": lambda: stage.renderer.detector(real).sum(),
+        "(keypoints of it warped, for equivariance)": lambda: stage.renderer.detector(warp_affine(real, theta)).sum(),
+    }
+
+
+def _adversarial(stage: RendererStage, real: Tensor, image: Tensor) -> Jobs:
+    judge = stage.discriminator
+    fake, true = ([[_leaf(layer) for layer in scale] for scale in judge(x)] for x in (image, real))
+
+    def both() -> Tensor:
+        judge.requires_grad_(False)  # as in the generator's turn
+        features = [layer for scale in judge(image) for layer in scale]
+        judge(real)
+        judge.requires_grad_(True)
+        return torch.stack([layer.mean() for layer in features]).sum()
+
+    return {
+        "gan": lambda: generator_hinge(fake),
+        "feature_matching": lambda: feature_matching(true, fake),
+        "(discriminator in the generator's turn, for gan and feature_matching)": both,
+        "(discriminator's own turn)": lambda: discriminator_hinge(judge(real), judge(image.detach())),
+    }
