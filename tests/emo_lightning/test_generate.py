@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from emo_lightning.emotions import EmotionTrack
 from emo_lightning.generate import generate, mel_blocks
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.heads import Heads, HeadsConfig
 from emo_lightning.provenance import sha256_of
 
@@ -97,6 +99,17 @@ def test_a_video_its_coefficients_and_its_description(face, speech, weights, tmp
     assert about["provenance"]["arguments"]["seed"] == 3
     assert str(tmp_path) not in result.sidecar.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"face.png", "voice.wav", "out.mp4", "out.npz", "out.json"}
+
+
+def test_learned_renderer_draws_every_frame_though_it_looks_ahead(face, speech, weights, tmp_path) -> None:
+    sizes = RendererConfig(image_size=32, keypoints=5, depth=2, channels=4, width=8, max_width=16, levels=2, mapping_width=16)
+    meta = {"layout": BUILTIN.to_dict(), "model": asdict(sizes), "product": "renderer", "stage": 3, "predecessor": None}
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    export(folder / "renderer.safetensors", FaceRenderer(sizes, BUILTIN), meta)
+    result = generate(face, speech, tmp_path / "out.mp4", HAPPY, renderer="keypoint", size=64, checkpoint_dir=folder)
+    assert result.frames == 38 and frames_of(result.video).shape == (38, 64, 64, 3)
+    assert result.seconds["render"] > 0 and result.seconds["coefficients"] > 0
+    assert "renderer.safetensors" in json.loads(result.sidecar.read_text())["weights"]
 
 
 def test_the_sound_is_the_recording_in_its_place(face, weights, tmp_path):
