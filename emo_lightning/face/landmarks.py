@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -99,6 +100,7 @@ class MediaPipeLandmarker:
 
     def __init__(self, max_faces: int = 2, model: str | Path | None = None) -> None:
         path = assets.locate("face_landmarker", model)
+        _ignore_profiling_signals()
         with _native_stderr_closed():
             import mediapipe
             from mediapipe.tasks.python import vision
@@ -235,6 +237,17 @@ def _attempts(image: np.ndarray) -> Iterator[tuple[tuple[int, int, int, int], in
 
 
 _stderr_lock = threading.Lock()
+
+
+def _ignore_profiling_signals() -> None:
+    """Keep MediaPipe's profiling timers from ending the process.
+
+    Its library starts timers that send SIGPROF and a handler of its own, of which Python knows nothing. Whoever saves and
+    restores Python's handlers, as Lightning's trainer does, would put back the default, and that ends the process.
+    """
+    if hasattr(signal, "SIGPROF") and threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGPROF) in (signal.SIG_DFL, None):
+            signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -94,3 +94,19 @@ def test_nothing_reaches_stderr_even_at_exit() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
+
+
+def test_survives_who_restores_signal_handlers() -> None:
+    """The library's profiling timers must not end a process in which a trainer put Python's handlers back."""
+    code = """
+import signal
+from skimage import data
+from emo_lightning.face.landmarks import open_landmarker
+landmarker = open_landmarker()
+signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))
+for _ in range(40):
+    landmarker.detect(data.astronaut())
+landmarker.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr)
