@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -108,6 +110,7 @@ class Extractor:
 
     @cached_property
     def landmarker(self) -> LandmarkBackend:
+        _ignore_profiling()
         return open_landmarker(self.landmarks)
 
     def extract(self, clip: Clip) -> Extraction:
@@ -240,7 +243,8 @@ class Extractor:
             **_words(clip, begin, frames),
         }
         meta = self._meta(clip, opened.digest, frames, coefficients.layout.to_dict(), extra)
-        return Sample(f"{safe_key(clip.name)}_{begin:06d}", meta, sound, coefficients, au, placed, video)
+        shapes = _bridged_shapes(look.shapes[run[0] : run[1]])
+        return Sample(f"{safe_key(clip.name)}_{begin:06d}", meta, sound, coefficients, au, placed, video, shapes)
 
     @staticmethod
     def _offset(clip: Clip) -> int:
@@ -275,6 +279,16 @@ class Extractor:
     def _decoded_again(self, opened: _Opened, start: int, count: int, box: CropBox) -> list[np.ndarray]:
         """Crops from the file itself, for a head that left the part that was kept."""
         return [crop_image(frame, box, self.size) for frame in islice(opened.pictures(), start, start + count)]
+
+
+def _ignore_profiling() -> None:
+    """Outlive MediaPipe's profiling timers in a process that also trains.
+
+    The library ignores their signal behind Python's back; Lightning restores the handlers that Python knows, and the next tick
+    of the default one would end the process.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGPROF) == signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 @contextmanager
@@ -327,6 +341,13 @@ def _sound(clip: Clip, video: Path, audio: Path | None, info: VideoInfo, begin: 
 def _piece(wave: np.ndarray, start: int, frames: int) -> np.ndarray:
     sound = wave[start * SAMPLES_PER_FRAME : (start + frames) * SAMPLES_PER_FRAME]
     return np.pad(sound, (0, frames * SAMPLES_PER_FRAME - len(sound)))
+
+
+def _bridged_shapes(shapes: list[np.ndarray | None]) -> np.ndarray | None:
+    """Blendshapes ``(T, 52)`` with gaps bridged, None from a back-end that has none."""
+    if all(row is None for row in shapes):
+        return None
+    return bridge([None if row is None else row[:, None] for row in shapes])[0][..., 0]
 
 
 def _square(points: np.ndarray, info: VideoInfo) -> CropBox:

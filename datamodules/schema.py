@@ -8,6 +8,7 @@ A sample is one clip of at most 10 s: 25 video frames and 16,000 sound samples a
 ``KEY.coeffs.npz``        one float32 array ``(T, n)`` for each block of the layout
 ``KEY.au.npy``            float32 ``(T, 17)``, order of :data:`emo_lightning.coefficients.AU_NAMES`, 0..1
 ``KEY.landmarks.npy``     float16 ``(T, P, 3)`` in crop units, P = 478, 468 or 68
+``KEY.blend.npy``         float16 ``(T, 52)`` MediaPipe blendshapes, 0..1, where the back-end has them
 ``KEY.mp4``               the square crop, in video shards alone
 ========================  =====================================================================================
 
@@ -42,6 +43,9 @@ MAX_SECONDS = 10.0
 MAX_FRAMES = 250
 SPLITS = ("train", "val", "test")
 PARTS = ("wave", "coefficients", "au", "landmarks", "video")
+EXTRAS = ("blendshapes",)
+"""Parts that a sample may lack; asking for one is no condition."""
+BLENDSHAPES = 52
 MEMBER_LIMITS: Mapping[str, int] = {
     "json": 1 << 20,
     "flac": 4 << 20,
@@ -49,6 +53,7 @@ MEMBER_LIMITS: Mapping[str, int] = {
     "coeffs.npz": 16 << 20,
     "au.npy": 1 << 20,
     "landmarks.npy": 4 << 20,
+    "blend.npy": 1 << 20,
     "mp4": 64 << 20,
 }
 """Members we know and the bytes each may have."""
@@ -171,6 +176,7 @@ class Sample:
         au: ``(T, 17)`` float32.
         landmarks: ``(T, P, 3)`` crop units.
         video: the crop as mp4 bytes.
+        blendshapes: ``(T, 52)`` float32.
     """
 
     key: str
@@ -180,6 +186,7 @@ class Sample:
     au: np.ndarray | None = None
     landmarks: np.ndarray | None = None
     video: bytes | None = None
+    blendshapes: np.ndarray | None = None
 
 
 def safe_key(text: str) -> str:
@@ -217,6 +224,8 @@ def encode(sample: Sample) -> dict[str, bytes]:
         members["au.npy"] = _npy(sample.au.astype(np.float32))
     if sample.landmarks is not None:
         members["landmarks.npy"] = _npy(sample.landmarks.astype(np.float16))
+    if sample.blendshapes is not None:
+        members["blend.npy"] = _npy(sample.blendshapes.astype(np.float16))
     if sample.video is not None:
         members["mp4"] = sample.video
     return members
@@ -228,7 +237,7 @@ def decode(key: str, members: Mapping[str, bytes], parts: Collection[str] = PART
     Args:
         key: its name in the archive.
         members: extension -> bytes; unknown extensions are not looked at.
-        parts: which of :data:`PARTS` are wanted; each must be there.
+        parts: which of :data:`PARTS` are wanted, each of which must be there, and of :data:`EXTRAS`.
         layout: the layout expected; by default the record's own.
 
     Raises:
@@ -246,6 +255,8 @@ def decode(key: str, members: Mapping[str, bytes], parts: Collection[str] = PART
         sample.au = _read_npy(_member(members, "au.npy"), "au", np.float32, (meta.frames, len(AU_NAMES)))
     if "landmarks" in parts:
         sample.landmarks = _read_npy(_member(members, "landmarks.npy"), "landmarks", np.float16, (meta.frames, None, 3)).astype(np.float32)
+    if "blendshapes" in parts and "blend.npy" in members:
+        sample.blendshapes = _read_npy(members["blend.npy"], "blend", np.float16, (meta.frames, BLENDSHAPES)).astype(np.float32)
     if "wave" in parts:
         sample.wave = _read_sound(members["flac"] if "flac" in members else _member(members, "wav"))
     if "video" in parts:
@@ -262,7 +273,12 @@ def validate(sample: Sample) -> None:
             raise SampleError("wrong_layout", f"coefficients are {sample.coefficients.layout.describe()}")
         if len(sample.coefficients) != frames:
             raise SampleError("length_mismatch", f"{len(sample.coefficients)} coefficient frames, {frames} stated")
-    for name, array, shape in (("au", sample.au, (frames, len(AU_NAMES))), ("landmarks", sample.landmarks, (frames, None, 3))):
+    arrays = (
+        ("au", sample.au, (frames, len(AU_NAMES))),
+        ("landmarks", sample.landmarks, (frames, None, 3)),
+        ("blend", sample.blendshapes, (frames, BLENDSHAPES)),
+    )
+    for name, array, shape in arrays:
         if array is not None:
             _check_shape(name, array.shape, shape)
             if not np.isfinite(array).all():

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from datamodules.schema import MEMBER_LIMITS, PARTS, SPLITS, Sample, SampleError, SampleMeta, check_key, decode, encode
+from datamodules.schema import EXTRAS, MEMBER_LIMITS, PARTS, SPLITS, Sample, SampleError, SampleMeta, check_key, decode, encode
 from emo_lightning.coefficients import Layout
 from emo_lightning.errors import UserError
 
@@ -36,6 +36,7 @@ _MEMBERS_OF = {
     "coefficients": ("coeffs.npz",),
     "au": ("au.npy",),
     "landmarks": ("landmarks.npy",),
+    "blendshapes": ("blend.npy",),
     "video": ("mp4",),
 }
 
@@ -372,7 +373,7 @@ def iter_samples(
     Args:
         folder: the shard set.
         split: one split, or None for all.
-        parts: of :data:`datamodules.schema.PARTS`; with ``video`` both sets are read side by side.
+        parts: of :data:`datamodules.schema.PARTS` and ``EXTRAS``; with ``video`` both sets are read side by side.
         failures: counts bad samples by reason when given; they are left out either way.
 
     Raises:
@@ -380,7 +381,7 @@ def iter_samples(
     """
     folder, index = Path(folder), read_index(folder, argument)
     failures = Counter() if failures is None else failures
-    wanted = [s for s in index.shards if split in (None, s.split) and s.set != VIDEO and PARTS_OF[s.set] >= set(parts)]
+    wanted = [s for s in index.shards if split in (None, s.split) and s.set != VIDEO and PARTS_OF[s.set] >= set(parts) - set(EXTRAS)]
     for shard in wanted:
         videos, inside = {}, members_for(parts)
         if "video" in parts and shard.set == LIGHT:

@@ -83,10 +83,12 @@ class Scenes:
 class Look:
     """What was found in a run of frames: landmarks ``(N, 3)`` in pixels or None for each.
 
-    ``rivals`` says that two faces vie, ``damaged`` how many frames the decoder could not restore.
+    ``shapes`` has the blendshapes ``(52,)`` beside them where the back-end gives them; ``rivals`` says that two faces vie,
+    ``damaged`` how many frames the decoder could not restore.
     """
 
     found: list[np.ndarray | None] = field(default_factory=list)
+    shapes: list[np.ndarray | None] = field(default_factory=list)
     rivals: bool = False
     damaged: int = 0
 
@@ -130,18 +132,20 @@ class FaceTracker:
                 with timed(seconds, "landmarks"):
                     last, out.rivals = self._face(frame, last)
             same = frame
-            out.found.append(None if out.rivals else last)
+            last = None if out.rivals else last
+            out.found.append(None if last is None else last.points)
+            out.shapes.append(None if last is None else last.blendshapes)
             with timed(seconds, "crop"):
-                held.add(frame, last)
+                held.add(frame, out.found[-1])
         return out
 
-    def _face(self, frame: np.ndarray, last: np.ndarray | None) -> tuple[np.ndarray | None, bool]:
-        """Landmarks in pixels of the frame, near the last ones first, and whether no one face can be chosen."""
+    def _face(self, frame: np.ndarray, last: Face | None) -> tuple[Face | None, bool]:
+        """The face, in pixels of the frame, near the last one first, and whether no one face can be chosen."""
         if last is not None:
-            points = self._near(frame, last)
-            if points is not None:
-                self._home = points
-                return points, False
+            near = self._near(frame, last)
+            if near is not None:
+                self._home = near.points
+                return near, False
         faces = self._landmarker.detect(frame)
         if self._home is not None:
             faces = [face for face in faces if _apart(face.points, self._home) < 1.0]
@@ -151,16 +155,17 @@ class FaceTracker:
         if not faces:
             return None, False
         self._home = faces[0].points
-        return faces[0].points, False
+        return faces[0], False
 
-    def _near(self, frame: np.ndarray, last: np.ndarray) -> np.ndarray | None:
-        low, high = last[:, :2].min(0), last[:, :2].max(0)
+    def _near(self, frame: np.ndarray, last: Face) -> Face | None:
+        low, high = last.points[:, :2].min(0), last.points[:, :2].max(0)
         reach = LOOK_AROUND * float((high - low).max())
         left, top = np.maximum(np.floor(low - reach), 0).astype(int)
         right, bottom = np.minimum(np.ceil(high + reach), (frame.shape[1], frame.shape[0])).astype(int)
         faces = self._landmarker.detect(np.ascontiguousarray(frame[top:bottom, left:right]))
-        points = [face.points + np.array([left, top, 0], np.float32) for face in faces]
-        return min(points, key=lambda p: _apart(p, last), default=None)
+        corner = np.array([left, top, 0], np.float32)
+        moved = [Face(face.points + corner, face.blendshapes, face.box + np.tile(corner[:2], 2)) for face in faces]
+        return min(moved, key=lambda face: _apart(face.points, last.points), default=None)
 
 
 def is_damaged(frame: np.ndarray) -> bool:

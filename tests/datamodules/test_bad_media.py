@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from fractions import Fraction
 
@@ -190,7 +192,8 @@ def test_a_back_end_of_68_points_gives_all_that_the_other_gives(extractor, tmp_p
     sparse.landmarker = Sparse()
     (few,), failures = run(sparse, tmp_path / "a.mp4")
     (many,), _ = run(extractor, tmp_path / "a.mp4")
-    assert failures == [] and few.landmarks.shape == (20, 68, 3)
+    assert failures == [] and few.landmarks.shape == (20, 68, 3) and few.blendshapes is None
+    assert many.blendshapes.shape == (20, 52) and 0 <= many.blendshapes.min() and many.blendshapes.max() <= 1
     assert np.abs(few.coefficients["tex"] - many.coefficients["tex"]).mean() < 0.05
     assert np.abs(few.coefficients["angle"] - many.coefficients["angle"]).mean() < 0.15
 
@@ -218,6 +221,25 @@ def test_a_slow_clip_ends_in_time_and_others_go_on(tmp_path):
     write_video(tmp_path / "in" / "a.mp4", [face(t=t) for t in range(FRAMES)], voice())
     result = Extractor("test", clip_seconds=0.0).extract(Clip("a.mp4", tmp_path / "in" / "a.mp4", "anna"))
     assert [failure.reason for failure in result.failures] == ["timeout"] and not result.samples
+
+
+def test_a_process_that_extracts_can_train_afterwards(tmp_path):
+    """Signal handlers that are put back as Python knows them must not let the landmark library's timers end the process."""
+    write_video(tmp_path / "a.mp4", [face(96, t) for t in range(12)], voice(12))
+    code = f"""
+import signal
+from pathlib import Path
+from datamodules.extract import Extractor
+from datamodules.sources import Clip
+extractor, clip = Extractor("test", size=64), Clip("a.mp4", Path({str(tmp_path / "a.mp4")!r}), "anna")
+for _ in range(6):
+    assert len(extractor.extract(clip).samples) == 1
+    handlers = {{s: signal.getsignal(s) for s in signal.valid_signals() - {{signal.SIGKILL, signal.SIGSTOP}}}}
+    for number, handler in handlers.items():
+        if handler is not None:
+            signal.signal(number, handler)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
 def test_what_hangs_or_dies_is_ended_and_told(tmp_path):

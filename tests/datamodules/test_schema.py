@@ -49,6 +49,16 @@ def test_only_what_is_asked_for_is_needed(sample, members):
     assert set(PARTS) == {"wave", "coefficients", "au", "landmarks", "video"}
 
 
+def test_blendshapes_are_there_or_not(sample, members):
+    assert decode("clip-001", members, {"au", "blendshapes"}).blendshapes is None
+    sample.blendshapes = np.linspace(0, 1, 60 * 52, dtype=np.float32).reshape(60, 52)
+    stored = encode(sample)
+    np.testing.assert_allclose(decode("clip-001", stored, {"blendshapes"}).blendshapes, sample.blendshapes, atol=1e-3)
+    assert decode("clip-001", stored, {"au"}).blendshapes is None
+    with pytest.raises(SampleError, match="wrong_shape"):
+        decode("clip-001", stored | {"blend.npy": npy(np.zeros((60, 51), np.float16))}, {"blendshapes"})
+
+
 def test_wav_is_read_as_well(sample, members):
     buffer = io.BytesIO()
     soundfile.write(buffer, sample.wave, 16000, format="WAV", subtype="FLOAT")
