@@ -67,7 +67,7 @@ class ShardIndex:
         splits: split -> samples, seconds and speakers.
         speakers: speaker -> samples, seconds and split.
         emotions: emotion (or ``unknown``) -> level, rounded (or ``unknown``) -> samples.
-        failures: reason -> clips that did not become samples.
+        failures: reason -> clips, or parts of clips, that did not become samples.
         notes: what a reader ought to know, in sentences.
         provenance: how the set was made.
     """
