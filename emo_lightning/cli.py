@@ -12,12 +12,13 @@ from types import FrameType
 from typing import NoReturn
 
 from emo_lightning import __version__
-from emo_lightning.commands import assets, corpus, evaluate, generate, preprocess, train
+from emo_lightning.commands import assets, corpus, evaluate, generate, preprocess, shards, train
 from emo_lightning.errors import UserError
 
 COMMANDS = {
     "generate": generate,
     "preprocess": preprocess,
+    "shards": shards,
     "corpus": corpus,
     "train": train,
     "eval": evaluate,
