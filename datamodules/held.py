@@ -68,11 +68,26 @@ class HeldFrames:
         left, top = np.floor(np.maximum((low + high) / 2 - half, 0)).astype(int)
         right, bottom = np.ceil(np.minimum((low + high) / 2 + half, self._shape[::-1])).astype(int)
         self._scale = min(1.0, FINER * ROAM * self.size / (2 * half))
-        return int(left), int(top), int(right), int(bottom)
+        left, right = _in_steps(int(left), int(right), self._shape[1])
+        top, bottom = _in_steps(int(top), int(bottom), self._shape[0])
+        return left, top, right, bottom
 
     def _part(self, frame: np.ndarray) -> np.ndarray:
         assert self._window is not None
         left, top, right, bottom = self._window
         part = frame[top:bottom, left:right]
         width, height = round((right - left) * self._scale), round((bottom - top) * self._scale)
-        return part.copy() if self._scale == 1.0 else cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        if self._scale == 1.0:
+            return part.copy()
+        # Means of two by two are many times as fast as of any other area.
+        while part.shape[1] >= 2 * width and part.shape[0] >= 2 * height and not (part.shape[0] % 2 or part.shape[1] % 2):
+            part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _in_steps(low: int, high: int, end: int) -> tuple[int, int]:
+    """A range whose length halves three times, where it does not reach from edge to edge."""
+    extra = (high - low) % 8
+    if high < end:
+        return low, high - extra
+    return (low + extra, high) if low > 0 else (low, high)
