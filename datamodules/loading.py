@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import lightning
 import numpy as np
 import torch.distributed
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader
 
+from datamodules.loader import Loader, TrainLoader
 from datamodules.remote import ShardSet, open_set
 from datamodules.shards import LIGHT, VIDEO, ShardIndex
 from datamodules.stream import MAX_WORKERS, ClipReader, EvalStream, FailureTable, ShardFile, TrainStream
@@ -29,79 +29,6 @@ from emo_lightning.emotions import EMOTIONS
 from emo_lightning.errors import UserError
 
 FPS = 25
-
-
-class Loader:
-    """Batches of a stream; after each pass the table of samples left out is logged when it has grown."""
-
-    def __init__(self, stream: TrainStream | EvalStream, workers: int, failures: FailureTable) -> None:
-        self.failures, self._told = failures, {}
-        self._loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield from self._loader
-        totals = self.failures.totals()
-        if totals != self._told:
-            self._told = totals
-            rank_zero_warn("samples left out so far, by reason: " + ", ".join(f"{reason} {count}" for reason, count in totals.items()))
-
-
-class TrainLoader(Loader):
-    """A loader of known length that Lightning tells the epoch, and whose place within it goes into every checkpoint.
-
-    Its ``sampler`` is itself and has ``set_epoch``.
-
-    Args:
-        stream: of this rank.
-        workers: reader processes.
-        failures: where bad samples are counted.
-        facts: what must be the same for a place to mean the same: seed, sizes, ranks, data.
-        trained: batches of this epoch that have been trained on, where a trainer knows; else those handed out are counted.
-    """
-
-    def __init__(
-        self,
-        stream: TrainStream,
-        workers: int,
-        failures: FailureTable,
-        facts: Mapping[str, Any],
-        trained: Callable[[], int] | None = None,
-    ) -> None:
-        super().__init__(stream, workers, failures)
-        self._stream, self._facts, self._trained = stream, {**facts, "number of workers": workers}, trained
-        self._given, self._resumed = 0, (-1, 0)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        epoch, first = self._resumed
-        self._given = first if epoch == self._stream.epoch else 0
-        self._stream.begin(self._stream.epoch, self._given)
-        for batch in super().__iter__():
-            self._given += 1
-            yield batch
-
-    @property
-    def sampler(self) -> TrainLoader:
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives: whole, unless a place within it was loaded."""
-        self._stream.begin(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place reached, in plain numbers and words."""
-        batch = self._given if self._trained is None else self._trained()
-        return {"epoch": self._stream.epoch, "batch": batch, "facts": dict(self._facts)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a place: the epoch it is in will begin there. Says so where that cannot be exact."""
-        other = [name for name, value in self._facts.items() if state["facts"].get(name) != value]
-        if other:
-            changed = ", ".join(other)
-            rank_zero_warn(f"resumed with another {changed}: in the epoch broken off, some samples may come twice and some not at all")
-        self._resumed = (int(state["epoch"]), int(state["batch"]))
-
-    def __len__(self) -> int:
-        return self._stream.batches
 
 
 class Shards(lightning.LightningDataModule):

@@ -20,6 +20,10 @@ class UserError(Exception):
         self.argument, self.value, self.accepted, self.problem = argument, value, accepted, problem
         super().__init__(f"{argument} {str(value)!r} {problem}; accepted: {accepted}")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str, str]]:
+        # By default an exception is copied between processes from its message alone, which is not what it is made of.
+        return type(self), (self.argument, str(self.value), self.accepted, self.problem)
+
 
 class MismatchError(UserError):
     """Two things that must agree do not: a checkpoint's layout and a shard's, a stage and its predecessor."""

@@ -231,3 +231,15 @@ def test_the_cache_makes_room_for_what_is_used(shard_set, cache):
     assert [shards.path(shard).exists() for shard in (first, second, third)] == [True, False, True]
     shards.open(second).close()
     assert shards.path(second).exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_set_that_goes_away_is_named_from_whichever_process(shard_set, tmp_path, workers):
+    copy = tmp_path / "copy"
+    shutil.copytree(shard_set, copy)
+    shards = AudioShards(f"pipe:cat {copy}/{{}}", workers=workers)
+    shards.setup()
+    shutil.rmtree(copy)
+    with pytest.raises(UserError, match=r"light-train.*No such file") as caught:
+        list(shards.train_dataloader())
+    assert caught.value.argument == "data"

@@ -200,3 +200,14 @@ def test_no_two_readers_draw_alike(shard_set):
     assert len(first) == 4 and len({tuple(frames) for _, frames in first}) == 4
     for one, (names, _) in enumerate(first):
         assert not set(names) & {key for other, (rest, _) in enumerate(first) if other != one for key in rest}, keys
+
+
+def test_fewer_shards_than_readers_is_said_and_shared_out(shard_set):
+    seen = []
+    for rank in range(2):
+        data = ready(AudioShards, shard_set, batch_size=1, workers=4, epoch_batches=4)
+        data._place = lambda rank=rank: (rank, 2)
+        with pytest.warns(UserWarning, match="6 train shards for 8 readers"):
+            loader = data.train_dataloader()
+        seen += [batch["key"][0] for batch in loader]
+    assert len(seen) == len(set(seen)) == 8
