@@ -78,8 +78,8 @@ train-stage2: $(STAMP) $(DATA)/index.json ## Train ExpNet, EmoNet and PoseNet on
 train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer
 	$(BIN)/emo train experiments/stage3.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage3 heads=$(RUNS)/stage2/heads.safetensors $(ARGS)
 
-eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS what the demo made
-	$(BIN)/emo eval $(if $(ARGS),$(ARGS),--generated demo/generated --reference demo/reference --out demo/evaluation)
+eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
+	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/python -m emo_lightning.demo --steps corpus evaluate)
 
 sweep: $(STAMP) ## Start a W&B sweep agent on SWEEP=experiments/sweeps/x.yaml
 	@test -f "$(SWEEP)" || { echo "SWEEP '$(SWEEP)' is not a file; accepted: $$(echo experiments/sweeps/*.yaml)"; exit 2; }
