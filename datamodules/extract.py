@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import signal
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -110,7 +108,6 @@ class Extractor:
 
     @cached_property
     def landmarker(self) -> LandmarkBackend:
-        _ignore_profiling()
         return open_landmarker(self.landmarks)
 
     def extract(self, clip: Clip) -> Extraction:
@@ -279,16 +276,6 @@ class Extractor:
     def _decoded_again(self, opened: _Opened, start: int, count: int, box: CropBox) -> list[np.ndarray]:
         """Crops from the file itself, for a head that left the part that was kept."""
         return [crop_image(frame, box, self.size) for frame in islice(opened.pictures(), start, start + count)]
-
-
-def _ignore_profiling() -> None:
-    """Outlive MediaPipe's profiling timers in a process that also trains.
-
-    The library ignores their signal behind Python's back; Lightning restores the handlers that Python knows, and the next tick
-    of the default one would end the process.
-    """
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGPROF) == signal.SIG_DFL:
-        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 @contextmanager
