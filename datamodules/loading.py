@@ -43,6 +43,7 @@ class Shards(lightning.LightningDataModule):
         epoch_batches: batches of an epoch on each rank; by default about one lap over the data.
         cache_mb: memory for decoded clips; a set larger than this is read anew at every lap.
         unlabelled: the emotion that clips without a label count as.
+        shard_cache: folder for archives from afar, see :func:`datamodules.remote.open_set`.
 
     Raises:
         UserError: at :meth:`setup`: no such set, a protocol not known, an archive missing or of another size, an empty train
@@ -62,6 +63,7 @@ class Shards(lightning.LightningDataModule):
         epoch_batches: int | None,
         cache_mb: int,
         unlabelled: str,
+        shard_cache: str | Path | None,
     ) -> None:
         super().__init__()
         self.data = [data] if isinstance(data, (str, Path)) else list(data)
@@ -75,6 +77,7 @@ class Shards(lightning.LightningDataModule):
         self.batch_size, self.workers, self.seed, self.unlabelled = batch_size, workers, seed, unlabelled
         self.layout: Layout = LAYOUTS[layout]
         self.epoch_batches, self.cache_bytes = epoch_batches, cache_mb << 20
+        self.shard_cache = None if shard_cache is None else Path(shard_cache)
         self.sets: list[ShardSet] = []
         self._failures = FailureTable()
 
@@ -96,7 +99,7 @@ class Shards(lightning.LightningDataModule):
         """Read the indexes and check all that can be wrong before any work starts."""
         if self.sets:
             return
-        sets = [open_set(where, "data") for where in self.data]
+        sets = [open_set(where, "data", self.shard_cache) for where in self.data]
         for shards in sets:
             self.layout.check_same(shards.index.layout, "the model", shards.name)
             shards.check("data")
@@ -225,8 +228,9 @@ class AudioShards(Shards):
         epoch_batches: int | None = None,
         cache_mb: int = 1024,
         unlabelled: str = "neutral",
+        shard_cache: str | Path | None = None,
     ) -> None:
-        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled)
+        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled, shard_cache)
         if not 1 <= window <= 10 * FPS:
             raise UserError("data.window", window, f"frames, 1 to {10 * FPS}")
         self.window = window
@@ -276,8 +280,9 @@ class VideoShards(Shards):
         epoch_batches: int | None = None,
         cache_mb: int = 1024,
         unlabelled: str = "neutral",
+        shard_cache: str | Path | None = None,
     ) -> None:
-        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled)
+        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled, shard_cache)
         if not 16 <= size <= 1024:
             raise UserError("data.size", size, "pixels, 16 to 1024")
         if context < 1 or context % 2 == 0:
