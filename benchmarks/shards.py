@@ -45,7 +45,7 @@ def write(folder: Path, clips: int, samples_per_shard: int) -> None:
     rng = np.random.default_rng(0)
     values = {block: rng.standard_normal((FRAMES, width)).astype(np.float32) for block, width in BUILTIN.widths}
     wave = (0.1 * rng.standard_normal(FRAMES * 640)).astype(np.float32)
-    meta = SampleMeta("benchmark", "s0", FRAMES, BUILTIN.to_dict())
+    meta = SampleMeta("benchmark", "s0", FRAMES, BUILTIN.to_dict(), emotion="neutral")
     one = Sample("clip", meta, wave, Coefficients(BUILTIN, values), rng.random((FRAMES, 17)).astype(np.float32))
     with ShardWriter(folder, samples_per_shard=samples_per_shard, video=False) as writer:
         for number in range(clips):
