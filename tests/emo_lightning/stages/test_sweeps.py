@@ -46,14 +46,19 @@ def test_sweep_gives_a_valid_configuration(repository: Path, stage: int) -> None
     assert sweep["metric"]["name"] == "val/loss"
 
 
-def test_one_trial_runs_offline(repository: Path, shards: Path, tmp_path: Path) -> None:
-    argv = agent_argv(yaml.safe_load((repository / "experiments/sweeps/stage1.yaml").read_text()))
-    argv += ["size=debug", "trainer.max_steps=2", "trainer.val_every=2", "wandb.mode=offline"]
-    argv += [f"data={shards}", f"out={tmp_path}/{{run_id}}"]
+def test_one_trial_of_each_stage_runs_offline(repository: Path, shards: Path, tmp_path: Path) -> None:
+    """The three sweeps, each trial on the one before it."""
     # The agent finds the interpreter on the path of its own environment, and names the trial in WANDB_RUN_ID.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "WANDB_RUN_ID": "trial7", "WANDB_SWEEP_ID": "sweep1", "PATH": path}
-    subprocess.run(argv, cwd=repository, env=environment, check=True, timeout=300)
-    assert (tmp_path / "trial7" / "decoupler.safetensors").is_file()
-    offline = list((tmp_path / "trial7" / "wandb").glob("offline-run-*-trial7"))
-    assert len(offline) == 1 and any(offline[0].glob("*.wandb"))
+    environment = {**os.environ, "WANDB_SWEEP_ID": "sweep1", "PATH": path}
+    before: list[str] = []
+    for stage, product in enumerate(("decoupler", "heads", "renderer"), start=1):
+        argv = agent_argv(yaml.safe_load((repository / f"experiments/sweeps/stage{stage}.yaml").read_text()))
+        argv += ["size=debug", "trainer.max_steps=2", "trainer.val_every=2", "wandb.mode=offline"]
+        argv += [f"data={shards}", f"out={tmp_path}/{{run_id}}", *before]
+        subprocess.run(argv, cwd=repository, env={**environment, "WANDB_RUN_ID": f"trial{stage}"}, check=True, timeout=300)
+        made = tmp_path / f"trial{stage}" / f"{product}.safetensors"
+        assert made.is_file()
+        offline = list((made.parent / "wandb").glob(f"offline-run-*-trial{stage}"))
+        assert len(offline) == 1 and any(offline[0].glob("*.wandb"))
+        before = [f"{product}={made}"]
