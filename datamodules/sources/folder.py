@@ -6,7 +6,8 @@ of the same name below the root, when there is just one or one beside it.
 
 With ``manifest.csv`` its rows are the clips. Columns: ``path`` (below the root; must be there), ``speaker``,
 ``emotion`` (one of the eight), ``intensity`` (1..3), ``level`` (1..15), ``sentence``, ``split`` (train, val, test),
-``audio`` (a recording below the root). An empty cell is an unknown.
+``audio`` (a recording below the root). An empty cell is an unknown. A path that is a recording gives a clip of sound alone. How
+many videos the manifest leaves out is noted.
 """
 
 from __future__ import annotations
@@ -63,11 +64,15 @@ class FolderSource:
             except UserError as error:
                 yield Rejected(name or f"{MANIFEST} line {number}", "bad_manifest", f"line {number}: {error}")
                 continue
-            if clip.path.resolve() in seen:
+            place = self.root / clip.name
+            if place.resolve() in seen:
                 yield Rejected(name, "duplicate", f"line {number} names a file that was listed before")
                 continue
-            seen.add(clip.path.resolve())
+            seen.add(place.resolve())
             yield clip
+        videos = {path.resolve() for path in walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES}
+        if videos - seen:
+            self.notes.append(f"{len(videos - seen)} videos below the root are not in {MANIFEST}")
 
     def _clip(self, row: Mapping[str, str]) -> Clip:
         emotion, intensity, split = row["emotion"] or None, row["intensity"], row["split"] or None
@@ -77,13 +82,18 @@ class FolderSource:
             raise UserError("intensity", intensity, "1, 2 or 3")
         if split is not None and split not in SPLITS:
             raise UserError("split", split, ", ".join(SPLITS))
-        path = self._below(row["path"], "path")
+        path: Path | None = self._below(row["path"], "path")
+        audio = self._below(row["audio"], "audio") if row["audio"] else None
         name = path.relative_to(self.root.resolve()).as_posix()
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            if audio is not None:
+                raise UserError("audio", row["audio"], "nothing beside a path that is a recording itself", "is one recording too many")
+            path, audio = None, path
         return Clip(
             name,
             path,
             row["speaker"] or _speaker(PurePosixPath(name)),
-            self._below(row["audio"], "audio") if row["audio"] else None,
+            audio,
             row["sentence"] or None,
             emotion,
             int(intensity) if intensity else None,

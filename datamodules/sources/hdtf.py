@@ -102,7 +102,7 @@ def read_lists(root: Path) -> Mapping[str, Mapping[str, list[Span]]]:
 def _read_list(path: Path) -> dict[str, list[Span]]:
     table: dict[str, list[Span]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(path.name, path, "HDTF's list of intervals", f"cannot be read ({error})") from None
     for number, line in enumerate(lines, start=1):

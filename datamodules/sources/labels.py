@@ -39,6 +39,13 @@ INTENSITY_OF: Mapping[str, Mapping[str, int | None]] = {
 }
 """Corpus -> its code in file names -> our annotated intensity."""
 
+NOTES = (
+    "cells: the corpus's own codes in its file names; -: the corpus has none",
+    "neutral clips have no intensity, whatever their names say; ravdess 02 is calm",
+    "folder: manifest.csv takes our names and intensities as they are",
+)
+"""What the table's cells leave unsaid."""
+
 
 def labels_of(corpus: str, emotion: str, intensity: str) -> tuple[str, int | None]:
     """Our emotion and intensity for a corpus's codes; KeyError for a code that the table lacks."""
@@ -48,10 +55,18 @@ def labels_of(corpus: str, emotion: str, intensity: str) -> tuple[str, int | Non
 
 
 def table() -> str:
-    """The whole mapping as lines of text."""
-    rows = []
-    for corpus in EMOTION_OF:
-        emotions = ", ".join(f"{code} {name}" for code, name in EMOTION_OF[corpus].items()) or "none: clips have no emotion"
-        levels = ", ".join(f"{code} {level or 'unknown'}" for code, level in INTENSITY_OF[corpus].items()) or "none"
-        rows += [f"{corpus:8} emotions     {emotions}", f"{'':8} intensities  {levels}"]
-    return "\n".join(rows)
+    """The whole mapping as lines of text: a row for each of our emotions and intensities, a column for each corpus."""
+    corpora = list(EMOTION_OF)
+    rows = [["", *corpora]]
+    for emotion in EMOTIONS:
+        rows.append([emotion, *(_codes(EMOTION_OF[corpus], emotion) for corpus in corpora)])
+    for intensity in (1, 2, 3, None):
+        rows.append([f"intensity {intensity or 'unknown'}", *(_codes(INTENSITY_OF[corpus], intensity) for corpus in corpora)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1 + len(EMOTIONS), "-" * max(map(len, lines)))
+    return "\n".join([*lines, "", *NOTES])
+
+
+def _codes(mapping: Mapping[str, object], ours: object) -> str:
+    return ", ".join(code for code, value in mapping.items() if value == ours) or "-"

@@ -2,7 +2,8 @@
 
 Files ``02-01-06-01-02-01-12.mp4`` anywhere below the root: modality (01 picture and sound, 02 picture, 03 sound), channel (01
 speech, 02 song), emotion, intensity, statement, repetition, actor. A take with several files becomes one clip: the one
-with picture and sound, or the silent one with the recording's sound; a recording alone is an audio clip. Song is left out.
+with picture and sound, or the silent one with the recording's sound; a recording alone is an audio clip. Song is left out, and
+counted in a note. Neutral has no strong intensity. Actors of odd number are men, the others women: ``extra.sex``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SENTENCES = {"01": "Kids are talking by the door", "02": "Dogs are sitting by th
 WORDS = "neutral calm happy sad angry fearful disgust surprised".split()
 BOTH, PICTURE, SOUND = "01", "02", "03"
 SONG = "02"
+NEUTRAL, STRONG = "01", "02"
 _NAME = re.compile(
     rf"(?P<modality>0[123])-(?P<channel>0[12])-(?P<emotion>{'|'.join(EMOTION_OF['ravdess'])})"
     rf"-(?P<intensity>{'|'.join(INTENSITY_OF['ravdess'])})-(?P<statement>{'|'.join(SENTENCES)})-(?P<repetition>0[12])-(?P<actor>\d\d)"
@@ -42,7 +44,9 @@ class RavdessRecord:
     def parse(name: str) -> RavdessRecord | None:
         """The record in a file's stem, or None when it is not RAVDESS's naming."""
         match = _NAME.fullmatch(name.rpartition("/")[2].rpartition(".")[0])
-        return RavdessRecord(**match.groupdict()) if match and 1 <= int(match["actor"]) <= 24 else None
+        if match is None or not 1 <= int(match["actor"]) <= 24 or (match["emotion"], match["intensity"]) == (NEUTRAL, STRONG):
+            return None
+        return RavdessRecord(**match.groupdict())
 
     @property
     def take(self) -> tuple[str, ...]:
@@ -84,7 +88,8 @@ class RavdessSource:
         heard = files.get(SOUND)
         found, record = shown or files[SOUND]
         emotion, intensity = labels_of(self.name, record.emotion, record.intensity)
-        extra = {"label": f"{WORDS[int(record.emotion) - 1]} {'strong' if record.intensity == '02' else 'normal'}"}
+        words = f"{WORDS[int(record.emotion) - 1]} {'strong' if record.intensity == STRONG else 'normal'}"
+        extra = {"label": words, "sex": "male" if int(record.actor) % 2 else "female"}
         video, audio = found.place if shown else None, heard[0].place if heard else None
         sentence = SENTENCES[record.statement]
         return Clip(found.name, video, f"Actor_{record.actor}", audio, sentence, emotion, intensity, extra=extra)

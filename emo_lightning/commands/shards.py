@@ -3,6 +3,7 @@
 emo shards show DIR                   data card; DIR/contact_sheet.png and DIR/histograms.html (elsewhere with --out)
 emo shards verify DIR --workers 4     hash every archive, read every sample, decode every frame; exit code 2 when something is wrong
 emo shards levels DIR --out DIR2      a copy with levels 1 to 15, from annotated intensities and action units
+emo shards labels                     how each corpus's emotions and intensities become ours
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from emo_lightning.commands.arguments import integer
 from emo_lightning.errors import UserError
 
-SUMMARY = "show, verify or level a set of shards"
-ACTIONS = ("show", "verify", "levels")
+SUMMARY = "show, verify or level a set of shards; print the table of labels"
+ACTIONS = ("show", "verify", "levels", "labels")
 SHEET, PAGE = "contact_sheet.png", "histograms.html"
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     add = parser.add_argument
     add("action", choices=ACTIONS, help="what to do")
-    add("data", type=Path, metavar="DIR", help="folder of shards")
+    add("data", type=Path, metavar="DIR", nargs="?", help="folder of shards; labels needs none")
     add("--out", type=Path, metavar="D", help="show: where the picture and the page go (default DIR); levels: a new or empty folder")
     add("--clips", type=integer("--clips", 1, 400), default=16, metavar="N", help="show: clips in the picture (default 16)")
     add(
@@ -38,7 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do what was asked."""
+    if args.action == "labels":
+        labels()
+        return
+    if args.data is None:
+        raise UserError("DIR", "", "a folder of shards", "is missing")
     {"show": show, "verify": verify, "levels": levels}[args.action](args)
+
+
+def labels() -> None:
+    """Print the table that every source maps its labels by."""
+    from datamodules.sources.labels import table
+
+    print(table())
 
 
 def show(args: argparse.Namespace) -> None:

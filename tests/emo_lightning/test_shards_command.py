@@ -10,8 +10,10 @@ import pytest
 
 from datamodules.schema import Sample, SampleMeta
 from datamodules.shards import ShardWriter
+from datamodules.sources.labels import EMOTION_OF
 from emo_lightning.cli import main
 from emo_lightning.coefficients import BUILTIN, Coefficients
+from emo_lightning.emotions import EMOTIONS
 
 
 @pytest.fixture
@@ -59,12 +61,23 @@ def test_levels_writes_a_copy(shards, tmp_path, capsys):
     assert main(["shards", "verify", str(tmp_path / "out")]) == 0
 
 
+def test_labels_prints_the_whole_mapping_without_a_set(capsys):
+    assert main(["shards", "labels"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("   ")[0].strip(): line for line in lines}
+    assert lines[0].split() == list(EMOTION_OF) and set(EMOTIONS) <= set(rows)
+    assert rows["happy"].split() == ["happy", "happy", "HAP", "03", "-", "-"]
+    assert rows["intensity unknown"].split()[3] == "XX"
+    assert all(code in "\n".join(lines) for codes in EMOTION_OF.values() for code in codes)
+
+
 def test_mistakes_are_one_line_and_exit_code_2(shards, tmp_path, capsys):
     shutil.rmtree(tmp_path / "none", ignore_errors=True)
     for words in (
         ["show", str(tmp_path / "none")],
         ["verify", str(tmp_path / "none")],
         ["levels", str(shards)],
+        ["show"],
         ["show", str(shards), "--out", str(tmp_path / "none")],
         ["show", str(shards), "--clips", "0"],
     ):

@@ -17,6 +17,7 @@ from datamodules.sources.hdtf import HdtfRecord
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, table
 from datamodules.sources.mead import MeadRecord
 from datamodules.sources.ravdess import RavdessRecord
+from datamodules.splits import assign_splits
 from emo_lightning.emotions import EMOTIONS
 from emo_lightning.errors import UserError
 
@@ -40,7 +41,9 @@ def test_the_table_maps_every_code_to_one_of_ours():
         assert set(codes.values()) <= set(EMOTIONS), corpus
         assert set(INTENSITY_OF[corpus].values()) <= {1, 2, 3, None}, corpus
     assert set(EMOTION_OF["mead"].values()) == set(EMOTIONS)
-    assert all(corpus in table() for corpus in EMOTION_OF) and "08 surprised" in table()
+    rows = {line.split("  ")[0]: line.split() for line in table().splitlines() if line}
+    assert rows["surprised"] == ["surprised", "surprised", "-", "08", "-", "-"] and rows["neutral"][3:5] == ["01,", "02"]
+    assert rows["intensity 2"][2:] == ["2", "MD", "01", "-", "-"]
 
 
 @pytest.mark.parametrize(
@@ -83,16 +86,35 @@ def test_mead_reads_its_own_folders(tmp_path):
         open_source("grid", tmp_path, ("front",))
 
 
-def test_mead_test_sentences_stay_out_of_training(tmp_path):
-    names = [f"{s}/video/front/{e}/level_2/{n}.mp4" for s in ("M003", "W009") for e in ("sad", "fear") for n in ("001", "010", "020")]
+def test_mead_test_sentences_and_speakers_stay_out_of_training(tmp_path):
+    neutral = [f"neutral/level_1/{n:03d}" for n in (1, 30, 31, 40)]
+    others = [f"{e}/level_{level}/{n:03d}" for e in ("sad", "fear") for level in (1, 3) for n in (1, 24, 25, 30)]
+    # By the hash of their names.
+    assert assign_splits(["W011", "W009", "W018"]) == {"W011": "train", "W009": "val", "W018": "test"}
+    files(tmp_path, *(f"{s}/video/front/{name}.mp4" for s in ("M003", "W011", "W009", "W018") for name in neutral + others))
+    files(tmp_path, "W040/video/front/happy/level_3/029.mp4")
+    clips, rejected, notes = listed("mead", tmp_path)
+    # Nobody's clip is a failure: what is left out is counted.
+    assert rejected == {} and notes == ["20 clips of MEAD's test sentences were left out: their speakers are not in the test split"]
+    by_speaker = {s: {n.partition("front/")[2][:-4] for n in clips if n.startswith(s)} for s in ("M003", "W011", "W009", "W018", "W040")}
+    trained = {"neutral/level_1/001", "neutral/level_1/030", *(name for name in others if name.endswith(("001", "024")))}
+    assert by_speaker["M003"] == by_speaker["W018"] == {*neutral, *others} and by_speaker["W011"] == by_speaker["W009"] == trained
+    assert {clip.split for clip in clips.values() if clip.speaker in ("M003", "W018", "W040")} == {"test"}
+    assert {clip.split for clip in clips.values() if clip.speaker in ("W011", "W009")} == {None}
+    marked = {name for name, clip in clips.items() if clip.extra.get("test_sentence")}
+    assert marked == {name for name in clips if name[-7:-4] in ("031", "040", "025", "030", "029") and "neutral/level_1/030" not in name}
+
+
+def test_another_list_of_test_sentences_takes_the_place_of_the_authors(tmp_path):
+    names = [f"{s}/video/front/{e}/level_2/{n}.mp4" for s in ("M003", "W009") for e in ("sad", "fear") for n in ("001", "020", "030")]
     files(tmp_path, *names)
     (tmp_path / "test_sentences.txt").write_text("# held out\n001\nfear   020\n")
     clips, rejected, _ = listed("mead", tmp_path)
     assert {name for name in clips if name.startswith("M003")} == {name for name in names if name.startswith("M003")}
-    assert {name: reason for name, reason in rejected.items()} == dict.fromkeys(
-        ["W009/video/front/fear/level_2/001.mp4", "W009/video/front/fear/level_2/020.mp4", "W009/video/front/sad/level_2/001.mp4"],
-        "test_sentence",
-    )
+    left_out = {"fear/level_2/001", "fear/level_2/020", "sad/level_2/001"}
+    assert set(names) - set(clips) == {f"W009/video/front/{name}.mp4" for name in left_out} and rejected == {}
+    (tmp_path / "test_sentences.txt").write_text("# nothing is held out\n")
+    assert set(listed("mead", tmp_path)[0]) == set(names)
     (tmp_path / "test_sentences.txt").write_text("the quick brown fox\n")
     with pytest.raises(UserError, match=r"test_sentences\.txt"):
         open_source("mead", tmp_path)
@@ -197,6 +219,7 @@ def test_ravdess_joins_the_files_of_a_take(tmp_path):
         "Audio/Actor_03/03-02-05-01-01-01-03.wav",
         "Audio/Actor_03/03-01-09-01-01-01-03.wav",
         "Audio/Actor_03/03-01-05-01-01-01-25.wav",
+        "Audio/Actor_03/03-01-01-02-01-01-03.wav",
         "Audio/Actor_03/take 4.wav",
     )
     clips, rejected, notes = listed("ravdess", tmp_path)
@@ -206,7 +229,9 @@ def test_ravdess_joins_the_files_of_a_take(tmp_path):
     assert (fear.speaker, fear.emotion, fear.intensity, fear.sentence) == ("Actor_12", "fear", 3, "Dogs are sitting by the door")
     assert (calm.emotion, calm.intensity, calm.extra["label"]) == ("neutral", None, "calm normal") and calm.audio is not None
     assert (angry.path, angry.emotion, angry.intensity) == (None, "angry", 2)
-    assert set(rejected.values()) == {"naming"} and len(rejected) == 3
+    # No such emotion, no such actor, neutral acted strongly, no code at all.
+    assert set(rejected.values()) == {"naming"} and len(rejected) == 4
+    assert (fear.extra["sex"], angry.extra["sex"]) == ("female", "male")
     assert RavdessRecord.parse("03-01-05-01-01-01-00.wav") is None
 
 
@@ -240,7 +265,7 @@ def test_hdtf_lists_cut_long_videos(tmp_path):
           "Nobody.mp4", "AmyKlobuchar1_0.mp4")  # fmt: skip
     (tmp_path / "HDTF_dataset").mkdir()
     rows = "AmyKlobuchar1.mp4 00:35-02:45 03:25-04:00 05:05-06:05 06:45-07:40\nBarackObama1.mp4 00:02-02:25 03:00-1:06:45.5\n"
-    (tmp_path / "HDTF_dataset" / "WDA_annotion_time.txt").write_text(rows)
+    (tmp_path / "HDTF_dataset" / "WDA_annotion_time.txt").write_text(rows, encoding="utf-8-sig")
     clips, rejected, _ = listed("hdtf", tmp_path)
     assert {name: clip.span for name, clip in clips.items()} == {
         "BarackObama1.mp4#0": (2.0, 145.0),

@@ -49,7 +49,7 @@ def test_links_to_folders_are_not_followed(tmp_path):
 
 
 def test_a_manifest_says_what_the_clips_are(tmp_path):
-    folder(tmp_path, "x/a.mp4", "x/b.mp4", "x/c.mp4", "x/c.wav", "unlisted.mp4")
+    folder(tmp_path, "x/a.mp4", "x/b.mp4", "x/c.mp4", "x/c.wav", "x/d.wav", "unlisted.mp4")
     rows = [
         "path, speaker,emotion,intensity,level,sentence,split,audio",
         'x/a.mp4,anna,happy,3,12.5,"Hello, you",val,',
@@ -62,17 +62,21 @@ def test_a_manifest_says_what_the_clips_are(tmp_path):
         "../outside.mp4,bob,,,,,,",
         "/etc/passwd,bob,,,,,,",
         "x/a.mp4,anna,,,,,,",
+        "x/d.wav,dora,sad,1,,,,",
+        "x/d.wav,dora,sad,1,,,,x/c.wav",
     ]
     (tmp_path / "manifest.csv").write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path.parent / "outside.mp4").write_bytes(b"x")
-    items = list(open_source("folder", tmp_path).clips())
+    source = open_source("folder", tmp_path)
+    items = list(source.clips())
     clips = {item.name: item for item in items if isinstance(item, Clip)}
-    assert set(clips) == {"x/a.mp4", "x/c.mp4"}
-    a, c = clips["x/a.mp4"], clips["x/c.mp4"]
+    assert set(clips) == {"x/a.mp4", "x/c.mp4", "x/d.wav"} and source.notes == ["2 videos below the root are not in manifest.csv"]
+    a, c, d = clips["x/a.mp4"], clips["x/c.mp4"], clips["x/d.wav"]
+    assert (d.path, d.audio, d.emotion) == (None, tmp_path / "x/d.wav", "sad")
     assert (a.speaker, a.emotion, a.intensity, a.level, a.sentence, a.split) == ("anna", "happy", 3, 12.5, "Hello, you", "val")
     assert (c.speaker, c.emotion, c.split) == ("x", None, None) and c.audio == tmp_path / "x/c.wav"
     reasons = [(item.reason, item.detail) for item in items if isinstance(item, Rejected)]
-    assert [reason for reason, _ in reasons] == ["bad_manifest"] * 7 + ["duplicate"]
+    assert [reason for reason, _ in reasons] == ["bad_manifest"] * 7 + ["duplicate", "bad_manifest"]
     assert all(word in reasons[i][1] for i, word in enumerate(["bored", "intensity", "16", "everything", "not exist", "out of", "out of"]))
 
 
