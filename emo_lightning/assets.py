@@ -100,17 +100,17 @@ ASSETS: tuple[Asset, ...] = (
     *(
         Asset(
             name=f"lpips_{net}_trunk",
-            sha256="",
+            sha256=digest,
             licence="BSD-3-Clause, trained on ImageNet",
             filename=filename,
             packages=(),
             about=f"LPIPS: torchvision's {trunk}",
             url=f"https://download.pytorch.org/models/{filename}",
         )
-        for net, trunk, filename in (
-            ("alex", "AlexNet", "alexnet-owt-7be5be79.pth"),
-            ("vgg", "VGG16", "vgg16-397923af.pth"),
-            ("squeeze", "SqueezeNet 1.1", "squeezenet1_1-b8a52dc0.pth"),
+        for net, trunk, filename, digest in (
+            ("alex", "AlexNet", "alexnet-owt-7be5be79.pth", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+            ("vgg", "VGG16", "vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+            ("squeeze", "SqueezeNet 1.1", "squeezenet1_1-b8a52dc0.pth", "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"),
         )
     ),
     Asset(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from evaluation.metrics.checks import same_shape
+from evaluation.metrics.mean_metric import MeanMetric
 
 
 def au_error(generated: Tensor, reference: Tensor) -> Tensor:
@@ -29,29 +29,17 @@ def au_error(generated: Tensor, reference: Tensor) -> Tensor:
     return (generated.to(torch.float64) - reference.to(torch.float64)).abs().mean(dim=0)
 
 
-class AUError(Metric):
-    """Mean absolute error of each of ``units`` units over every frame seen."""
+class AUError(MeanMetric):
+    """Mean absolute error of each of ``units`` units over every frame seen: ``(U,)``."""
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    frames: Tensor
 
     def __init__(self, units: int = 17) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(units, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__((units,))
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add frames ``(T, U)``."""
         error = au_error(generated, reference)
         if len(error) != len(self.total):
             raise ValueError(f"generated has {len(error)} units, expected {len(self.total)}")
-        self.total += error * len(generated)
-        self.frames += len(generated)
-
-    def compute(self) -> Tensor:
-        """``(U,)``; nan before the first frame."""
-        return self.total / self.frames
+        self.add(error.expand(len(generated), -1))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from evaluation.metrics.mean_metric import MeanMetric
 
 
 def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
@@ -36,28 +37,15 @@ def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
     return torch.linalg.vector_norm(second, dim=-1).mean(dim=1) / unit * fps**2
 
 
-class Jitter(Metric):
+class Jitter(MeanMetric):
     """Mean jitter over every inner frame seen; one update is one clip."""
 
     higher_is_better = None
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    frames: Tensor
 
     def __init__(self, fps: float = 25.0) -> None:
         super().__init__()
         self.fps = fps
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, points: Tensor, interocular: Tensor) -> None:
         """Add one clip's points ``(T, P, D)``; see :func:`jitter`."""
-        values = jitter(points, interocular, self.fps)
-        self.total += values.sum()
-        self.frames += len(values)
-
-    def compute(self) -> Tensor:
-        """The mean; nan before the first clip."""
-        return self.total / self.frames
+        self.add(jitter(points, interocular, self.fps))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from evaluation.metrics.checks import same_shape
+from evaluation.metrics.mean_metric import MeanMetric
 
 
 def landmark_distance(generated: Tensor, reference: Tensor, interocular: Tensor) -> Tensor:
@@ -48,32 +48,14 @@ def mouth_distance(generated: Tensor, reference: Tensor, interocular: Tensor) ->
     return landmark_distance(centred(generated), centred(reference), interocular)
 
 
-class LandmarkDistance(Metric):
+class LandmarkDistance(MeanMetric):
     """Mean F-LMD over every frame seen."""
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    frames: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, generated: Tensor, reference: Tensor, interocular: Tensor) -> None:
         """Add frames ``(T, P, D)``; see :func:`landmark_distance`."""
-        self._add(landmark_distance(generated, reference, interocular))
-
-    def _add(self, values: Tensor) -> None:
-        self.total += values.sum()
-        self.frames += len(values)
-
-    def compute(self) -> Tensor:
-        """The mean in inter-ocular distances; nan before the first frame."""
-        return self.total / self.frames
+        self.add(landmark_distance(generated, reference, interocular))
 
 
 class MouthDistance(LandmarkDistance):
@@ -81,4 +63,4 @@ class MouthDistance(LandmarkDistance):
 
     def update(self, generated: Tensor, reference: Tensor, interocular: Tensor) -> None:
         """Add frames of mouth points ``(T, P, D)``; see :func:`mouth_distance`."""
-        self._add(mouth_distance(generated, reference, interocular))
+        self.add(mouth_distance(generated, reference, interocular))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from evaluation.metrics.checks import same_shape
+from evaluation.metrics.mean_metric import MeanMetric
 
 PEAK = 255.0
 
@@ -55,27 +55,15 @@ def psnr(generated: Tensor, reference: Tensor) -> Tensor:
     return from_squared_error(squared_error(generated, reference).mean())
 
 
-class PSNR(Metric):
+class PSNR(MeanMetric):
     """PSNR of everything seen, pooled over frames, updates and ranks."""
 
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    frames: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add frames ``(B, C, H, W)``, values 0..255; all updates must have one frame size."""
-        errors = squared_error(generated, reference)
-        self.total += errors.sum()
-        self.frames += len(errors)
+        self.add(squared_error(generated, reference))
 
     def compute(self) -> Tensor:
         """Decibels; nan before the first frame."""
-        return from_squared_error(self.total / self.frames)
+        return from_squared_error(super().compute())

@@ -13,9 +13,9 @@ import math
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from evaluation.metrics.checks import same_shape
+from evaluation.metrics.mean_metric import MeanMetric
 
 WINDOW, SIGMA, K1, K2, PEAK = 11, 1.5, 0.01, 0.03, 255.0
 
@@ -66,27 +66,11 @@ def ssim(generated: Tensor, reference: Tensor) -> Tensor:
     return (luminance * structure).flatten(1).mean(dim=1, dtype=torch.float64)
 
 
-class SSIM(Metric):
+class SSIM(MeanMetric):
     """Mean SSIM over every frame seen."""
 
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    frames: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add frames ``(B, C, H, W)``, values 0..255."""
-        values = ssim(generated, reference)
-        self.total += values.sum()
-        self.frames += len(values)
-
-    def compute(self) -> Tensor:
-        """The mean; nan before the first frame."""
-        return self.total / self.frames
+        self.add(ssim(generated, reference))
