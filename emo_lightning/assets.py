@@ -130,6 +130,14 @@ ASSETS: tuple[Asset, ...] = (
         packages=(),
         about="your own ArcFace ONNX, 112 x 112 RGB; CSIM (ArcFace) is scored with it",
     ),
+    Asset(
+        name="syncnet",
+        sha256="",
+        licence="research use (Oxford VGG)",
+        filename="syncnet_v2.model",
+        packages=(),
+        about="SyncNet, from www.robots.ox.ac.uk/~vgg/software/lipsync; LSE-C and LSE-D are scored with it",
+    ),
 )
 
 
