@@ -35,10 +35,10 @@ class Guarded(IterableDataset):
 
 
 class Loader:
-    """Batches of a stream; after each pass the table of samples left out is logged when it has grown."""
+    """Batches of a stream; with ``say`` the table of samples left out is logged after each pass when it has grown."""
 
-    def __init__(self, stream: TrainStream | EvalStream, workers: int, failures: FailureTable) -> None:
-        self.failures, self._told = failures, {}
+    def __init__(self, stream: TrainStream | EvalStream, workers: int, failures: FailureTable, say: bool = True) -> None:
+        self.failures, self._say, self._told = failures, say, {}
         self._loader = DataLoader(Guarded(stream), batch_size=None, num_workers=workers, persistent_workers=workers > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -47,7 +47,7 @@ class Loader:
                 raise batch.error
             yield batch
         totals = self.failures.totals()
-        if totals != self._told:
+        if self._say and totals != self._told:
             self._told = totals
             rank_zero_warn("samples left out so far, by reason: " + ", ".join(f"{reason} {count}" for reason, count in totals.items()))
 
@@ -62,7 +62,8 @@ class TrainLoader(Loader):
         workers: reader processes.
         failures: where bad samples are counted.
         facts: what must be the same for a place to mean the same: seed, sizes, ranks, data.
-        trained: batches of this epoch that have been trained on, where a trainer knows; else those handed out are counted.
+        trained: batches of this epoch that have been trained on, where a trainer knows; else those handed out are counted,
+            and samples left out are logged here (see :class:`datamodules.left_out.LeftOut` for a trainer's).
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class TrainLoader(Loader):
         facts: Mapping[str, Any],
         trained: Callable[[], int] | None = None,
     ) -> None:
-        super().__init__(stream, workers, failures)
+        super().__init__(stream, workers, failures, say=trained is None)
         self._stream, self._facts, self._trained = stream, {**facts, "number of workers": workers}, trained
         self._given, self._resumed = 0, (-1, 0)
 

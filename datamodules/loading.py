@@ -2,7 +2,13 @@
 
 An epoch is a whole number of batches, the same on every rank. What it contains is a function of (seed, epoch, rank,
 worker), so a run resumed from a checkpoint of any step goes on as if it had never stopped. A sample that cannot be read is
-counted by reason and left out; :meth:`failures` has the table, which is also logged after each epoch.
+counted by reason and left out; :meth:`Shards.failures` has the table, and :class:`datamodules.left_out.LeftOut` logs it
+after each epoch.
+
+Readers, that is ranks x workers, take whole archives. Where there are more ranks than train archives, as with the small
+embedded corpus on several GPUs, every rank goes through all archives and takes its own samples, and a notice says so. More
+workers than archives are an error when they were asked for, unless ``share_shards`` asks for that sharing as well; left
+to itself the number of workers always fits.
 """
 
 from __future__ import annotations
@@ -37,7 +43,9 @@ class Shards(lightning.LightningDataModule):
     Args:
         data: a folder of shards, or another address that :func:`datamodules.remote.open_set` takes, or several.
         batch_size: of one process.
-        workers: reader processes of each rank; 0 reads in the training process.
+        workers: reader processes of each rank; 0 reads in the training process. None chooses: 0 on a CPU, where training
+            itself takes the cores, else up to :attr:`automatic`, at most one for each archive that a rank has.
+        share_shards: let readers outnumber the train archives: each goes through all and takes its own samples.
         seed: of all draws.
         layout: name of the coefficient layout that the model expects.
         epoch_batches: batches of an epoch on each rank; by default about one lap over the data.
@@ -47,34 +55,40 @@ class Shards(lightning.LightningDataModule):
 
     Raises:
         UserError: at :meth:`setup`: no such set, a protocol not known, an archive missing or of another size, an empty train
-            split; when a loader is made: fewer samples than processes.
+            split; at :meth:`check_ranks` and when a loader is made: fewer samples than ranks, more workers than archives.
         MismatchError: at :meth:`setup`: another coefficient layout.
     """
 
     kind = LIGHT
+    automatic = 4
 
     def __init__(
         self,
         data: str | Sequence[str],
-        batch_size: int,
-        workers: int,
-        seed: int,
-        layout: str,
-        epoch_batches: int | None,
-        cache_mb: int,
-        unlabelled: str,
-        shard_cache: str | Path | None,
+        *,
+        batch_size: int = 16,
+        workers: int | None = None,
+        share_shards: bool = False,
+        seed: int = 0,
+        layout: str = "builtin",
+        epoch_batches: int | None = None,
+        cache_mb: int = 1024,
+        unlabelled: str = "neutral",
+        shard_cache: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.data = [data] if isinstance(data, (str, Path)) else list(data)
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("epoch_batches", epoch_batches or 1, 1)):
-            if value < least or (name == "workers" and value > MAX_WORKERS):
-                raise UserError(f"data.{name}", value, f"a whole number from {least}")
+        counts = (("loader.batch_size", batch_size, 1), ("loader.workers", workers or 0, 0), ("trainer.val_every", epoch_batches or 1, 1))
+        for name, value, least in counts:
+            if value < least:
+                raise UserError(name, value, f"a whole number from {least}")
+        if (workers or 0) > MAX_WORKERS:
+            raise UserError("loader.workers", workers, f"at most {MAX_WORKERS}")
         if layout not in LAYOUTS:
-            raise UserError("data.layout", layout, ", ".join(LAYOUTS))
+            raise UserError("layout", layout, ", ".join(LAYOUTS))
         if unlabelled not in EMOTIONS:
-            raise UserError("data.unlabelled", unlabelled, ", ".join(EMOTIONS))
-        self.batch_size, self.workers, self.seed, self.unlabelled = batch_size, workers, seed, unlabelled
+            raise UserError("unlabelled", unlabelled, ", ".join(EMOTIONS))
+        self.batch_size, self.workers, self.share_shards, self.seed, self.unlabelled = batch_size, workers, share_shards, seed, unlabelled
         self.layout: Layout = LAYOUTS[layout]
         self.epoch_batches, self.cache_bytes = epoch_batches, cache_mb << 20
         self.shard_cache = None if shard_cache is None else Path(shard_cache)
@@ -104,30 +118,38 @@ class Shards(lightning.LightningDataModule):
             self.layout.check_same(shards.index.layout, "the model", shards.name)
             shards.check("data")
         self.sets = sets
-        if not self._samples("train"):
+        if not self.samples("train"):
             named = ", ".join(shards.name for shards in sets)
             raise UserError("data", named, f"{self.kind} shards with a train split", "has nothing to train on")
-        if not self._samples("val"):
+        if not self.samples("val"):
             rank_zero_warn("the data has no validation split (it takes two speakers): validation is left out")
         unknown = sum(sum(index.emotions.get("unknown", {}).values()) for index in self.indexes)
         if unknown:
             rank_zero_info(f"{unknown} clips have no emotion label and count as {self.unlabelled}")
 
+    def check_ranks(self, world: int) -> None:
+        """UserError unless so many processes can be fed; to be called before they are started."""
+        for split in ("train", "val"):
+            self._check_samples(split, world)
+        self._train_workers(world)
+
     def train_dataloader(self) -> TrainLoader:
         """Random draws, a fixed number of batches an epoch."""
         rank, world = self._place()
+        self._check_samples("train", world)
         batches = self.epoch_batches or max(1, round(self._draws("train") / (self.batch_size * world)))
-        workers = self._readers("train", world)
-        shards, readers = sum(len(index.of(self.kind, "train")) for index in self.indexes), world * max(1, workers)
-        if shards < readers:
+        workers, archives = self._train_workers(world), self._archives("train")
+        if archives < world * max(1, workers):
             rank_zero_warn(
-                f"{shards} train shards for {readers} readers: each goes through all and takes its samples; smaller shards read faster"
+                f"{archives} train archives for {world * max(1, workers)} readers: each goes through all and takes its own samples; "
+                "smaller archives read faster"
             )
         stream = TrainStream(
             self._reader("train", workers), self.draw, self.realise, collate, self.batch_size, batches, self.seed, rank, world
         )
         places = {"seed": self.seed, "batch size": self.batch_size, "epoch length": batches, "number of processes": world}
-        return TrainLoader(stream, workers, self._failures, places | {"data": self._digest()}, self._trained if self.trainer else None)
+        trained = self._trained if self.trainer else None
+        return TrainLoader(stream, workers, self._failures, places | {"data": self._digest()}, trained)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The same batches every time; nothing where there is no val split."""
@@ -150,14 +172,16 @@ class Shards(lightning.LightningDataModule):
         raise NotImplementedError
 
     def _eval_loader(self, split: str) -> Loader | list[Loader]:
-        if not self._samples(split):
+        if not self.samples(split):
             return []
         rank, world = self._place()
-        workers = min(self._readers(split, world), 1)
+        self._check_samples(split, world)
+        workers = min(self._train_workers(world), self.samples(split) // world, 1)
         stream = EvalStream(self._reader(split, workers), self.grid, self.realise, collate, self.batch_size, rank, world)
-        return Loader(stream, workers, self._failures)
+        return Loader(stream, workers, self._failures, say=self.trainer is None)
 
-    def _samples(self, split: str) -> int:
+    def samples(self, split: str) -> int:
+        """Samples of a split that this module reads."""
         return sum(shard.samples for index in self.indexes for shard in index.of(self.kind, split))
 
     def _seconds(self, split: str) -> float:
@@ -169,15 +193,30 @@ class Shards(lightning.LightningDataModule):
     def _bytes(self, split: str) -> float:
         raise NotImplementedError
 
-    def _readers(self, split: str, world: int) -> int:
-        """Workers that the split can feed, each with a sample at least."""
-        samples = self._samples(split)
-        if samples < world:
+    def _archives(self, split: str) -> int:
+        return sum(len(index.of(self.kind, split)) for index in self.indexes)
+
+    def _check_samples(self, split: str, world: int) -> None:
+        samples = self.samples(split)
+        if 0 < samples < world:
             raise UserError("trainer.devices", world, f"at most {samples}, one for each {split} sample", "are too many processes")
-        workers = min(self.workers, samples // world)
-        if workers < self.workers:
-            rank_zero_warn(f"{samples} {split} samples feed {workers} reader processes a rank, not {self.workers}")
-        return workers
+
+    def _train_workers(self, world: int) -> int:
+        """Workers of each rank: those asked for, which must fit, or as many as do."""
+        archives, samples = self._archives("train"), self.samples("train")
+        most = (samples if self.share_shards else archives) // world
+        if self.workers is None:
+            return min(self.automatic if self._accelerated() else 0, most)
+        # With one worker the ranks alone outnumber the archives: no number of workers would help, so they share.
+        if self.workers > max(1, most):
+            few = f"{samples} train samples" if self.share_shards else f"{archives} train archives"
+            ways = "" if self.share_shards else ", or smaller archives, or loader.share_shards=true"
+            accepted = f"at most {max(1, most)} on {world} rank{'s' * (world > 1)}{ways}"
+            raise UserError("loader.workers", self.workers, accepted, f"makes {world * self.workers} readers for {few}")
+        return self.workers
+
+    def _accelerated(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     def _digest(self) -> str:
         """Of the archives' contents and order."""
@@ -206,7 +245,7 @@ class Shards(lightning.LightningDataModule):
 
 
 class AudioShards(Shards):
-    """Windows of sound, AUs and coefficients, for stages 1 and 2.
+    """Windows of ``window`` video frames with sound, AUs and coefficients, for stages 1 and 2; the options are :class:`Shards`'s.
 
     A batch: ``mel (B, 4W, 80)``, ``au (B, W, 17)``, each block of the layout ``(B, W, n)`` under its name, ``source
     (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end,
@@ -217,22 +256,10 @@ class AudioShards(Shards):
 
     kind = LIGHT
 
-    def __init__(
-        self,
-        data: str | Sequence[str],
-        batch_size: int = 16,
-        window: int = 32,
-        workers: int = 0,
-        seed: int = 0,
-        layout: str = "builtin",
-        epoch_batches: int | None = None,
-        cache_mb: int = 1024,
-        unlabelled: str = "neutral",
-        shard_cache: str | Path | None = None,
-    ) -> None:
-        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled, shard_cache)
+    def __init__(self, data: str | Sequence[str], *, window: int = 32, **options: Any) -> None:
+        super().__init__(data, **options)
         if not 1 <= window <= 10 * FPS:
-            raise UserError("data.window", window, f"frames, 1 to {10 * FPS}")
+            raise UserError("loader.frames", window, f"video frames, 1 to {10 * FPS}")
         self.window = window
 
     def draw(self, clip: AudioClip, generator: np.random.Generator) -> list[tuple[AudioClip, int, int]]:
@@ -252,14 +279,15 @@ class AudioShards(Shards):
         return clip.window(start, self.window, source, self.layout)
 
     def _draws(self, split: str) -> float:
-        return max(self._seconds(split) * FPS / self.window, self._samples(split))
+        return max(self._seconds(split) * FPS / self.window, self.samples(split))
 
     def _bytes(self, split: str) -> float:
         return self._seconds(split) * FPS * 4 * (4 * 80 + 17 + self.layout.size)
 
 
 class VideoShards(Shards):
-    """Pairs of frames of one clip with the coefficients around them, for stage 3.
+    """Pairs of frames of one clip, ``size`` pixels a side, with the ``context`` coefficients around each, for stage 3; the
+    options are :class:`Shards`'s.
 
     A batch: ``source_image``, ``driving_image`` ``(B, 3, S, S)`` in [0, 1]; ``source_coeffs``, ``driving_coeffs``
     ``(B, K, C)``, K frames centred on the picture's, edges repeated; ``emotion``, ``intensity``, ``speaker``, ``level``
@@ -267,26 +295,14 @@ class VideoShards(Shards):
     """
 
     kind = VIDEO
+    automatic = 8
 
-    def __init__(
-        self,
-        data: str | Sequence[str],
-        batch_size: int = 8,
-        size: int = 256,
-        workers: int = 0,
-        seed: int = 0,
-        context: int = 27,
-        layout: str = "builtin",
-        epoch_batches: int | None = None,
-        cache_mb: int = 1024,
-        unlabelled: str = "neutral",
-        shard_cache: str | Path | None = None,
-    ) -> None:
-        super().__init__(data, batch_size, workers, seed, layout, epoch_batches, cache_mb, unlabelled, shard_cache)
+    def __init__(self, data: str | Sequence[str], *, size: int = 256, context: int = 27, batch_size: int = 8, **options: Any) -> None:
+        super().__init__(data, batch_size=batch_size, **options)
         if not 16 <= size <= 1024:
-            raise UserError("data.size", size, "pixels, 16 to 1024")
+            raise UserError("model.image_size", size, "pixels, 16 to 1024")
         if context < 1 or context % 2 == 0:
-            raise UserError("data.context", context, "an odd number of frames")
+            raise UserError("context", context, "an odd number of frames")
         self.size, self.context = size, context
 
     def draw(self, clip: VideoClip, generator: np.random.Generator) -> list[tuple[VideoClip, int, int]]:
@@ -308,7 +324,7 @@ class VideoShards(Shards):
         return clip.pair(source, driving, self.size, self.context)
 
     def _draws(self, split: str) -> float:
-        return max(self._seconds(split), self._samples(split))
+        return max(self._seconds(split), self.samples(split))
 
     def _bytes(self, split: str) -> float:
         return sum(shard.bytes for index in self.indexes for shard in index.of(VIDEO, split))

@@ -32,8 +32,11 @@ class LoaderConfig:
     """Samples a step and device."""
     frames: int = 64
     """Length of a window in stages 1 and 2, video frames."""
-    workers: int = 0
-    """Processes that read ahead; 0 reads in the training process."""
+    workers: int | None = None
+    """Processes that read ahead, of each rank; 0 reads in the training process. Null chooses: 0 on a CPU, on a GPU up to 4
+    (stage 3: 8) and never more than fit. Ranks x workers may be as many as there are train archives."""
+    share_shards: bool = False
+    """Let readers outnumber the archives: each goes through all of them and takes its own samples."""
 
 
 @dataclass
@@ -42,9 +45,13 @@ class TrainerConfig:
 
     max_steps: int = 1000
     val_every: int = 100
-    """Steps between two validations; a checkpoint is written at each."""
+    """Steps between two validations, an epoch; a checkpoint is written at each."""
     val_batches: int = 8
     """Batches of a validation."""
+    checkpoint_steps: int = 0
+    """Steps between the checkpoints within an epoch, which a killed run goes on from exactly; 0 leaves it to the time."""
+    checkpoint_minutes: float = 10.0
+    """Minutes without a checkpoint after which one is written; 0 leaves it to the steps."""
     log_every: int = 10
     devices: int = 1
     """Processes; more than one trains by DistributedDataParallel, over gloo on CPUs."""
@@ -240,8 +247,10 @@ def _check_values(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value < 1:
             raise UserError(key, value, "1 or more")
-    for key in ("seed", "loader.workers", "trainer.threads", "optim.warmup_steps", "optim.weight_decay"):
-        if OmegaConf.select(config, key) < 0:
+    for key in ("seed", "loader.workers", "trainer.checkpoint_steps", "trainer.checkpoint_minutes", "trainer.threads", "optim.warmup_steps",
+                "optim.weight_decay"):  # fmt: skip
+        value = OmegaConf.select(config, key)
+        if value is not None and not value >= 0:
             raise UserError(key, OmegaConf.select(config, key), "0 or more")
     for key in ("model.lr", "optim.clip"):
         if not 0 < OmegaConf.select(config, key) < float("inf"):

@@ -1,8 +1,8 @@
 """A run's folder: what was asked for, what was measured, and checkpoints that survive a kill.
 
-    run.json        resolved configuration, commit, versions, hash of the data's index, predecessor
+    run.json        resolved configuration, commit, versions, hash of the data's index, predecessor, samples left out
     metrics.csv     step, name, value of everything logged
-    last.ckpt       state at the last validation; best.ckpt the one with the least validation loss
+    last.ckpt       the newest state, of a validation or of a step between two; best.ckpt that with the least validation loss
 """
 
 from __future__ import annotations
@@ -103,11 +103,14 @@ class CleanEpochEnds(Callback):
     """Checkpoints of an epoch's end resume at the next epoch's beginning.
 
     Lightning stores the state inside its end-of-epoch hook, where the epoch is not yet counted as complete; resumed from
-    there it runs an empty epoch first, and the data would be one epoch further than in a run that was never stopped.
+    there it runs an empty epoch first, and the data would be one epoch further than in a run that was never stopped. A
+    checkpoint from within an epoch needs none of this.
     """
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         loop = checkpoint["loops"]["fit_loop"]
+        if loop["epoch_progress"]["current"]["processed"] < loop["epoch_progress"]["current"]["ready"]:
+            return
         for progress in loop["epoch_progress"].values():
             progress.update({"ready": progress["processed"], "started": progress["processed"], "completed": progress["processed"]})
         current = loop["epoch_loop.batch_progress"]["current"]
@@ -117,11 +120,43 @@ class CleanEpochEnds(Callback):
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
-def checkpoint_callbacks(folder: Path, validates: bool) -> list[Callback]:
-    """Write ``last.ckpt`` at each validation and keep the best by validation loss, where there is one."""
+class StepCheckpoints(Callback):
+    """Writes ``last.ckpt`` within epochs as well, every so many steps or minutes, so that a long epoch is never lost whole.
+
+    Not after an epoch's last step: the epoch's own checkpoint follows, with the validation in it.
+
+    Args:
+        path: the checkpoint, the same as the epochs' own.
+        steps: between two; 0 for never.
+        minutes: since the one before; 0 for never.
+    """
+
+    def __init__(self, path: Path, steps: int, minutes: float) -> None:
+        self.path, self.steps, self.seconds = path, steps, 60.0 * minutes
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 >= trainer.num_training_batches or trainer.global_step >= trainer.max_steps or not self._due(trainer):
+            return
+        trainer.save_checkpoint(self.path)
+        self._since = time.monotonic()
+
+    def _due(self, trainer: Trainer) -> bool:
+        if self.steps and trainer.global_step % self.steps == 0:
+            return True
+        late = bool(self.seconds) and time.monotonic() - self._since >= self.seconds
+        # Every rank takes part in writing, and their clocks differ.
+        return bool(trainer.strategy.broadcast(late)) if self.seconds else False
+
+
+def checkpoint_callbacks(folder: Path, validates: bool, steps: int, minutes: float) -> list[Callback]:
+    """Write ``last.ckpt`` at each validation and between them, and keep the best by validation loss, where there is one."""
     common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = [ModelCheckpoint(filename=Path(BEST).stem, monitor="val/loss", **common)] if validates else []
-    return [CleanEpochEnds(), *best, ModelCheckpoint(filename=Path(LAST).stem, **common)]
+    return [CleanEpochEnds(), *best, ModelCheckpoint(filename=Path(LAST).stem, **common), StepCheckpoints(folder / LAST, steps, minutes)]
 
 
 def wandb_loggers(config: WandbConfig, folder: Path, settings: Mapping[str, Any]) -> list[Logger]:
@@ -173,12 +208,24 @@ def resume_path(resume: str, folder: Path) -> Path | None:
     return Path(resume)
 
 
-@rank_zero_only
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """``run.json``; it appears whole or not at all."""
-    temporary = folder / f".{RECORD}.{os.getpid()}"
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / RECORD)
+class RunRecord:
+    """``run.json``, written now and again when there is more to say; it appears whole or not at all."""
+
+    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
+        self.folder, self.content = folder, {**content, "left_out": {}}
+        self._write()
+
+    def left_out(self, totals: Mapping[str, int]) -> None:
+        """Say, and note down, how many samples could not be read, by reason."""
+        self.content["left_out"] = dict(totals)
+        self._write()
+        _say("samples left out so far: " + ", ".join(f"{count} {reason}" for reason, count in totals.items()))
+
+    @rank_zero_only
+    def _write(self) -> None:
+        temporary = self.folder / f".{RECORD}.{os.getpid()}"
+        temporary.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.folder / RECORD)
 
 
 @rank_zero_only

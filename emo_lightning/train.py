@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
+from datamodules.left_out import LeftOut
 from datamodules.loading import AudioShards, VideoShards
 from datamodules.remote import open_set
 from datamodules.shards import ShardIndex
@@ -26,13 +27,13 @@ from emo_lightning.provenance import provenance
 from emo_lightning.runs import (
     Lines,
     MetricsFile,
+    RunRecord,
     WholeCheckpoints,
     checkpoint_callbacks,
     prepare_folder,
     quiet,
     resume_path,
     wandb_loggers,
-    write_record,
 )
 from emo_lightning.stages.base import Stage, StageContext
 from emo_lightning.stages.stage1 import DecouplerStage
@@ -73,12 +74,13 @@ def train(config: AnyRun) -> Path:
     stage = build_stage(config, index, origin)
     data = build_data(config, index)
     data.setup()
+    data.check_ranks(config.trainer.devices)
     resume = resume_path(config.resume, folder)
     step = 0 if resume is None else check_resumable(resume, stage)
     settings = to_plain(config)
     size = {"trained": parameter_count(stage.trained), "all": parameter_count(stage)}
-    write_record(folder, {"config": settings, "parameters": size, "resumed_at": step, **stage.meta()})
-    trainer = build_trainer(config, folder, settings, step, "val" in index.splits)
+    record = RunRecord(folder, {"config": settings, "parameters": size, "resumed_at": step, **stage.meta()})
+    trainer = build_trainer(config, record, step, bool(data.samples("val")))
     trainer.fit(stage, data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     path = folder / f"{stage.product}.safetensors"
     if trainer.is_global_zero:
@@ -110,17 +112,19 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
 def build_data(config: AnyRun, index: ShardIndex) -> AudioShards | VideoShards:
     """The stage's data module; an epoch is what lies between two validations."""
     loader = config.loader
-    common: dict[str, Any] = {"workers": loader.workers, "seed": config.seed, "layout": index.layout.name}
-    common |= {"batch_size": loader.batch_size, "epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
+    common: dict[str, Any] = {"workers": loader.workers, "share_shards": loader.share_shards, "seed": config.seed}
+    common |= {"layout": index.layout.name, "batch_size": loader.batch_size}
+    common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
     if isinstance(config, Stage3Run):
         return VideoShards(config.data, size=config.model.image_size, **common)
     return AudioShards(config.data, window=loader.frames, **common)
 
 
-def build_trainer(config: AnyRun, folder: Path, settings: dict[str, Any], step: int, validates: bool) -> L.Trainer:
+def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool) -> L.Trainer:
     """Lightning's trainer, with this project's logs and checkpoints."""
-    wanted, by_hand = config.trainer, isinstance(config, Stage3Run)
+    wanted, by_hand, folder = config.trainer, isinstance(config, Stage3Run), record.folder
     cpu = wanted.accelerator == "cpu" or not torch.cuda.is_available()
+    checkpoints = checkpoint_callbacks(folder, validates, wanted.checkpoint_steps, wanted.checkpoint_minutes)
     # In stage 3 generator and discriminator take turns, so each backward leaves the other's weights without a gradient.
     ddp = DDPStrategy(process_group_backend="gloo" if cpu else None, find_unused_parameters=by_hand)
     return L.Trainer(
@@ -134,8 +138,8 @@ def build_trainer(config: AnyRun, folder: Path, settings: dict[str, Any], step: 
         limit_val_batches=wanted.val_batches if validates else 0,
         gradient_clip_val=None if by_hand else config.optim.clip,
         log_every_n_steps=min(wanted.log_every, wanted.val_every, wanted.max_steps),
-        logger=[MetricsFile(folder, step), *wandb_loggers(config.wandb, folder, settings)],
-        callbacks=[Lines(), *checkpoint_callbacks(folder, validates)],
+        logger=[MetricsFile(folder, step), *wandb_loggers(config.wandb, folder, record.content["config"])],
+        callbacks=[Lines(), LeftOut(record.left_out), *checkpoints],
         plugins=[WholeCheckpoints()],
         default_root_dir=folder,
         num_sanity_val_steps=0,

@@ -224,10 +224,9 @@ def test_start_up_refuses_what_cannot_work(shard_set, tmp_path, make_sample):
     with pytest.raises(UserError, match="nothing to train on"):
         ready(VideoShards, tmp_path / "light")
     with pytest.warns(UserWarning, match="no validation split"):
-        alone = ready(AudioShards, tmp_path / "light", workers=3)
+        alone = ready(AudioShards, tmp_path / "light", workers=1)
     assert alone.val_dataloader() == []
-    with pytest.warns(UserWarning, match="feed 1 reader"):
-        alone.train_dataloader()
+    alone.train_dataloader()
     alone._place = lambda: (0, 2)
     with pytest.raises(UserError, match="too many processes"):
         alone.train_dataloader()

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.loading import AudioShards, VideoShards
+from emo_lightning.errors import UserError
 from emo_lightning.runs import WholeCheckpoints
 
 BATCHES, EPOCHS = 7, 2
@@ -202,12 +203,40 @@ def test_no_two_readers_draw_alike(shard_set):
         assert not set(names) & {key for other, (rest, _) in enumerate(first) if other != one for key in rest}, keys
 
 
-def test_fewer_shards_than_readers_is_said_and_shared_out(shard_set):
+@pytest.mark.parametrize(("world", "options"), [(2, {"workers": 4, "share_shards": True}), (8, {}), (8, {"workers": 1})])
+def test_more_readers_than_archives_share_them_and_it_is_said(shard_set, world, options):
     seen = []
-    for rank in range(2):
-        data = ready(AudioShards, shard_set, batch_size=1, workers=4, epoch_batches=4)
-        data._place = lambda rank=rank: (rank, 2)
-        with pytest.warns(UserWarning, match="6 train shards for 8 readers"):
+    for rank in range(world):
+        data = ready(AudioShards, shard_set, batch_size=1, epoch_batches=8 // world, **options)
+        data._place = lambda rank=rank: (rank, world)
+        with pytest.warns(UserWarning, match="6 train archives for 8 readers"):
             loader = data.train_dataloader()
         seen += [batch["key"][0] for batch in loader]
     assert len(seen) == len(set(seen)) == 8
+
+
+def test_workers_that_do_not_fit_are_refused_and_the_most_named(shard_set):
+    for world, workers, options, most in (
+        (1, 7, {}, "makes 7 readers for 6 train archives; accepted: at most 6 on 1 rank, or smaller archives, or loader.share_shards"),
+        (2, 4, {}, "makes 8 readers for 6 train archives; accepted: at most 3 on 2 ranks"),
+        (8, 2, {}, "makes 16 readers for 6 train archives; accepted: at most 1 on 8 ranks"),
+        (2, 7, {"share_shards": True}, "makes 14 readers for 12 train samples; accepted: at most 6 on 2 ranks$"),
+    ):
+        data = ready(AudioShards, shard_set, workers=workers, **options)
+        with pytest.raises(UserError, match=f"loader.workers '{workers}' {most}"):
+            data._train_workers(world)
+        data.workers = None
+        assert data._train_workers(world) == 0
+    assert ready(AudioShards, shard_set, workers=6).check_ranks(1) is None
+    with pytest.raises(UserError, match=r"trainer\.devices '5' are too many processes; accepted: at most 4, one for each val sample"):
+        ready(AudioShards, shard_set).check_ranks(5)
+
+
+def test_workers_left_to_choose_fit_the_archives_on_a_gpu_and_stay_out_of_a_cpus_way(shard_set):
+    chosen = {}
+    for kind in (AudioShards, VideoShards):
+        data = ready(kind, shard_set)
+        assert data._train_workers(1) == 0
+        data._accelerated = lambda: True
+        chosen[kind] = [data._train_workers(world) for world in (1, 2, 4, 8)]
+    assert chosen == {AudioShards: [4, 3, 1, 0], VideoShards: [6, 3, 1, 0]}
