@@ -12,15 +12,16 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 PLAIN_STEPS = 10
-"""Plain lines a run prints, when nobody watches a terminal."""
-QUIET_SECONDS = 60.0
-"""A plain line also comes after this long without one, and always where the total is unknown."""
+"""Plain lines a short run prints, when nobody watches a terminal."""
+QUIET_SECONDS = 30.0
+"""A plain line also comes after this long without one, however long the run."""
 
 
 class Progress:
     """Counts finished units of one job.
 
-    Use as a context manager; :meth:`update` after each unit. The bar goes to stderr, plain lines to stdout.
+    Use as a context manager; :meth:`update` after each unit. The bar goes to stderr, plain lines to stdout; both tell the rate
+    and the time that remains.
 
     Args:
         what: name of the job, the first word of each line.
@@ -31,6 +32,7 @@ class Progress:
     def __init__(self, what: str, total: int | None, unit: str = "frames") -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        self._before = 0
         self._start = self._said = time.monotonic()
         self._next = 1
         self._bar = tqdm(desc=what, total=total, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True) if sys.stderr.isatty() else None
@@ -52,7 +54,14 @@ class Progress:
             print(self._line(), flush=True)
 
     def reach(self, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` are done by now; for jobs that count themselves."""
+        """Say that ``done`` of ``total`` are done by now; for jobs that count themselves.
+
+        Where the first call begins at more than one, an earlier run did the others, and the rate is without them.
+        """
+        if self.done == 0:
+            self.done = self._before = done - 1
+            if self._bar is not None:
+                self._bar.initial = self._bar.n = done - 1
         self.total = total
         if self._bar is not None:
             self._bar.total = total
@@ -66,9 +75,15 @@ class Progress:
         return time.monotonic() - self._said > QUIET_SECONDS
 
     def _line(self) -> str:
-        rate = self.done / max(time.monotonic() - self._start, 1e-6)
+        rate = (self.done - self._before) / max(time.monotonic() - self._start, 1e-6)
         share = "" if self.total is None else f" of {self.total}, {100 * self.done // max(self.total, 1)} %"
-        return f"{self.what}: {self.done}{share} ({rate:.1f} {self.unit}/s)"
+        left = "" if self.total in (None, self.done) else f", {_clock((self.total - self.done) / max(rate, 1e-6))} left"
+        return f"{self.what}: {self.done}{share} ({rate:.1f} {self.unit}/s{left})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
