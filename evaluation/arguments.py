@@ -16,10 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--systems", nargs="+", metavar="NAME=DIR", help="videos of several systems, one row each")
     about = "real videos, paired by file stem or by manifest.csv; without it only metrics that need none are scored"
     parser.add_argument("--reference", type=Path, metavar="DIR", help=about)
-    files = "results.json, per_clip.csv, report.html and report.md"
+    files = "results.json, per_clip.csv, report.html, report.md and table.tex"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for {files}; made if it is missing")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes that share the clips (default 1)")
     parser.add_argument("--metrics", metavar="A,B", help="some metrics of the suite (default all; a wrong name lists them)")
+    about = "leave out the controls (the references with other sound, or held still), which are rows of the table otherwise"
+    parser.add_argument("--no-controls", dest="controls", action="store_false", help=about)
+    about = "folder for what judges saw of each clip, used again by later runs (default: cache in --out)"
+    parser.add_argument("--cache", type=Path, metavar="DIR", help=about)
+    about = "under torchrun or SLURM, seconds without a sign of life after which a process counts as dead (default 60)"
+    parser.add_argument("--patience", type=float, default=60.0, metavar="S", help=about)
     parser.add_argument("--resume", action="store_true", help="take over what an interrupted run of the same inputs has scored")
 
 

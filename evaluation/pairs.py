@@ -15,7 +15,7 @@ from pathlib import Path
 
 from emo_lightning.emotions import check_level, emotion_index
 from emo_lightning.errors import UserError
-from evaluation.protocol import REFERENCE
+from evaluation.protocol import CONTROL, REFERENCE
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
 MANIFEST = "manifest.csv"
@@ -37,11 +37,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Clips that share one reference, which is then looked at once. ``scores_reference``: this group also reports it."""
+    """Clips that share one reference, which is then looked at once.
+
+    ``scores_reference``: this group also reports it and its ``controls``, for which ``other_sound`` may be needed.
+    """
 
     reference: Item | None
     items: tuple[Item, ...]
     scores_reference: bool = False
+    controls: tuple[str, ...] = ()
+    other_sound: Item | None = None
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,12 @@ def _reference_item(path: Path, folder: Path, items: list[Item]) -> Item:
     """The reference as a row of its own, with a label when all of its clips agree on one."""
     labels = {(item.emotion, item.level) for item in items}
     emotion, level = labels.pop() if len(labels) == 1 else (None, None)
-    return Item(REFERENCE, _clip_name(path, folder), path, emotion, level)
+    speakers = {item.extra.get("speaker") for item in items} - {None, ""}
+    extra = {"speaker": speakers.pop()} if len(speakers) == 1 else {}
+    return Item(REFERENCE, _clip_name(path, folder), path, emotion, level, extra)
 
 
-def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 8) -> tuple[list[Group], list[Failure]]:
+def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 32) -> tuple[list[Group], list[Failure]]:
     """Pair every clip of every system with its reference.
 
     Args:
@@ -177,8 +184,8 @@ def pair(systems: Mapping[str, Path], reference: Path | None, group_size: int = 
     videos = list_videos(reference, "--reference") if reference is not None else {}
     by_reference: dict[Path | None, list[Item]] = {}
     for system, folder in systems.items():
-        if system == REFERENCE:
-            raise UserError("--systems", system, "any other name", "is the name of the reference's own row")
+        if system == REFERENCE or system.startswith(CONTROL):
+            raise UserError("--systems", system, "any other name", "is the name of a row of the references' own")
         for item, named in _system_items(system, folder, f"--systems {system}" if len(systems) > 1 else "--generated", failures):
             found = _find_reference(item.clip, named, reference, videos) if reference is not None else None
             if isinstance(found, str):

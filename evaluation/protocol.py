@@ -1,14 +1,20 @@
 """The evaluation protocol ``emo-eval-1``: what is compared with what, fixed once so that numbers can be compared.
 
-- Videos are decoded to RGB and resampled to 25 frames/s by timestamp; frame k is the picture shown at k/25 s.
-- A generated clip and its reference are compared at equal timestamps, over the span that both cover. A difference in
-  length is reported with the clip.
+- Videos are decoded once, to RGB in memory with no other encoding between, and resampled to 25 frames/s by timestamp; frame
+  k is the picture shown at k/25 s. Sound is decoded to 16 kHz mono on the pictures' clock and cut, or filled with silence,
+  to their length.
+- A generated clip and its reference are compared at equal timestamps, over the span that both cover, however short. A
+  difference in length is reported with the clip.
 - One square crop a clip, fixed over time, comes from the reference's landmarks and is applied to both (scaled when the
   resolutions differ), resampled to 256 x 256. Clips whose pictures differ in aspect ratio do not show the same framing:
   then each is cropped by its own landmarks, pixel metrics are not computed, and the clip says ``framing: own``.
 - A clip's tracks count only where both faces were found; with fewer than half of the frames it is not scored.
 - A clip's score is its mean over frames (PSNR: of the pooled squared error); a system's score is the mean over clips,
-  with a 95 % Student interval over clips. What cannot be computed is absent, with a reason, and never a number.
+  with a 95 % Student interval over clips; a metric over a set says how its own interval was found. What cannot be computed
+  is absent, with a reason, and never a number.
+- The references themselves are a row of every table, and so are controls made of them, which a metric worth believing
+  must put where they belong: their sound five frames late, five frames early, another clip's sound (another speaker's
+  where speakers are known), and their first frame with a face, held.
 """
 
 from __future__ import annotations
@@ -20,10 +26,25 @@ MIN_FACE_SHARE = 0.5
 ASPECT_TOLERANCE = 0.01
 REFERENCE = "reference"
 """The name under which the reference clips themselves appear among the systems."""
+CONTROL = "control: "
+"""How the names of the controls' rows begin."""
+LATE, EARLY, OTHER, STILL = (CONTROL + name for name in ("sound 5 frames late", "sound 5 frames early", "another clip's sound", "still"))
+SOUND_CONTROLS = (LATE, EARLY, OTHER)
+CONTROLS = {
+    LATE: "the reference with its sound 5 frames late",
+    EARLY: "the reference with its sound 5 frames early",
+    OTHER: "the reference with the sound of another clip",
+    STILL: "the reference's first frame with a face, held",
+}
+SHIFT_FRAMES = 5
 
 
 class NotScored(Exception):
     """A clip, or one metric of it, that cannot be scored; the message is the reason that the report shows."""
+
+
+class Unavailable(Exception):
+    """A judge that cannot be asked in this installation; the message says what is missing and how to get it."""
 
 
 def same_framing(size: tuple[int, int], reference: tuple[int, int]) -> bool:

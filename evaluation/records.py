@@ -1,18 +1,38 @@
-"""The plain data that passes between scoring, merging and the results: columns and one record a scored clip."""
+"""The plain data that passes between scoring, merging and the results: columns, one record a scored clip, what a set gives."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+FAMILIES: dict[str, str] = {
+    "lips": "Lips and sound",
+    "picture": "Picture",
+    "distribution": "Distribution",
+    "identity": "Identity",
+    "landmarks": "Landmarks and action units",
+    "emotion": "Emotion",
+    "motion": "Motion",
+    "level": "Level response",
+}
+"""Sections of the results table, in the report's order: name in a column -> heading."""
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of the results table.
 
-    ``higher_is_better`` is None where a value is to be near another one; ``low`` and ``high`` are what a score can reach, so
-    that no interval leaves it.
+    Attributes:
+        name: its key in results.json and per_clip.csv.
+        label, unit, about: what the report says of it.
+        higher_is_better: None where a value is to be near the ground truth's.
+        judge: who scored, where it is always the same; None takes the judges of what the entry needs, if any.
+        decimals: digits shown.
+        low, high: what a score can reach, so that no interval leaves it.
+        family: a key of :data:`FAMILIES`.
+        histogram: show the clips' values as a histogram too (whole numbers, such as an offset in frames).
     """
 
     name: str
@@ -24,9 +44,30 @@ class Column:
     about: str
     low: float | None = None
     high: float | None = None
+    family: str = "picture"
+    histogram: bool = False
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family {self.family!r} of column {self.name} is none of {', '.join(FAMILIES)}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a clip metric found.
+
+    Attributes:
+        values: column -> score; nan and absent both mean that there is none.
+        keep: name -> vector, kept with the clip for metrics over sets and for the report.
+        missing: column -> why it has no score while others have.
+    """
+
+    values: Mapping[str, float]
+    keep: Mapping[str, list[float]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -35,11 +76,13 @@ class Record:
 
     Attributes:
         system, clip, emotion, level, extra: as in the pairing.
-        values: metric -> score, finite or infinite, never nan.
-        missing: metric -> why it has no score.
+        values: column -> score, finite or infinite, never nan.
+        missing: column -> why it has no score.
         features: name -> one vector, for metrics over sets and for the report's details.
         facts: numbers of frames, framing, hashes.
         failure: why the whole clip could not be scored.
+        reference: name of the reference clip, where there is one.
+        stored: extractor -> key of its features in the cache.
     """
 
     system: str
@@ -52,13 +95,15 @@ class Record:
     features: dict[str, list[float]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    reference: str | None = None
+    stored: dict[str, str] = field(default_factory=dict)
 
     def put(self, metric: str, value: float) -> None:
         """Store a score; one that is not a number is stored as missing."""
         if math.isnan(value):
             self.missing[metric] = "the computation gave no number"
         else:
-            self.values[metric] = value
+            self.values[metric] = float(value)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,9 +115,37 @@ class Record:
 
 
 @dataclass(frozen=True)
-class SetResult:
-    """What a metric over a set found: for each column its samples (their mean is the score) or the reason for none, and details."""
+class Estimate:
+    """One number of a whole set, with the interval that its metric found itself (a bootstrap, say).
 
-    samples: dict[str, list[float]]
-    reasons: dict[str, str]
-    details: dict[str, Any]
+    Attributes:
+        value: the score.
+        n: what it was computed from; ``unit`` says what that is (``images``, ``clips``).
+        std: its standard error, or None.
+        ci95: its 95 % interval, or None.
+        flag: what a reader must know before trusting it, or None; shown beside the number.
+    """
+
+    value: float
+    n: int
+    unit: str = "clips"
+    std: float | None = None
+    ci95: tuple[float, float] | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """What a metric over a set found.
+
+    Attributes:
+        samples: column -> numbers whose mean is the score, with a Student interval.
+        reasons: column -> why there is none.
+        details: plain data for the report; see ``evaluation/suite/base.py`` for the kinds it can draw.
+        estimates: column -> a score that is no mean of samples.
+    """
+
+    samples: Mapping[str, list[float]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)

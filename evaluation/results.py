@@ -10,23 +10,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from emo_lightning import provenance
-from evaluation import levels
+from evaluation.cache import FeatureCache
+from evaluation.cells import empty, estimated, named, summarise
+from evaluation.clips import StoredSet, scored_sets
+from evaluation.controls import scored
+from evaluation.filling import NO_REFERENCE
 from evaluation.judges.base import JudgeInfo
+from evaluation.opened import judges_of, unavailable
 from evaluation.pairs import Failure
-from evaluation.protocol import FPS, PROTOCOL, REFERENCE, SIZE
-from evaluation.records import Column, Record
-from evaluation.suite import PER_UNIT, Entry, SetMetric, columns
+from evaluation.protocol import CONTROLS, FPS, PROTOCOL, REFERENCE, SIZE, NotScored
+from evaluation.records import FAMILIES, Column, Record, SetResult
+from evaluation.suite import columns, levels
+from evaluation.suite.base import ClipMetric, Entry, SetMetric, columns_of
 
+AGAINST_ITSELF = "compares with the reference, which is this row"
+OTHER_CONTROL = "says nothing of this control"
+INTERVAL = "95 %: Student over clips (level response: over emotions; scores of a whole set: their own, see the column)"
 LABELS = ("system", "clip", "emotion", "level")
 FACTS = (
     "frames",
@@ -40,40 +47,6 @@ FACTS = (
     "sha256",
 )
 PACKAGES = ("numpy", "torch", "mediapipe", "av", "opencv-contrib-python", "torchmetrics")
-
-
-def summarise(
-    values: Sequence[float], column: Column, judges: Mapping[str, JudgeInfo], reason: str = "no clip was scored"
-) -> dict[str, Any]:
-    """One cell of the table.
-
-    Args:
-        values: the clips' scores; may hold infinities, never nan.
-        column: what they are.
-        judges: to look the judge's hash up.
-        reason: why there is no number, if there are no values.
-    """
-    judge = judges.get(column.judge or "")
-    cell: dict[str, Any] = {"mean": None, "std": None, "ci95": None, "n": len(values), "higher_is_better": column.higher_is_better}
-    cell |= {"judge": column.judge, "judge_sha256": judge.sha256 if judge else None}
-    if not values:
-        return {**cell, "reason": reason}
-    endless = sum(math.isinf(v) for v in values)
-    if endless:
-        same = f"infinite: {endless} of {len(values)} clips are equal to their reference in every pixel"
-        return {**cell, "infinite": True, "reason": same}
-    cell["mean"] = float(np.mean(values))
-    if len(values) > 1:
-        cell["std"] = float(np.std(values, ddof=1))
-        half = float(stats.t.ppf(0.975, len(values) - 1)) * cell["std"] / math.sqrt(len(values))
-        cell["ci95"] = _inside(cell["mean"] - half, cell["mean"] + half, column)
-    return cell
-
-
-def _inside(low: float, high: float, column: Column) -> list[float]:
-    """An interval cut to the scores that there can be: a Student interval of few values knows no bounds."""
-    least, most = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
-    return [max(low, least), min(high, most)]
 
 
 def notes(records: Sequence[Record], systems: Sequence[str]) -> list[str]:
@@ -95,43 +68,95 @@ def notes(records: Sequence[Record], systems: Sequence[str]) -> list[str]:
     return found
 
 
-def _missing_reason(records: Sequence[Record], metric: str, system: str) -> str:
+def _missing_reason(records: Sequence[Record], column: Column, system: str) -> str:
     """The most frequent reason among the clips."""
-    if system == REFERENCE:
-        return "compares with the reference, which is this row"
-    reasons = [r.missing[metric] for r in records if metric in r.missing]
+    reasons = [r.missing[column.name] for r in records if column.name in r.missing]
+    if system == REFERENCE and not reasons:
+        return AGAINST_ITSELF
     return max(sorted(set(reasons)), key=reasons.count) if reasons else "no clip was scored"
 
 
-def _system(
-    system: str, records: Sequence[Record], entries: Mapping[str, Entry], judges: Mapping[str, JudgeInfo]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One system's cells and details."""
-    cells: dict[str, Any] = {}
-    details: dict[str, Any] = {}
-    for name, entry in entries.items():
-        if isinstance(entry, SetMetric):
-            found = entry.score(records)
-            details[name] = found.details
-            for column in entry.columns:
-                cells[column.name] = summarise(found.samples[column.name], column, judges, found.reasons.get(column.name, ""))
-            continue
-        values = [r.values[name] for r in records if name in r.values]
-        cells[name] = summarise(values, entry.column, judges, _missing_reason(records, name, system))
-        vectors = [r.features[name] for r in records if name in PER_UNIT and name in r.features]
+class Table:
+    """Computes rows of the results from scored clips.
+
+    Args:
+        entries: the metrics.
+        judges: the protocol's own judges.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry], judges: Sequence[JudgeInfo]) -> None:
+        self._entries, self._blocked = entries, unavailable(entries)
+        self._known = {info.name: info for info in judges}
+        self._judges = {name: [] if name in self._blocked else judges_of(entry) for name, entry in entries.items()}
+
+    def judges(self) -> list[JudgeInfo]:
+        """Everyone who scored, the protocol's own judges first."""
+        return list(dict.fromkeys([*self._known.values(), *(info for found in self._judges.values() for info in found)]))
+
+    def row(self, system: str, clips: StoredSet) -> tuple[dict[str, Any], dict[str, Any]]:
+        """One system's cells and details."""
+        cells: dict[str, Any] = {}
+        details: dict[str, Any] = {}
+        for name, entry in self._entries.items():
+            reason = self._blocked.get(name) or (OTHER_CONTROL if system in CONTROLS and not scored(entry, system) else None)
+            if reason is not None:
+                cells |= {c.name: empty(c, self._who(name, c), reason) for c in columns_of(entry)}
+            elif isinstance(entry, SetMetric):
+                cells |= self._set(name, entry, system, clips, details)
+            else:
+                for column in columns_of(entry):
+                    values = [r.values[column.name] for r in clips.records if column.name in r.values]
+                    cells[column.name] = summarise(values, column, self._who(name, column), _missing_reason(clips.records, column, system))
+                if isinstance(entry, ClipMetric):
+                    details |= _breakdown(entry, clips.records)
+        return cells, details
+
+    def _who(self, name: str, column: Column) -> Sequence[JudgeInfo]:
+        return named(self._judges[name], column, self._known)
+
+    def _set(self, name: str, entry: SetMetric, system: str, clips: StoredSet, details: dict[str, Any]) -> dict[str, Any]:
+        """The cells of a metric over a set, whose own details go to ``details``."""
+        if entry.needs_reference and clips.reference is None:
+            reason = AGAINST_ITSELF if system == REFERENCE else "no clip has a reference"
+            return {c.name: empty(c, self._who(name, c), reason) for c in entry.columns}
+        try:
+            found = entry.score(clips)
+        except NotScored as error:
+            found = SetResult(reasons={c.name: str(error) for c in entry.columns})
+        if found.details:
+            details[name] = dict(found.details)
+        cells = {}
+        for column in entry.columns:
+            judges = self._who(name, column)
+            if column.name in found.estimates:
+                cells[column.name] = estimated(found.estimates[column.name], column, judges)
+            else:
+                reason = found.reasons.get(column.name, "no clip was scored")
+                cells[column.name] = summarise(found.samples.get(column.name, []), column, judges, reason)
+        return cells
+
+
+def _breakdown(entry: ClipMetric, records: Sequence[Record]) -> dict[str, Any]:
+    """Kept vectors' means over clips, by the names of their numbers."""
+    details = {}
+    for kept, labels in entry.breakdown.items():
+        vectors = [r.features[kept] for r in records if kept in r.features]
         if vectors:
-            details[name] = {unit: float(v) for unit, v in zip(PER_UNIT[name], np.mean(vectors, axis=0), strict=True)}
-    return cells, details
+            means = np.nanmean(np.array(vectors, np.float64), axis=0)
+            details[kept] = {label: float(v) for label, v in zip(labels, means, strict=True) if np.isfinite(v)}
+    return details
 
 
 def collect_failures(records: Sequence[Record], failures: Sequence[Failure]) -> list[dict[str, str | None]]:
     """Everything that was not scored: what pairing and processes reported, whole clips, single metrics of a clip."""
     found = list(failures)
+    unusable = {record.clip for record in records if record.system == REFERENCE and record.failure is not None}
     for record in records:
         if record.failure is not None:
-            found.append(Failure(record.system, record.clip, record.failure))
-        elif record.system != REFERENCE:
-            found += [Failure(record.system, record.clip, why, name) for name, why in record.missing.items() if why != "no reference"]
+            if record.system not in CONTROLS or record.clip not in unusable:
+                found.append(Failure(record.system, record.clip, record.failure))
+        else:
+            found += [Failure(record.system, record.clip, why, name) for name, why in record.missing.items() if why != NO_REFERENCE]
     rows = [failure.to_json() for failure in found]
     return sorted(rows, key=lambda row: (row["system"] or "", row["clip"] or "", row["metric"] or "", row["reason"] or ""))
 
@@ -143,33 +168,59 @@ def build(
     judges: Sequence[JudgeInfo],
     systems: Sequence[str],
     environment: Mapping[str, Any],
+    cache: FeatureCache | None = None,
 ) -> dict[str, Any]:
-    """The contents of ``results.json``; plain containers of finite numbers."""
-    by_name = {info.name: info for info in judges}
-    table: dict[str, Any] = {}
+    """The contents of ``results.json``; plain containers of finite numbers.
+
+    Args:
+        records: what was scored, or not.
+        failures: what pairing and processes reported.
+        entries: the metrics.
+        judges: the protocol's own judges.
+        systems: the rows, in order.
+        environment: from :func:`environment`.
+        cache: where features of the records lie, for metrics over sets.
+    """
+    table = Table(entries, judges)
+    cells: dict[str, Any] = {}
     details: dict[str, Any] = {}
-    for system in systems:
-        mine = [r for r in records if r.system == system and r.failure is None]
-        table[system], details[system] = _system(system, mine, entries, by_name)
+    for system, clips in scored_sets(records, systems, cache).items():
+        cells[system], details[system] = table.row(system, clips)
     return {
         "protocol": PROTOCOL,
         "commit": _commit(),
-        "systems": table,
+        "systems": cells,
         "failures": collect_failures(records, failures),
         "environment": dict(environment),
         "details": details,
+        "rows": {system: _row(system) for system in systems},
         "notes": notes(records, systems),
         "columns": [column.to_json() for column in columns(entries)],
+        "families": FAMILIES,
         "features": levels.FEATURE_LABELS,
-        "judges": [info.to_json() for info in judges],
-        "settings": {"fps": FPS, "crop": SIZE, "interval": "95 % Student interval over clips (level response: over emotions)"},
+        "judges": [info.to_json() for info in table.judges()],
+        "settings": {"fps": FPS, "crop": SIZE, "interval": INTERVAL},
         "clips": {system: sum(r.system == system and r.failure is None for r in records) for system in systems},
+        "inputs": _inputs(records),
     }
+
+
+def _row(system: str) -> dict[str, str]:
+    """What a row is."""
+    if system == REFERENCE:
+        return {"kind": "reference", "about": "the ground truth itself"}
+    return {"kind": "control", "about": CONTROLS[system]} if system in CONTROLS else {"kind": "system", "about": ""}
+
+
+def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Every file that was looked at, with its hash."""
+    real = sorted((r for r in records if r.system not in CONTROLS), key=lambda r: (r.system, r.clip))
+    return [{"system": r.system, "clip": r.clip, "sha256": r.facts.get("sha256"), "reference": r.reference} for r in real]
 
 
 def per_clip(records: Sequence[Record], entries: Mapping[str, Entry]) -> str:
     """``per_clip.csv``: one row a clip, empty cells where there is no number, ``inf`` for an infinite PSNR."""
-    metrics = [name for name, entry in entries.items() if not isinstance(entry, SetMetric)]
+    metrics = [column.name for entry in entries.values() if not isinstance(entry, SetMetric) for column in columns_of(entry)]
     extra = sorted({key for record in records for key in record.extra})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,61 +1,35 @@
-"""Scores one group of clips: the reference is tracked once, then every clip of the group beside it."""
+"""Scores one group of clips: the reference is looked at once, then its controls and every clip that is compared with it."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from emo_lightning.face.crop import CropBox, crop_box, crop_image
+from emo_lightning.face.crop import CropBox
 from emo_lightning.provenance import sha256_of
-from emo_lightning.video import iter_frames
+from evaluation.cache import FeatureCache
+from evaluation.comparing import Comparer, Comparison, pair_of
+from evaluation.controls import ControlMaker
+from evaluation.filling import fill
+from evaluation.film import Crops
+from evaluation.looks import Sink
+from evaluation.opened import Opened, unavailable
 from evaluation.pairs import Group, Item
-from evaluation.protocol import FPS, SIZE, NotScored, same_framing
+from evaluation.previews import previews
+from evaluation.protocol import FPS, REFERENCE, STILL, NotScored
 from evaluation.records import Record
-from evaluation.suite import Entry, FrameMetric, SetMetric, TrackMetric
-from evaluation.tracks import Judges, Track, observe
+from evaluation.suite import extractors
+from evaluation.suite.base import HEAD, Entry, FrameExtractor, FrameMetric, View
+from evaluation.tracks import Judges
+from evaluation.watching import Watched, Watcher
 
-BATCH = {"cpu": 2, "cuda": 16}
-"""Frames scored together; on a CPU two still fit its cache. No score depends on it."""
 OTHER_FRAMING = "the picture's aspect ratio differs from the reference's, so the two do not show the same view"
-
-
-class FrameScores:
-    """Running means of the frame metrics over pairs of cropped frames."""
-
-    def __init__(self, metrics: Mapping[str, FrameMetric], device: torch.device) -> None:
-        self._metrics, self._device = metrics, device
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self._totals = dict.fromkeys(metrics, 0.0)
-        self._count = 0
-
-    def add(self, generated: np.ndarray, reference: np.ndarray) -> None:
-        """One pair of ``(S, S, 3)`` uint8 crops."""
-        self._pending.append((generated, reference))
-        if len(self._pending) == BATCH[self._device.type]:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        stacks = (np.stack(side).transpose(0, 3, 1, 2) for side in zip(*self._pending, strict=True))
-        generated, reference = (torch.from_numpy(np.ascontiguousarray(s)).to(self._device) for s in stacks)
-        for name, metric in self._metrics.items():
-            self._totals[name] += float(metric.frames(generated, reference).sum())
-        self._count += len(self._pending)
-        self._pending.clear()
-
-    def results(self) -> dict[str, float]:
-        """The scores; NotScored when no pair was seen."""
-        self._flush()
-        if not self._count:
-            raise NotScored("the clip and its reference share no moment")
-        return {name: metric.finish(self._totals[name] / self._count) for name, metric in self._metrics.items()}
 
 
 class Scorer:
@@ -63,35 +37,43 @@ class Scorer:
 
     Args:
         entries: the metrics, from :func:`evaluation.suite.choose`.
-        device: where frame metrics run.
+        device: where models run.
+        cache: where features are kept.
     """
 
-    def __init__(self, entries: Mapping[str, Entry], device: torch.device) -> None:
-        self._entries, self._device = entries, device
-        self._frame_metrics = {n: e for n, e in entries.items() if isinstance(e, FrameMetric)}
-        self._judges = Judges()
+    def __init__(self, entries: Mapping[str, Entry], device: torch.device, cache: FeatureCache) -> None:
+        blocked = unavailable(entries)
+        self._entries = {name: entry for name, entry in entries.items() if name not in blocked}
+        opened, self._judges = Opened(device), Judges()
+        frame_metrics = {name: e for name, e in self._entries.items() if isinstance(e, FrameMetric)}
+        self._all = Comparer(frame_metrics, opened, cache)
+        self._still = Comparer({name: e for name, e in frame_metrics.items() if e.still}, opened, cache)
+        wanted = extractors(self._entries)
+        self._watcher = Watcher(wanted, opened, self._judges, cache)
+        self._controls = ControlMaker(wanted, self._watcher)
+        self._views = tuple({e.view for e in wanted.values() if isinstance(e, FrameExtractor)} | {HEAD})
 
     def close(self) -> None:
         self._judges.close()
 
     def score(self, group: Group) -> Iterator[Record]:
-        """One record a clip, in the group's order, the reference's own first when the group reports it."""
-        reference: Track | None = None
+        """One record a clip: the reference's own and its controls' first when the group reports them, then the others in order."""
+        reference: Watched | None = None
         if group.reference is not None:
-            found = self._guarded(group.reference, lambda record: self._score_alone(group.reference, record))
-            record, reference = found
+            record, reference = self._guarded(group.reference, None, lambda record: self._watch_reference(group, record))
             if group.scores_reference:
                 yield record
             if reference is None:
-                for item in group.items:
-                    yield _record(item, failure=f"its reference cannot be used: {record.failure}")
+                yield from _unusable(group, record)
                 return
+        for control in group.controls if reference is not None else ():
+            yield self._guarded(reference.item, control, lambda record, c=control: self._score_control(c, group, reference, record))[0]
         for item in group.items:
-            yield self._guarded(item, lambda record, item=item: self._score_item(item, record, group.reference, reference))[0]
+            yield self._guarded(item, None, lambda record, item=item: self._score_item(item, reference, record))[0]
 
-    def _guarded(self, item: Item, score: Callable[[Record], Track]) -> tuple[Record, Track | None]:
+    def _guarded(self, item: Item, control: str | None, score: Callable[[Record], Watched | None]) -> tuple[Record, Watched | None]:
         """Run one clip's scoring; whatever goes wrong stays with the clip."""
-        record = _record(item)
+        record = Record(control or item.system, item.clip, item.emotion, item.level, dict(item.extra))
         try:
             return record, score(record)
         except NotScored as error:
@@ -104,114 +86,127 @@ class Scorer:
         record.features.clear()
         return record, None
 
-    def _score_alone(self, item: Item | None, record: Record) -> Track:
-        """A clip by itself: the reference's own row, or a clip that has no reference."""
-        if item is None:
-            raise NotScored("no reference")
-        record.facts["sha256"] = _sha256(item.path)
-        track = observe(item.path, self._judges)
-        record.facts |= _facts(track)
-        self._score_track(record, track, None)
-        return track
+    def _watch_reference(self, group: Group, record: Record) -> Watched:
+        item = group.reference
+        record.facts["sha256"] = digest = _sha256(item.path)
+        crops = Crops()
 
-    def _score_item(self, item: Item, record: Record, reference_item: Item | None, reference: Track | None) -> Track:
-        if reference_item is None or reference is None:
-            return self._score_alone(item, record)
-        record.facts["sha256"] = _sha256(item.path)
-        pixels = FrameScores(self._frame_metrics, self._device)
-        with closing(iter_frames(reference_item.path, fps=FPS, threads=1)) as frames:
-            view = _SharedView(reference, frames, pixels)
-            hook = view.on_frame if self._frame_metrics else None
-            track = observe(item.path, self._judges, lambda points, size: _box_for(points, size, reference), hook)
-        framing = same_framing(track.size, reference.size)
-        record.facts |= _facts(track) | _match(track, reference) | {"framing": "shared" if framing else "own"}
-        try:
-            if not framing:
-                raise NotScored(OTHER_FRAMING)
-            for name, value in pixels.results().items() if self._frame_metrics else ():
-                record.put(name, value)
-        except NotScored as error:
-            record.missing |= dict.fromkeys(self._frame_metrics, str(error))
-        self._score_track(record, track, reference)
-        return track
+        def prepare(box: CropBox, shared: bool) -> tuple[Sink | None, Sequence[View]]:
+            del shared
+            still = STILL in group.controls and (
+                self._still.lacks(pair_of(digest, digest, box, STILL)) or self._controls.lacks_still(digest, box)
+            )
+            compared = any(self._all.lacks(pair_of(_quiet_sha256(i.path), digest, box)) for i in group.items)
+            wants_crops = self._all.metrics and (compared or still)
+            return (crops.add if wants_crops else None), (self._views if still else ())
 
-    def _score_track(self, record: Record, track: Track, reference: Track | None) -> None:
-        for name, entry in self._entries.items():
-            if isinstance(entry, SetMetric):
-                record.features |= entry.features(track)
-            elif isinstance(entry, TrackMetric):
-                try:
-                    value, features = entry.score(track, reference)
-                    record.put(name, value)
-                    record.features |= features
-                except NotScored as error:
-                    record.missing[name] = str(error)
-            elif reference is None:
-                record.missing[name] = "no reference"
+        found = self._watcher.watch(item, digest, None, prepare, previews(item))
+        found.crops = crops
+        record.facts |= _facts(found)
+        fill(record, self._entries, found.clip, None)
+        return found
 
+    def _score_control(self, control: str, group: Group, reference: Watched, record: Record) -> None:
+        record.reference = reference.item.clip
+        clip = self._controls.make(control, reference, group.other_sound)
+        record.facts |= {"frames": len(clip.track)}
+        if control == STILL:
+            pair = pair_of(reference.sha256, reference.sha256, reference.box, STILL)
+            comparison = self._still.begin(pair, reference.protocol_crops)
+            if comparison.sink is not None:
+                for _ in range(len(clip.track)):
+                    comparison.sink(reference.look.first[HEAD][0])
+            comparison.finish(record)
+        fill(record, self._entries, clip, reference.clip)
 
-class _SharedView:
-    """Walks the reference's frames beside the generated ones and scores both through the reference's crop."""
+    def _score_item(self, item: Item, reference: Watched | None, record: Record) -> None:
+        record.facts["sha256"] = digest = _sha256(item.path)
+        comparison: Comparison | None = None
 
-    def __init__(self, reference: Track, frames: Iterator[np.ndarray], scores: FrameScores) -> None:
-        self._reference, self._frames, self._scores = reference, frames, scores
+        def prepare(box: CropBox, shared: bool) -> tuple[Sink | None, Sequence[View]]:
+            nonlocal comparison
+            if shared and self._all.metrics:
+                comparison = self._all.begin(pair_of(digest, reference.sha256, reference.box), reference.protocol_crops)
+            return (comparison.sink if comparison is not None else None), ()
 
-    def on_frame(self, frame: np.ndarray) -> None:
-        size = frame.shape[1], frame.shape[0]
-        beside = next(self._frames, None)
-        if beside is not None and same_framing(size, self._reference.size):
-            box = scaled_box(self._reference.box, size[0] / self._reference.size[0])
-            self._scores.add(crop_image(frame, box, SIZE), crop_image(beside, self._reference.box, SIZE))
+        found = self._watcher.watch(item, digest, reference.clip.track if reference else None, prepare, previews(item))
+        record.facts |= _facts(found)
+        if reference is not None:
+            record.reference = reference.item.clip
+            record.facts |= _match(found, reference)
+            if comparison is not None:
+                comparison.finish(record)
+            else:
+                record.missing |= dict.fromkeys(self._all.metrics, OTHER_FRAMING)
+        fill(record, self._entries, found.clip, reference.clip if reference else None)
 
 
-def scaled_box(box: CropBox, factor: float) -> CropBox:
-    """The same view in a picture of another resolution."""
-    return CropBox(box.cx * factor, box.cy * factor, box.half * factor)
+def _unusable(group: Group, reference: Record) -> Iterator[Record]:
+    """The records of a group whose reference cannot be used."""
+    why = f"its reference cannot be used: {reference.failure}"
+    for item in group.items:
+        yield Record(item.system, item.clip, item.emotion, item.level, dict(item.extra), failure=why)
+    for control in group.controls:
+        yield Record(control, reference.clip, reference.emotion, reference.level, dict(reference.extra), failure=why)
 
 
-def _box_for(points: np.ndarray, size: tuple[int, int], reference: Track) -> CropBox:
-    """The reference's crop where the framing is shared, else the clip's own."""
-    return scaled_box(reference.box, size[0] / reference.size[0]) if same_framing(size, reference.size) else crop_box(points)
+def _facts(found: Watched) -> dict[str, Any]:
+    track = found.clip.track
+    faceless = int((~track.seen).sum())
+    return {"frames": len(track), "frames_without_face": faceless, "width": track.size[0], "height": track.size[1]}
 
 
-def _facts(track: Track) -> dict[str, Any]:
-    return {"frames": len(track), "frames_without_face": int((~track.seen).sum()), "width": track.size[0], "height": track.size[1]}
-
-
-def _match(track: Track, reference: Track) -> dict[str, Any]:
+def _match(found: Watched, reference: Watched) -> dict[str, Any]:
     """How far the two clips cover the same time."""
-    return {
-        "reference_frames": len(reference),
-        "compared_frames": min(len(track), len(reference)),
-        "length_difference_s": round((len(track) - len(reference)) / FPS, 4),
-    }
+    mine, theirs = len(found.clip.track), len(reference.clip.track)
+    lengths = {"reference_frames": theirs, "compared_frames": min(mine, theirs), "length_difference_s": round((mine - theirs) / FPS, 4)}
+    return {**lengths, "framing": "shared" if found.shared else "own"}
 
 
-def _record(item: Item, failure: str | None = None) -> Record:
-    return Record(item.system, item.clip, item.emotion, item.level, dict(item.extra), failure=failure)
+@lru_cache(maxsize=1024)
+def _hash(path: Path, size: int, modified: int) -> str:
+    del size, modified
+    return sha256_of(path)
 
 
 def _sha256(path: Path) -> str:
-    """Hash of a file; NotScored when it cannot be read."""
+    """Hash of a file, taken once as long as it stays the same; NotScored when it cannot be read."""
     try:
-        return sha256_of(path)
+        stat = path.stat()
+        return _hash(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise NotScored(f"{path.name} cannot be read ({error.strerror})") from None
 
 
+def _quiet_sha256(path: Path) -> str:
+    """The same; empty for a file that cannot be read, which is said when its own turn comes."""
+    try:
+        return _sha256(path)
+    except NotScored:
+        return ""
+
+
 def score_groups(
-    groups: Sequence[Group], entries: Mapping[str, Entry], device: torch.device, skip: frozenset[tuple[str, str]]
+    groups: Sequence[Group], entries: Mapping[str, Entry], device: torch.device, cache: FeatureCache, skip: frozenset[tuple[str, str]]
 ) -> Iterator[Record]:
     """Score groups one after the other; clips ``(system, clip)`` in ``skip`` are known already and left out."""
     if not groups:
         return
-    scorer = Scorer(entries, device)
+    scorer = Scorer(entries, device, cache)
     try:
         for group in groups:
-            items = tuple(item for item in group.items if (item.system, item.clip) not in skip)
-            known = group.reference is not None and (group.reference.system, group.reference.clip) in skip
-            wants_reference = group.scores_reference and not known
-            if items or wants_reference:
-                yield from scorer.score(Group(group.reference, items, wants_reference))
+            wanted = without(group, skip)
+            if wanted is not None:
+                yield from scorer.score(wanted)
     finally:
         scorer.close()
+
+
+def without(group: Group, skip: frozenset[tuple[str, str]]) -> Group | None:
+    """The group with only what is not known yet; None when all is."""
+    items = tuple(item for item in group.items if (item.system, item.clip) not in skip)
+    if group.reference is None:
+        return replace(group, items=items) if items else None
+    controls = tuple(control for control in group.controls if (control, group.reference.clip) not in skip)
+    reports = group.scores_reference and (REFERENCE, group.reference.clip) not in skip
+    return replace(group, items=items, controls=controls, scores_reference=reports) if items or controls or reports else None

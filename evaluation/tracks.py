@@ -1,44 +1,47 @@
-"""What the judges saw of one clip: points in every frame, from which all track metrics are computed."""
+"""What the judges of the landmarks saw of one clip: points in every frame, from which all track metrics are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from emo_lightning.face.crop import CropBox, crop_box, to_crop
 from emo_lightning.face.landmarks import to_68
-from emo_lightning.media import MediaError
-from emo_lightning.video import iter_frames
 from evaluation.judges import action_units, geometry, landmarks
 from evaluation.judges.action_units import ActionUnitJudge
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.geometry import GeometryJudge, interocular
 from evaluation.judges.landmarks import LandmarkJudge
-from evaluation.protocol import FPS, MIN_FACE_SHARE, NotScored
-
-FrameHook = Callable[[np.ndarray], None]
+from evaluation.protocol import MIN_FACE_SHARE, NotScored, same_framing
 
 
 def judge_infos() -> list[JudgeInfo]:
-    """Every judge of this protocol, without opening any."""
+    """Every judge on which the protocol itself rests, without opening any."""
     tracker = landmarks.describe()
     return [tracker, geometry.describe(tracker), action_units.describe(tracker)]
 
 
 class Judges:
-    """The judges of this protocol, opened once a process."""
+    """The judges of this protocol, each opened once a process when it is first asked."""
 
-    def __init__(self) -> None:
-        self.landmarks = LandmarkJudge()
-        self.geometry = GeometryJudge(self.landmarks.info)
-        self.units = ActionUnitJudge(self.landmarks.info)
+    @cached_property
+    def landmarks(self) -> LandmarkJudge:
+        return LandmarkJudge()
+
+    @cached_property
+    def geometry(self) -> GeometryJudge:
+        return GeometryJudge(landmarks.describe())
+
+    @cached_property
+    def units(self) -> ActionUnitJudge:
+        return ActionUnitJudge(landmarks.describe())
 
     def close(self) -> None:
-        self.landmarks.close()
+        if "landmarks" in self.__dict__:
+            self.landmarks.close()
 
 
 @dataclass
@@ -50,12 +53,14 @@ class Track:
         size: width and height of its frames.
         box: the crop that applies to it.
         judges: who reads more from the points when it is asked for.
+        recall: name and computation -> its result, kept from an earlier run where there was one.
     """
 
     points: np.ndarray
     size: tuple[int, int]
     box: CropBox
     judges: Judges
+    recall: Callable[[str, Callable[[], np.ndarray]], np.ndarray] = lambda name, compute: compute()
 
     def __len__(self) -> int:
         return len(self.points)
@@ -88,6 +93,9 @@ class Track:
     @cached_property
     def expression(self) -> np.ndarray:
         """``(T, 28)``, nan where no face was found."""
+        return self.recall("expression", self._fit)
+
+    def _fit(self) -> np.ndarray:
         fitted = self.judges.units.expression(self.in_crop[self.seen])
         out = np.full((len(self), fitted.shape[1]), np.nan, np.float32)
         out[self.seen] = fitted
@@ -99,34 +107,36 @@ class Track:
         return self.judges.units.units(self.expression)
 
 
-def observe(
-    path: Path, judges: Judges, box: Callable[[np.ndarray, tuple[int, int]], CropBox] | None = None, on_frame: FrameHook | None = None
-) -> Track:
-    """Decode a video once and track its face.
+class HeldTrack(Track):
+    """A picture that stays: the points of one frame, ``length`` times."""
 
-    Args:
-        path: the video.
-        judges: who looks.
-        box: crop from points and frame size; the clip's own crop by default.
-        on_frame: called with each frame, for what needs pixels.
+    def __init__(self, track: Track, frame: int, length: int) -> None:
+        points = track.points[frame : frame + 1]
+        super().__init__(np.repeat(points, length, axis=0), track.size, track.box, track.judges)
+        self._one = Track(points, track.size, track.box, track.judges)
 
-    Raises:
-        NotScored: unreadable, without pictures, without a face in at least half of its frames.
-    """
-    rows, size = [], (0, 0)
-    judges.landmarks.start()
-    try:
-        for frame in iter_frames(path, fps=FPS, threads=1):
-            size = frame.shape[1], frame.shape[0]
-            rows.append(judges.landmarks.place(frame))
-            if on_frame is not None:
-                on_frame(frame)
-    except MediaError as error:
-        raise NotScored(f"{path.name} {error.problem}") from None
-    if not rows:
-        raise NotScored(f"{path.name} has no frames")
-    points = np.stack(rows)
+    @cached_property
+    def expression(self) -> np.ndarray:
+        return np.repeat(self._one.expression, len(self), axis=0)
+
+
+def scaled_box(box: CropBox, factor: float) -> CropBox:
+    """The same view in a picture of another resolution."""
+    return CropBox(box.cx * factor, box.cy * factor, box.half * factor)
+
+
+def shared_box(size: tuple[int, int], reference: Track) -> CropBox | None:
+    """The reference's crop in a picture of this size, or None where the two do not show the same view."""
+    return scaled_box(reference.box, size[0] / reference.size[0]) if same_framing(size, reference.size) else None
+
+
+def check_faces(points: np.ndarray, name: str) -> None:
+    """NotScored unless at least half of the frames, and one, show a face."""
     seen = np.isfinite(points[:, 0, 0])
     if seen.mean() < MIN_FACE_SHARE or not seen.any():
-        raise NotScored(f"a face was found in {int(seen.sum())} of the {len(seen)} frames of {path.name}; at least half are needed")
-    return Track(points, size, box(points[seen], size) if box else crop_box(points[seen]), judges)
+        raise NotScored(f"a face was found in {int(seen.sum())} of the {len(seen)} frames of {name}; at least half are needed")
+
+
+def own_box(points: np.ndarray) -> CropBox:
+    """A clip's own crop, from the frames that show a face."""
+    return crop_box(points[np.isfinite(points[:, 0, 0])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -15,6 +16,7 @@ from evaluation.judges.base import JudgeInfo
 UNITS = AU_NAMES
 
 
+@lru_cache(maxsize=4)
 def describe(tracker: JudgeInfo) -> JudgeInfo:
     """Who this judge is, without opening it; the hash is that of the face model's file."""
     weights = files("emo_lightning.face").joinpath("assets", "builtin.npz").read_bytes()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from evaluation.protocol import REFERENCE
 
 Results = Mapping[str, Any]
 
@@ -22,14 +20,19 @@ def number(cell: Mapping[str, Any], decimals: int) -> str:
     return "–" if cell["mean"] is None else f"{cell['mean']:.{decimals}f}"
 
 
+def is_control(results: Results, system: str) -> bool:
+    """Whether a row is made of the references to see that the metrics can be believed."""
+    return results["rows"][system]["kind"] == "control"
+
+
 def best(results: Results, column: Mapping[str, Any]) -> set[str]:
-    """The systems to print in bold in a column: the best of at least two, as printed; the reference does not compete."""
+    """The systems to print in bold in a column: the best of at least two, as printed; the reference and its controls do not compete."""
     if column["higher_is_better"] is None:
         return set()
     shown: dict[str, float] = {}
     for system, cells in results["systems"].items():
         cell = cells[column["name"]]
-        if system != REFERENCE and (cell["mean"] is not None or cell.get("infinite")):
+        if results["rows"][system]["kind"] == "system" and (cell["mean"] is not None or cell.get("infinite")):
             shown[system] = float("inf") if cell.get("infinite") else float(number(cell, column["decimals"]))
     if len(shown) < 2:
         return set()
@@ -42,13 +45,19 @@ def shown_columns(results: Results) -> list[Mapping[str, Any]]:
     return [c for c in results["columns"] if any(number(cells[c["name"]], 1) != "–" for cells in results["systems"].values())]
 
 
+def families(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Columns by family in the report's order: heading and columns, empty families left out."""
+    found = [(heading, [c for c in columns if c["family"] == name]) for name, heading in results["families"].items()]
+    return [(heading, mine) for heading, mine in found if mine]
+
+
 def reasons(results: Results) -> list[str]:
     """Why cells of the table have no number, one line for each reason."""
     found: dict[str, dict[str, list[str]]] = {}
     for system, cells in results["systems"].items():
         for column in results["columns"]:
             cell = cells[column["name"]]
-            if cell["mean"] is None:
+            if cell["mean"] is None and not is_control(results, system):
                 found.setdefault(cell["reason"], {}).setdefault(system, []).append(column["label"])
     lines = []
     for reason, systems in found.items():

@@ -24,7 +24,7 @@ CLIP_LABELS = {"compared_frames": "frames", "length_difference_s": "length ± s"
 TEXT_COLUMNS = frozenset({"system", "clip", "emotion", "framing", "failure"})
 
 
-def page(results: Results, clips: Clips) -> str:
+def page(results: Results, clips: Clips, previews: Mapping[tuple[str, str], bytes] | None = None) -> str:
     """The whole page from the contents of ``results.json`` and the rows of ``per_clip.csv``."""
     names = [system for system in results["systems"] if system != REFERENCE]
     colours = {REFERENCE: 0} | {system: 1 + i % (COLOURS - 1) for i, system in enumerate(names)}

@@ -6,7 +6,6 @@ The score is read on the emotion's own action units (their mean intensity); the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,16 @@ from emo_lightning.emotions import EMOTIONS
 from evaluation.judges.action_units import signature
 from evaluation.judges.geometry import FEATURES
 from evaluation.metrics.level_response import MIN_LEVELS, level_response
-from evaluation.records import Column, Record, SetResult
+from evaluation.records import Column, SetResult
+from evaluation.suite.base import Clip, ClipSet, SetMetric
 
 ABOUT = "response of each emotion's own action units to the requested level, mean over emotions"
 _JUDGE = "builtin-fit on mediapipe-478"
 COLUMNS = (
-    Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level", -1.0, 1.0),
-    Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0),
-    Column("level_range", "Level range", "AU", True, _JUDGE, 3, "intensity at the highest level minus at the lowest"),
-    Column("level_half", "Share at 8", "", None, _JUDGE, 2, "share of the range reached at level 8; 0.5 is even"),
+    Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level", -1.0, 1.0, "level"),
+    Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0, "level"),
+    Column("level_range", "Level range", "AU", True, _JUDGE, 3, "intensity at the highest level minus at the lowest", family="level"),
+    Column("level_half", "Share at 8", "", None, _JUDGE, 2, "share of the range reached at level 8; 0.5 is even", family="level"),
 )
 NUMBERS = ("rho", "r2", "range", "half")
 SIGNATURE = "signature"
@@ -44,23 +44,31 @@ def _moves(curve: dict[str, Any]) -> bool:
     return abs(curve["range"]) >= 0.5 * (max(curve["values"]) - min(curve["values"]))
 
 
-def respond(records: Sequence[Record]) -> SetResult:
-    """The level response of one system's clips; records without emotion, level or a face play no part.
+def keep(clip: Clip) -> dict[str, list[float]]:
+    """What the response is read from: a clip's mean expression and mean geometry."""
+    return {
+        "expression": np.nanmean(clip.track.expression, axis=0, dtype=np.float64).tolist(),
+        "geometry": np.nanmean(clip.track.geometry, axis=0, dtype=np.float64).tolist(),
+    }
+
+
+def respond(clips: ClipSet) -> SetResult:
+    """The level response of one system's clips; those without emotion or level play no part.
 
     Returns:
         One sample an emotion in each column, and ``details[emotion][feature]`` with rho, r2, range, half, levels, values.
     """
     details: dict[str, Any] = {}
-    labelled = [r for r in records if r.emotion and r.level is not None and "expression" in r.features]
+    labelled = [r for r in clips.records if r.emotion and r.level is not None and "expression" in r.features]
     for emotion in EMOTIONS[1:]:
-        clips = [r for r in labelled if r.emotion == emotion]
-        if len({r.level for r in clips}) < MIN_LEVELS:
+        mine = [r for r in labelled if r.emotion == emotion]
+        if len({r.level for r in mine}) < MIN_LEVELS:
             continue
-        levels = [float(r.level) for r in clips if r.level is not None]
-        own = [float(signature(np.array(r.features["expression"]), emotion) or 0.0) for r in clips]
+        levels = [float(r.level) for r in mine if r.level is not None]
+        own = [float(signature(np.array(r.features["expression"]), emotion) or 0.0) for r in mine]
         curves = {SIGNATURE: _curve(levels, own)}
         for i, feature in enumerate(FEATURES):
-            curves[feature] = _curve(levels, [r.features["geometry"][i] for r in clips])
+            curves[feature] = _curve(levels, [r.features["geometry"][i] for r in mine])
         details[emotion] = curves
     return _result(details, len(labelled))
 
@@ -78,3 +86,7 @@ def _result(details: dict[str, Any], labelled: int) -> SetResult:
         elif not samples[column.name]:
             reasons[column.name] = "the faces do not move with the level"
     return SetResult(samples, reasons, details)
+
+
+ORDER = 70
+ENTRIES = {"level_response": SetMetric(COLUMNS, respond, keep=keep, about=ABOUT)}

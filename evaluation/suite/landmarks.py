@@ -1,0 +1,87 @@
+"""What the landmarks tell beside the reference's: distances of mouth and face, action units, and by themselves: jitter."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from evaluation.judges.action_units import UNITS
+from evaluation.metrics.au_error import au_error
+from evaluation.metrics.jitter import jitter
+from evaluation.metrics.landmark_distance import landmark_distance, mouth_distance
+from evaluation.protocol import FPS, NotScored
+from evaluation.records import Column, Scores
+from evaluation.suite.base import Clip, ClipMetric
+from evaluation.tracks import Track
+
+TRACKER, FIT = "mediapipe-478", "builtin-fit on mediapipe-478"
+MOUTH = slice(48, 68)
+"""The mouth among the 68 points."""
+
+
+def shared_frames(clip: Clip, reference: Clip | None) -> tuple[np.ndarray, Track]:
+    """Indices of the frames, at equal timestamps, in which both faces were found, and the reference's track.
+
+    Raises:
+        NotScored: no reference, or no such frame.
+    """
+    if reference is None:
+        raise NotScored("no reference")
+    shared = min(len(clip.track), len(reference.track))
+    both = np.flatnonzero(clip.track.seen[:shared] & reference.track.seen[:shared])
+    if not len(both):
+        raise NotScored("no moment shows a face in both clips")
+    return both, reference.track
+
+
+def _f_lmd(clip: Clip, reference: Clip | None) -> Scores:
+    at, beside = shared_frames(clip, reference)
+    points = torch.from_numpy(clip.track.points_68[at]), torch.from_numpy(beside.points_68[at])
+    return Scores({"f_lmd": float(landmark_distance(*points, torch.tensor(beside.interocular)).mean())})
+
+
+def _m_lmd(clip: Clip, reference: Clip | None) -> Scores:
+    at, beside = shared_frames(clip, reference)
+    points = torch.from_numpy(clip.track.points_68[at, MOUTH]), torch.from_numpy(beside.points_68[at, MOUTH])
+    return Scores({"m_lmd": float(mouth_distance(*points, torch.tensor(beside.interocular)).mean())})
+
+
+def _au_error(clip: Clip, reference: Clip | None) -> Scores:
+    at, beside = shared_frames(clip, reference)
+    errors = au_error(torch.from_numpy(clip.track.units[at]), torch.from_numpy(beside.units[at]))
+    return Scores({"au_error": float(errors.mean())}, {"au_error": errors.tolist()})
+
+
+def _jitter(clip: Clip, reference: Clip | None) -> Scores:
+    """Over every run of at least three consecutive frames with a face."""
+    del reference
+    track = clip.track
+    runs = np.split(np.arange(len(track)), np.flatnonzero(np.diff(track.seen)) + 1)
+    points, unit = torch.from_numpy(track.points_68), torch.tensor(track.interocular)
+    values = [jitter(points[run[0] : run[-1] + 1], unit, FPS) for run in runs if len(run) >= 3 and track.seen[run[0]]]
+    if not values:
+        raise NotScored("fewer than three consecutive frames show a face")
+    return Scores({"jitter": float(torch.cat(values).mean())})
+
+
+def _column(
+    name: str, label: str, unit: str, better: bool | None, judge: str, decimals: int, about: str, high: float | None = None
+) -> Column:
+    return Column(name, label, unit, better, judge, decimals, about, 0.0, high, family="landmarks")
+
+
+ORDER = 40
+ENTRIES = {
+    "m_lmd": ClipMetric((_column("m_lmd", "M-LMD", "IOD", False, TRACKER, 4, "mouth landmarks, each frame on its own centre"),), _m_lmd),
+    "f_lmd": ClipMetric((_column("f_lmd", "F-LMD", "IOD", False, TRACKER, 4, "68 landmarks where they lie in the crop"),), _f_lmd),
+    "au_error": ClipMetric(
+        (_column("au_error", "AU error", "0..1", False, FIT, 4, "mean absolute error over 17 action units", 1.0),),
+        _au_error,
+        breakdown={"au_error": UNITS},
+    ),
+    "jitter": ClipMetric(
+        (_column("jitter", "Jitter", "IOD/s²", None, TRACKER, 2, "landmarks' mean acceleration; to be near the reference's"),),
+        _jitter,
+        needs_reference=False,
+    ),
+}
