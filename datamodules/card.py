@@ -27,7 +27,7 @@ def data_card(index: ShardIndex, name: str) -> str:
     """
     shards, size = len(index.shards), sum(shard.bytes for shard in index.shards)
     lines = [
-        f"{name}: {index.samples} clips, {index.hours:.2f} h, {len(index.speakers)} speakers, {shards} shards, {size / 1e6:.1f} MB",
+        f"{name}: {index.samples} clips, {duration(index.hours)}, {len(index.speakers)} speakers, {shards} shards, {size / 1e6:.1f} MB",
         f"coefficients: {index.layout.describe()}",
         "",
         f"{'split':<10}{'clips':>8}{'minutes':>10}{'speakers':>10}",
@@ -44,6 +44,11 @@ def data_card(index: ShardIndex, name: str) -> str:
     lines += [f"  {count:>6}  {reason}" for reason, count in sorted(index.failures.items(), key=lambda item: (-item[1], item[0]))]
     lines += [f"note: {note}" for note in index.notes]
     return "\n".join(lines)
+
+
+def duration(hours: float) -> str:
+    """A length in hours, or in minutes where hours would be all zeros."""
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
 
 
 def _emotion_table(index: ShardIndex) -> list[str]:
@@ -78,6 +83,7 @@ class Seen:
     emotion: str
     speaker: str
     level: float | None
+    intensity: int | None = None
 
 
 @dataclass
@@ -101,7 +107,7 @@ class Measures:
     def add(self, shard: ShardInfo, sample: Sample) -> None:
         """Take in one clip."""
         meta = sample.meta
-        self.seen.append(Seen(shard, sample.key, meta.emotion or UNKNOWN, meta.speaker, meta.level))
+        self.seen.append(Seen(shard, sample.key, meta.emotion or UNKNOWN, meta.speaker, meta.level, meta.intensity))
         quality = meta.extra.get("quality")
         quality = quality if isinstance(quality, dict) else {}
         numbers = {"length, s": meta.frames / meta.fps, "annotated intensity": meta.intensity, "level": meta.level, **_numbers(sample)}

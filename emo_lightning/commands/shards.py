@@ -69,13 +69,12 @@ def show(args: argparse.Namespace) -> None:
     out = args.out or args.data
     if not out.is_dir():
         raise UserError("--out", out, "a folder that exists", "is not a folder")
-    card = data_card(index, str(args.data))
-    print(card, flush=True)
+    print(data_card(index, str(args.data)), flush=True)
     with Progress("measure", None, "shards") as progress:
         measures = measure(args.data, index, args.measured, progress.reach)
     with staging(out, "--out") as stage:
         cv2.imwrite(str(stage / SHEET), contact_sheet(args.data, index, measures.seen, args.clips, args.seed))
-        (stage / PAGE).write_text(histogram_page(card, measures, str(args.data)), encoding="utf-8")
+        (stage / PAGE).write_text(histogram_page(index, measures, str(args.data)), encoding="utf-8")
         publish(stage, out, [SHEET, PAGE])
     print(f"wrote {out / SHEET} and {out / PAGE}")
     for reason, count in sorted(measures.bad.items()):
