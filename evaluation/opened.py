@@ -24,7 +24,7 @@ def introduce(source: Extractor | FrameMetric) -> JudgeInfo | None:
         return None
     try:
         return source.judge()
-    except UserError as error:
+    except (UserError, OSError) as error:
         # A file that is absent, or that is not what it should be, is the metric's problem and not the run's.
         raise Unavailable(str(error)) from None
 
@@ -67,7 +67,7 @@ class Opened:
             try:
                 introduce(source)
                 self._functions[name] = source.open(self.device)
-            except (Unavailable, UserError) as error:
+            except (Unavailable, UserError, OSError) as error:
                 self._functions[name] = Unavailable(str(error))
         found = self._functions[name]
         if isinstance(found, Unavailable):

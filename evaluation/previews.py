@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from emo_lightning.video import encode_mp4_bytes
+from emo_lightning.video import decode_mp4_bytes, encode_mp4_bytes
 from evaluation.cache import FeatureCache
 from evaluation.judges.base import JudgeInfo
 from evaluation.pairs import Item
@@ -19,6 +21,8 @@ from evaluation.suite.base import Features, FrameExtractor, FrameFunction
 SIDE, SECONDS, CRF = 144, 4.0, 30.0
 FPS = 12.5
 NAME = "preview"
+BUDGET = 18 << 20
+"""Most bytes of all previews in one report; base64 makes 24 MB of them."""
 
 
 def _open(device: torch.device) -> FrameFunction:
@@ -45,12 +49,33 @@ def previews(item: Item) -> Sequence[FrameExtractor]:
     return (PREVIEW,) if item.emotion is not None else ()
 
 
-def collect(records: Sequence[Record], cache: FeatureCache) -> dict[tuple[str, str], bytes]:
-    """The previews of scored clips by system and clip, in order."""
-    found = {}
+def collect(records: Sequence[Record], cache: FeatureCache, budget: int = BUDGET) -> list[dict[str, Any]]:
+    """Previews for the report's grid: one clip for each system, emotion and level, the first by name.
+
+    Returns:
+        ``system``, ``clip``, ``emotion``, ``level``, ``type`` and base64 ``data`` of each: videos if all of them fit into the budget
+        together, else first frames, as many as fit.
+    """
+    chosen: dict[tuple[str, str | None, float | None], Record] = {}
     for record in sorted(records, key=lambda r: (r.system, r.clip)):
-        name = record.stored.get(NAME)
-        features = cache.load(name) if name is not None and record.failure is None and record.system not in CONTROLS else None
-        if features is not None:
-            found[record.system, record.clip] = features["mp4"].tobytes()
+        if NAME in record.stored and record.failure is None and record.system not in CONTROLS:
+            chosen.setdefault((record.system, record.emotion, record.level), record)
+    keys = [(record, record.stored[NAME]) for record in chosen.values()]
+    posters = sum(cache.path(key).stat().st_size for _, key in keys if cache.has(key)) > budget
+    found = []
+    for record, key in keys:
+        features = cache.load(key)
+        if features is None:
+            continue
+        kind, data = ("image/jpeg", _poster(features["mp4"].tobytes())) if posters else ("video/mp4", features["mp4"].tobytes())
+        budget -= len(data)
+        if budget < 0:
+            break
+        of = {"system": record.system, "clip": record.clip, "emotion": record.emotion, "level": record.level}
+        found.append({**of, "type": kind, "data": base64.b64encode(data).decode("ascii")})
     return found
+
+
+def _poster(mp4: bytes) -> bytes:
+    frame = decode_mp4_bytes(mp4, [0])[0]
+    return cv2.imencode(".jpg", np.ascontiguousarray(frame[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

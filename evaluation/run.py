@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from evaluation.workers import score_all
 
 __all__ = ["add_arguments", "evaluate", "main"]
 
-FILES = ("per_clip.csv", "report.md", "table.tex", "report.html", "results.json")
+FILES = ("per_clip.csv", "previews.json", "report.md", "table.tex", "report.html", "results.json")
 CACHE = "cache"
 PATIENCE = 60.0
 
@@ -115,7 +116,8 @@ def evaluate(
         found["unscored"] = len(lost)
         (stage / "per_clip.csv").write_text(results.per_clip(records, entries), encoding="utf-8")
         (stage / "results.json").write_text(results.dump(found), encoding="utf-8")
-        report.write(stage, collect(records, store))
+        (stage / "previews.json").write_text(json.dumps(collect(records, store)), encoding="utf-8")
+        report.write(stage)
         publish(stage, out, FILES)
     return found
 

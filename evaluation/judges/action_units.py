@@ -7,10 +7,10 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
-from emo_lightning.face.builtin import BuiltinFaceModel
 
 from emo_lightning.coefficients import AU_NAMES, EXP_NAMES, read_aus
 from emo_lightning.emotions import SIGNATURE_UNITS
+from emo_lightning.face.builtin import BuiltinFaceModel
 from evaluation.judges.base import JudgeInfo
 
 UNITS = AU_NAMES

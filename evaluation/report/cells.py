@@ -1,11 +1,14 @@
-"""What one cell of the results table says; shared by the HTML, the Markdown and the terminal's table."""
+"""What one cell of the results table says; shared by the HTML, the Markdown, the LaTeX and the terminal's table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.protocol import REFERENCE
+
 Results = Mapping[str, Any]
+Cell = Mapping[str, Any]
 
 
 def arrow(column: Mapping[str, Any]) -> str:
@@ -13,11 +16,18 @@ def arrow(column: Mapping[str, Any]) -> str:
     return {True: " ↑", False: " ↓", None: ""}[column["higher_is_better"]]
 
 
-def number(cell: Mapping[str, Any], decimals: int) -> str:
+def number(cell: Cell, decimals: int) -> str:
     """A cell's mean, ``∞``, or a dash for what could not be computed."""
     if cell.get("infinite"):
         return "∞"
     return "–" if cell["mean"] is None else f"{cell['mean']:.{decimals}f}"
+
+
+def gap(cell: Cell, truth: Cell | None, decimals: int) -> str:
+    """How far a score lies from the ground truth's, with its sign; nothing where either is absent."""
+    if truth is None or truth["mean"] is None or cell["mean"] is None:
+        return ""
+    return f"Δ {cell['mean'] - truth['mean']:+.{decimals}f}".replace("-", "−")
 
 
 def is_control(results: Results, system: str) -> bool:
@@ -26,22 +36,29 @@ def is_control(results: Results, system: str) -> bool:
 
 
 def best(results: Results, column: Mapping[str, Any]) -> set[str]:
-    """The systems to print in bold in a column: the best of at least two, as printed; the reference and its controls do not compete."""
-    if column["higher_is_better"] is None:
-        return set()
+    """The systems to print in bold in a column: the best of at least two, as printed.
+
+    Where neither side is better that is the one nearest to the ground truth. The reference and its controls do not compete.
+    """
     shown: dict[str, float] = {}
     for system, cells in results["systems"].items():
         cell = cells[column["name"]]
         if results["rows"][system]["kind"] == "system" and (cell["mean"] is not None or cell.get("infinite")):
             shown[system] = float("inf") if cell.get("infinite") else float(number(cell, column["decimals"]))
+    if column["higher_is_better"] is None:
+        truth = results["systems"].get(REFERENCE, {}).get(column["name"])
+        if truth is None or truth["mean"] is None:
+            return set()
+        wanted = float(number(truth, column["decimals"]))
+        shown = {system: -abs(value - wanted) for system, value in shown.items()}
     if len(shown) < 2:
         return set()
-    top = max(shown.values()) if column["higher_is_better"] else min(shown.values())
+    top = min(shown.values()) if column["higher_is_better"] is False else max(shown.values())
     return {system for system, value in shown.items() if value == top}
 
 
 def shown_columns(results: Results) -> list[Mapping[str, Any]]:
-    """The columns in which at least one system has a value; :func:`reasons` says why the others are not there."""
+    """The columns in which at least one row has a value; :func:`reasons` says why the others are not there."""
     return [c for c in results["columns"] if any(number(cells[c["name"]], 1) != "–" for cells in results["systems"].values())]
 
 
@@ -52,7 +69,7 @@ def families(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tup
 
 
 def reasons(results: Results) -> list[str]:
-    """Why cells of the table have no number, one line for each reason."""
+    """Why cells of the table have no number, one line for each reason; what a control says nothing of is left out."""
     found: dict[str, dict[str, list[str]]] = {}
     for system, cells in results["systems"].items():
         for column in results["columns"]:
@@ -67,6 +84,17 @@ def reasons(results: Results) -> list[str]:
     return lines
 
 
+def flags(results: Results) -> list[str]:
+    """What a reader must know before trusting a number, one line for each column and flag."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for system, cells in results["systems"].items():
+        for column in results["columns"]:
+            flag = cells[column["name"]].get("flag")
+            if flag:
+                found.setdefault((column["label"], flag), []).append(system)
+    return [f"{label} ({', '.join(systems)}): {flag}" for (label, flag), systems in found.items()]
+
+
 def machine_line(results: Results) -> str:
     """Where the numbers were computed, and how long it took."""
     machine = results["environment"]
@@ -76,11 +104,16 @@ def machine_line(results: Results) -> str:
 
 
 def text_table(results: Results) -> str:
-    """The results as aligned plain text for a terminal."""
-    columns = shown_columns(results)
-    table = [["system", *(column["label"] + arrow(column) for column in columns)]]
+    """The results as aligned plain text for a terminal, one block a family."""
+    return "\n\n".join(f"{heading}\n{_block(results, columns)}" for heading, columns in families(results, shown_columns(results)))
+
+
+def _block(results: Results, columns: Sequence[Mapping[str, Any]]) -> str:
+    table = [["", *(column["label"] + arrow(column) for column in columns)]]
     for system, cells in results["systems"].items():
-        table.append([system, *(number(cells[column["name"]], column["decimals"]) for column in columns)])
+        numbers = [number(cells[column["name"]], column["decimals"]) for column in columns]
+        if not is_control(results, system) or set(numbers) != {"–"}:
+            table.append([system, *numbers])
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = []
     for row in table:

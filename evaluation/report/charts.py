@@ -72,3 +72,30 @@ def bar(value: float, top: float, colour: int) -> str:
     """A horizontal bar for a table cell, ``value`` of ``top``."""
     width = 100 * value / top if top > 0 else 0.0
     return f'<span class="bar"><span class="c{colour}" style="width:{width:.1f}%"></span></span>'
+
+
+def bar_chart(title: str, bins: Sequence[object], counts: Sequence[float], colour: int, unit: str) -> str:
+    """Upright bars, one a bin."""
+    top = max([*counts, 1])
+    marks = ticks(0, top)
+    width = (WIDTH - LEFT - RIGHT) / len(bins)
+
+    def y(value: float) -> float:
+        return HEIGHT - BOTTOM - value / marks[-1] * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+    for mark in marks:
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>')
+    every = max(1, math.ceil(len(bins) / 9))
+    # Labels are counted from the bin called 0 where there is one, so that it is always named.
+    first = next((i for i, name in enumerate(bins) if str(name) == "0"), 0) % every
+    for i, (name, count) in enumerate(zip(bins, counts, strict=True)):
+        left, tip = LEFT + i * width, f"{escape(str(name))} {escape(unit)}: {count:g}"
+        size = f'x="{left + 0.08 * width:.1f}" width="{0.84 * width:.1f}" y="{y(count):.1f}" height="{HEIGHT - BOTTOM - y(count):.1f}"'
+        parts.append(f'<rect class="dot c{colour}" {size} rx="1"><title>{tip}</title></rect>')
+        if i % every == first:
+            middle = left + width / 2
+            parts.append(f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{escape(str(name))}</text>')
+    parts.append(f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(unit)}</text>')
+    return "".join(parts) + "</svg>"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from evaluation.report.cells import Results, arrow, best, machine_line, number, reasons, shown_columns
+from evaluation.report.cells import Results, arrow, best, families, flags, is_control, machine_line, number, reasons, shown_columns
 
 
 def markdown(results: Results) -> str:
     """The report for a pull request or a paper's appendix."""
-    parts = [f"# Evaluation ({results['protocol']})", "", _table(results), ""]
+    parts = [f"# Evaluation ({results['protocol']})", "", *_tables(results)]
     parts += [*_reasons(results), *_levels(results)]
     if results["failures"]:
         parts += ["## Not scored", "", "| system | clip | metric | reason |", "|---|---|---|---|"]
@@ -19,7 +19,7 @@ def markdown(results: Results) -> str:
         parts.append("")
     parts += ["## Protocol and judges", "", f"Protocol `{results['protocol']}`, commit `{results['commit']}`."]
     parts += [f"Brackets: {results['settings']['interval']}.", ""]
-    parts += [f"- {judge['name']}: {judge['about']}; sha256 `{judge['sha256']}`" for judge in results["judges"]]
+    parts += [f"- {judge['name']}: {judge['about']}; sha256 `{judge['sha256'] or 'none'}`" for judge in results["judges"]]
     parts.append(f"- {machine_line(results)}")
     return "\n".join(parts) + "\n"
 
@@ -32,17 +32,27 @@ def _md(text: object) -> str:
 def _cell(cell: Mapping[str, Any], decimals: int, bold: bool) -> str:
     text = number(cell, decimals)
     text = f"**{text}**" if bold else text
+    if cell.get("flag"):
+        text += "†"
     if cell["ci95"]:
         text += f" [{cell['ci95'][0]:.{decimals}f}, {cell['ci95'][1]:.{decimals}f}]"
     return text + (f" (n={cell['n']})" if cell["n"] else "")
 
 
-def _table(results: Results) -> str:
-    columns = shown_columns(results)
+def _tables(results: Results) -> list[str]:
+    parts = []
+    for heading, columns in families(results, shown_columns(results)):
+        parts += [f"## {heading}", "", _table(results, columns), ""]
+    return parts or ["No metric has a value.", ""]
+
+
+def _table(results: Results, columns: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| system | " + " | ".join(f"{c['label']}{' (' + c['unit'] + ')' if c['unit'] else ''}{arrow(c)}" for c in columns) + " |"]
     lines.append("|---|" + "---:|" * len(columns))
     bold = {c["name"]: best(results, c) for c in columns}
     for system, cells in results["systems"].items():
+        if is_control(results, system) and all(number(cells[c["name"]], 1) == "–" for c in columns):
+            continue
         shown = (_cell(cells[c["name"]], c["decimals"], system in bold[c["name"]]) for c in columns)
         lines.append(f"| {_md(system)} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
@@ -50,9 +60,14 @@ def _table(results: Results) -> str:
 
 def _reasons(results: Results) -> list[str]:
     lines: list[str] = []
-    for title, said in (("What a dash or ∞ stands for:", reasons(results)), ("Of the clips:", results["notes"])):
-        if said:
-            lines += [title, "", *(f"- {_md(line)}" for line in said), ""]
+    said = {
+        "† To be read with care:": flags(results),
+        "What a dash, ∞ or an absent column stands for:": reasons(results),
+        "Of the clips:": results["notes"],
+    }
+    for title, found in said.items():
+        if found:
+            lines += [title, "", *(f"- {_md(line)}" for line in found), ""]
     return lines
 
 
