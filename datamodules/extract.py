@@ -10,8 +10,7 @@ import importlib.metadata
 import math
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,16 +27,17 @@ from datamodules.quality import picture_facts, sound_facts, sync_facts
 from datamodules.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
 from datamodules.shards import file_sha256
 from datamodules.sources.clip import Clip, Place, Stored
-from datamodules.track import ClipError, FaceTracker, Look, Scenes, bridge, stretches, timed
+from datamodules.track import ClipError, FaceTracker, Look, Scenes, Seconds, bridge, stretches
 from emo_lightning.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, SILENCE_PEAK, frames_for, iter_audio
 from emo_lightning.coefficients import Coefficients, read_aus
+from emo_lightning.decoded import Picture
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.crop import ROOM, CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.texture import read_texture
 from emo_lightning.media import MediaError
 from emo_lightning.portrait import MIN_MARGIN, inside
-from emo_lightning.video import FPS, VideoInfo, encode_mp4_bytes, iter_frames, probe
+from emo_lightning.video import FPS, VideoInfo, encode_mp4_bytes, iter_pictures, probe
 
 MIN_FRAMES = 10
 """Shorter clips (0.4 s) teach nothing."""
@@ -61,7 +61,7 @@ class Extraction:
     samples: list[Sample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     frames: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: Seconds = field(default_factory=Seconds)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class _Opened:
     coefficients: Coefficients | None
     au: np.ndarray | None
 
-    def pictures(self) -> Iterator[np.ndarray]:
-        """The clip's frames, from its span's first on."""
-        frames = iter_frames(self.path, argument=self.clip.name, threads=1)
+    def pictures(self) -> Iterator[Picture]:
+        """The clip's pictures, from its span's first on."""
+        frames = iter_pictures(self.path, argument=self.clip.name, threads=1)
         if self.clip.span is None:
             return frames
         return islice(frames, round(self.clip.span[0] * FPS), round(self.clip.span[1] * FPS))
@@ -94,6 +94,9 @@ class Extractor:
         landmarks: landmark back-end.
         keep_mute: keep videos without sound, for what needs none.
         clip_seconds: time that one clip may take.
+
+    Attributes:
+        clock: what the seconds by part are measured with.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Extractor:
         cv2.setNumThreads(1)
         self.source, self.size, self.landmarks = source, size, landmarks
         self.keep_mute, self.clip_seconds = keep_mute, clip_seconds
+        self.clock: Callable[[], float] = time.perf_counter
         self.model = BuiltinFaceModel.load()
         packages = ("mediapipe", "av", "numpy", "opencv-contrib-python")
         self.tools = {"landmarks": landmarks} | {name: importlib.metadata.version(name) for name in packages}
@@ -112,7 +116,7 @@ class Extractor:
 
     def extract(self, clip: Clip) -> Extraction:
         """All samples of a clip; whatever goes wrong is in the failures and nothing is raised but by a bug of ours."""
-        out = Extraction()
+        out = Extraction(seconds=Seconds(self.clock))
         try:
             with _on_disk(clip) as (video, audio):
                 if video is None:
@@ -128,7 +132,7 @@ class Extractor:
         """Samples of sound alone."""
         if audio is None:
             raise ClipError("missing", "neither a video nor a recording")
-        with timed(out.seconds, "sound"):
+        with out.seconds.of("sound"):
             wave = _decoded(audio, clip.name)
             digest = file_sha256(audio)
         count = frames_for(len(wave))
@@ -161,15 +165,15 @@ class Extractor:
             self._samples(opened, start, look, held, out, clip.name if alone else f"{clip.name} at {start / FPS:.2f} s")
             start += len(look.found)
 
-    def _open(self, clip: Clip, video: Path, audio: Path | None, seconds: Counter[str]) -> _Opened:
-        with timed(seconds, "probe"):
+    def _open(self, clip: Clip, video: Path, audio: Path | None, seconds: Seconds) -> _Opened:
+        with seconds.of("probe"):
             info = probe(video, clip.name)
             digest = file_sha256(video)
         begin, end = clip.span or (0.0, info.seconds)
         if begin >= info.seconds:
             raise ClipError("span_outside", f"begins at {begin:g} s of a video of {info.seconds:.2f} s")
         frames = max(1, round((min(end, info.seconds) - begin) * FPS))
-        with timed(seconds, "sound"):
+        with seconds.of("sound"):
             wave = _sound(clip, video, audio, info, begin, frames, self.keep_mute)
         total = max(1, round(info.seconds * FPS))
         coefficients = None if clip.coefficients is None else read_coefficients(clip.coefficients, info, total)
@@ -200,7 +204,7 @@ class Extractor:
         if made and without > 0:
             out.failures.append(Failure(name, "face_lost", f"no face in {without} of {frames} frames; the others were kept"))
 
-    def _sample(self, opened: _Opened, start: int, run: tuple[int, int], look: Look, held: HeldFrames, seconds: Counter[str]) -> Sample:
+    def _sample(self, opened: _Opened, start: int, run: tuple[int, int], look: Look, held: HeldFrames, seconds: Seconds) -> Sample:
         clip, frames, begin = opened.clip, run[1] - run[0], start + run[0]
         if frames < MIN_FRAMES:
             raise ClipError("too_short", f"{frames} frames, {MIN_FRAMES} are the least")
@@ -212,19 +216,19 @@ class Extractor:
             facts, flags, levels = sound_facts(sound)
         points, missing = bridge(look.found[run[0] : run[1]])
         box = _square(points, opened.info)
-        with timed(seconds, "crop"):
+        with seconds.of("crop"):
             kept = held.crops(box)
             crops = kept[run[0] : run[1]] if kept else self._decoded_again(opened, begin, frames, box)
         placed = to_crop(points, box)
         fitted, residual = self._fit(placed, crops, seconds)
-        with timed(seconds, "quality"):
+        with seconds.of("quality"):
             pixels = float(np.median((points[..., :2].max(1) - points[..., :2].min(1)).max(1)))
             more, words = picture_facts(crops, placed, fitted["tex"], fitted["angle"][:, 1], pixels, missing)
             facts, flags = facts | more, flags + words
             if levels is not None:
                 more, words = sync_facts(placed, levels)
                 facts, flags = facts | more, flags + words
-        with timed(seconds, "encode"):
+        with seconds.of("encode"):
             video = encode_mp4_bytes(crops)
         whole = slice(begin + self._offset(clip), begin + self._offset(clip) + frames)
         coefficients = fitted if opened.coefficients is None else opened.coefficients.frames(whole)
@@ -248,10 +252,10 @@ class Extractor:
         """Frames of the video before the clip's first."""
         return 0 if clip.span is None else round(clip.span[0] * FPS)
 
-    def _fit(self, placed: np.ndarray, crops: list[np.ndarray], seconds: Counter[str]) -> tuple[Coefficients, float]:
-        with timed(seconds, "fit"):
+    def _fit(self, placed: np.ndarray, crops: list[np.ndarray], seconds: Seconds) -> tuple[Coefficients, float]:
+        with seconds.of("fit"):
             fit = self.model.fit(placed)
-        with timed(seconds, "texture"):
+        with seconds.of("texture"):
             # A back-end of 68 points leaves the cheeks and forehead to the model.
             dense = placed if placed.shape[1] >= len(self.model.mean) else self.model.project(fit.coefficients)
             texture = np.stack([read_texture(crop, place) for crop, place in zip(crops, dense, strict=True)])
@@ -275,7 +279,7 @@ class Extractor:
 
     def _decoded_again(self, opened: _Opened, start: int, count: int, box: CropBox) -> list[np.ndarray]:
         """Crops from the file itself, for a head that left the part that was kept."""
-        return [crop_image(frame, box, self.size) for frame in islice(opened.pictures(), start, start + count)]
+        return [crop_image(frame.rgb(), box, self.size) for frame in islice(opened.pictures(), start, start + count)]
 
 
 @contextmanager

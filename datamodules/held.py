@@ -5,16 +5,19 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from emo_lightning.decoded import HALVINGS, SMALL, Picture, halvings
 from emo_lightning.face.crop import MARGIN, CropBox, crop_image
 
 HOLD_BYTES = 400 << 20
-"""Whole frames are kept up to this."""
+"""Frames of small video are kept whole up to this; of larger ones a part as fine as this allows and the crop can use."""
 ROAM = 1.5
 """Side of what is kept of a larger frame, over the side of the crop that its first face asks for."""
 FINER = 1.25
-"""Resolution that is kept, over the crop's."""
+"""Resolution that is kept at least, over the crop's."""
 WAIT = 5
 """Frames kept whole until there is a face."""
+STEP = 2**HALVINGS
+"""The part that is kept begins and ends between pixels of halved pictures too."""
 
 
 class HeldFrames:
@@ -27,31 +30,32 @@ class HeldFrames:
     """
 
     def __init__(self, shape: tuple[int, int], count: int, size: int) -> None:
-        self.size, self.frames = size, 0
+        self.size, self.frames, self._count = size, 0, count
         self._kept: list[np.ndarray] = []
-        self._whole = 3 * shape[0] * shape[1] * count <= HOLD_BYTES
+        self._waiting: list[Picture] = []
+        self._whole = shape[0] * shape[1] <= SMALL and 3 * shape[0] * shape[1] * count <= HOLD_BYTES
         self._window: tuple[int, int, int, int] | None = None
         self._shape = shape
 
-    def add(self, frame: np.ndarray, points: np.ndarray | None) -> None:
+    def add(self, frame: Picture, points: np.ndarray | None) -> None:
         """Take the next frame and the landmarks in it, if there are any."""
         self.frames += 1
         if self._whole:
-            self._kept.append(frame)
+            self._kept.append(frame.rgb())
             return
         if self._window is None and points is not None:
             self._window = self._around(points)
-            self._kept = [self._part(held) for held in self._kept]
+            self._kept, self._waiting = [self._part(held) for held in self._waiting], []
         if self._window is not None:
             self._kept.append(self._part(frame))
-        elif len(self._kept) < WAIT:
-            self._kept.append(frame)
+        elif len(self._waiting) < WAIT:
+            self._waiting.append(frame)
 
     def crops(self, box: CropBox) -> list[np.ndarray] | None:
         """Each frame's ``(size, size, 3)`` crop, or None when that needs more than was kept."""
         if len(self._kept) < self.frames:
             return None
-        if self._whole or self._window is None:
+        if self._window is None:
             return [crop_image(frame, box, self.size) for frame in self._kept]
         left, top, right, bottom = self._window
         sides = (box.cx - box.half - left, box.cy - box.half - top, right - box.cx - box.half, bottom - box.cy - box.half)
@@ -65,29 +69,24 @@ class HeldFrames:
     def _around(self, points: np.ndarray) -> tuple[int, int, int, int]:
         low, high = points[:, :2].min(0), points[:, :2].max(0)
         half = 0.5 * ROAM * MARGIN * float((high - low).max())
-        left, top = np.floor(np.maximum((low + high) / 2 - half, 0)).astype(int)
-        right, bottom = np.ceil(np.minimum((low + high) / 2 + half, self._shape[::-1])).astype(int)
-        self._scale = min(1.0, FINER * ROAM * self.size / (2 * half))
-        left, right = _in_steps(int(left), int(right), self._shape[1])
-        top, bottom = _in_steps(int(top), int(bottom), self._shape[0])
-        return left, top, right, bottom
+        left, top = (np.floor(np.maximum((low + high) / 2 - half, 0) / STEP) * STEP).astype(int)
+        right, bottom = np.minimum(np.ceil(((low + high) / 2 + half) / STEP) * STEP, self._shape[::-1]).astype(int)
+        least = min(1.0, FINER * ROAM * self.size / (2 * half))
+        self._level = level_for(1 / least, self._shape)
+        fits = float(np.sqrt(HOLD_BYTES / (3 * (right - left) * (bottom - top) * self._count)))
+        self._scale = min(max(least, fits), 0.5**self._level)
+        return int(left), int(top), int(right), int(bottom)
 
-    def _part(self, frame: np.ndarray) -> np.ndarray:
+    def _part(self, frame: Picture) -> np.ndarray:
         assert self._window is not None
         left, top, right, bottom = self._window
-        part = frame[top:bottom, left:right]
-        width, height = round((right - left) * self._scale), round((bottom - top) * self._scale)
-        if self._scale == 1.0:
+        part = frame.rgb(self._level)[top >> self._level : bottom >> self._level, left >> self._level : right >> self._level]
+        size = (max(1, round((right - left) * self._scale)), max(1, round((bottom - top) * self._scale)))
+        if size == part.shape[1::-1]:
             return part.copy()
-        # Means of two by two are many times as fast as of any other area.
-        while part.shape[1] >= 2 * width and part.shape[0] >= 2 * height and not (part.shape[0] % 2 or part.shape[1] % 2):
-            part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
 
 
-def _in_steps(low: int, high: int, end: int) -> tuple[int, int]:
-    """A range whose length halves three times, where it does not reach from edge to edge."""
-    extra = (high - low) % 8
-    if high < end:
-        return low, high - extra
-    return (low + extra, high) if low > 0 else (low, high)
+def level_for(shrink: float, shape: tuple[int, ...]) -> int:
+    """How often a picture may be halved when it will be shrunk by a factor anyway."""
+    return min(int(np.log2(max(shrink, 1.0))), halvings(shape))

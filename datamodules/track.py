@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from datamodules.held import HeldFrames
+from datamodules.held import HeldFrames, level_for
+from emo_lightning.decoded import Picture
 from emo_lightning.face.landmarks import Face, LandmarkBackend
 
 MAX_GAP = 5
@@ -21,6 +22,8 @@ RIVAL = 0.5
 """A second face of more than this share of the first one's area makes the clip ambiguous."""
 LOOK_AROUND = 0.5
 """How far beyond the last frame's face, in its own extents, the next one is looked for first."""
+DETAIL = 170
+"""Pixels over the face that landmarks are looked for in at least, where the video has them: the network sees no more."""
 THUMB = (32, 24)
 CUT_CHANGE, CUT_COLOURS = 15.0, 0.8
 """A cut changes a thumbnail's values by at least so much of 255 on average, and leaves at most this share of the colours the
@@ -41,9 +44,9 @@ class ClipError(Exception):
 
 
 class Scenes:
-    """Frames of a video; at a cut it holds the next frame back until :meth:`go_on`."""
+    """Pictures of a video; at a cut it holds the next one back until :meth:`go_on`."""
 
-    def __init__(self, frames: Iterator[np.ndarray]) -> None:
+    def __init__(self, frames: Iterator[Picture]) -> None:
         self._frames, self._held = frames, None
         self._before: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -51,8 +54,8 @@ class Scenes:
     def at_cut(self) -> bool:
         return self._held is not None
 
-    def next(self) -> np.ndarray | None:
-        """The next frame of the scene, or None at its end."""
+    def next(self) -> Picture | None:
+        """The next picture of the scene, or None at its end."""
         if self._held is not None:
             return None
         frame = next(self._frames, None)
@@ -68,9 +71,8 @@ class Scenes:
             self._frames = _chained(frame, self._frames)
             self._before = None
 
-    def _cuts_to(self, frame: np.ndarray) -> bool:
-        step = max(1, min(frame.shape[0] // (3 * THUMB[1]), frame.shape[1] // (3 * THUMB[0])))
-        sparse = np.ascontiguousarray(frame[::step, ::step])
+    def _cuts_to(self, frame: Picture) -> bool:
+        sparse = frame.sparse(max(1, min(frame.shape[0] // (3 * THUMB[1]), frame.shape[1] // (3 * THUMB[0]))))
         thumb = cv2.resize(sparse, THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
         colours = cv2.calcHist([sparse], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3) / (sparse.shape[0] * sparse.shape[1])
         before, self._before = self._before, (thumb, colours)
@@ -93,6 +95,23 @@ class Look:
     damaged: int = 0
 
 
+class Seconds(Counter[str]):
+    """Seconds by part of the work, on a clock that may be another: ``time.process_time`` tells the work of all threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__()
+        self.clock = clock
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        """Add the time that the block takes to a part."""
+        begin = self.clock()
+        try:
+            yield
+        finally:
+            self[part] += self.clock() - begin  # type: ignore[assignment]
+
+
 class FaceTracker:
     """Follows the largest face through the frames of a clip.
 
@@ -105,7 +124,7 @@ class FaceTracker:
         self._landmarker, self._deadline = landmarker, deadline
         self._home: np.ndarray | None = None
 
-    def look(self, scenes: Scenes, length: int, held: HeldFrames, seconds: Counter[str]) -> Look:
+    def look(self, scenes: Scenes, length: int, held: HeldFrames, seconds: Seconds) -> Look:
         """Landmarks of the next frames, up to ``length`` and not past a cut; the frames go to ``held``.
 
         A face that was lost is looked for where it was before any other is taken. Where the choice begins anew and two
@@ -122,31 +141,31 @@ class FaceTracker:
         while len(out.found) < length:
             if time.monotonic() > self._deadline:
                 raise ClipError("timeout", f"took longer than allowed, after {len(out.found)} frames of this part")
-            with timed(seconds, "decode"):
+            with seconds.of("decode"):
                 frame = scenes.next()
             if frame is None:
                 break
             if is_damaged(frame):
                 last, out.damaged = None, out.damaged + 1
             elif frame is not same and not out.rivals:
-                with timed(seconds, "landmarks"):
+                with seconds.of("landmarks"):
                     last, out.rivals = self._face(frame, last)
             same = frame
             last = None if out.rivals else last
             out.found.append(None if last is None else last.points)
             out.shapes.append(None if last is None else last.blendshapes)
-            with timed(seconds, "crop"):
+            with seconds.of("crop"):
                 held.add(frame, out.found[-1])
         return out
 
-    def _face(self, frame: np.ndarray, last: Face | None) -> tuple[Face | None, bool]:
+    def _face(self, frame: Picture, last: Face | None) -> tuple[Face | None, bool]:
         """The face, in pixels of the frame, near the last one first, and whether no one face can be chosen."""
         if last is not None:
             near = self._near(frame, last)
             if near is not None:
                 self._home = near.points
                 return near, False
-        faces = self._landmarker.detect(frame)
+        faces = self._landmarker.detect(frame.rgb())
         if self._home is not None:
             faces = [face for face in faces if _apart(face.points, self._home) < 1.0]
             faces.sort(key=lambda face: _apart(face.points, self._home))
@@ -157,21 +176,22 @@ class FaceTracker:
         self._home = faces[0].points
         return faces[0], False
 
-    def _near(self, frame: np.ndarray, last: Face) -> Face | None:
+    def _near(self, frame: Picture, last: Face) -> Face | None:
         low, high = last.points[:, :2].min(0), last.points[:, :2].max(0)
+        level = level_for(float((high - low).max()) / DETAIL, frame.shape)
+        image, scale = frame.rgb(level), 2**level
         reach = LOOK_AROUND * float((high - low).max())
-        left, top = np.maximum(np.floor(low - reach), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(high + reach), (frame.shape[1], frame.shape[0])).astype(int)
-        faces = self._landmarker.detect(np.ascontiguousarray(frame[top:bottom, left:right]))
+        left, top = np.maximum(np.floor((low - reach) / scale), 0).astype(int)
+        right, bottom = np.minimum(np.ceil((high + reach) / scale), (image.shape[1], image.shape[0])).astype(int)
+        faces = self._landmarker.detect(np.ascontiguousarray(image[top:bottom, left:right]))
         corner = np.array([left, top, 0], np.float32)
-        moved = [Face(face.points + corner, face.blendshapes, face.box + np.tile(corner[:2], 2)) for face in faces]
+        moved = [Face((face.points + corner) * scale, face.blendshapes, (face.box + np.tile(corner[:2], 2)) * scale) for face in faces]
         return min(moved, key=lambda face: _apart(face.points, last.points), default=None)
 
 
-def is_damaged(frame: np.ndarray) -> bool:
+def is_damaged(frame: Picture) -> bool:
     """Whether a good part of the picture is the grey that a decoder puts where it has nothing."""
-    step = max(4, min(frame.shape[:2]) // 64)
-    pixels = np.ascontiguousarray(frame[::step, ::step])
+    pixels = frame.sparse(max(4, min(frame.shape) // 64))
     return bool(((pixels >= GREY[0]) & (pixels <= GREY[1])).all(-1).mean() > DAMAGED)
 
 
@@ -211,16 +231,6 @@ def bridge(found: list[np.ndarray | None]) -> tuple[np.ndarray, int]:
     span = np.maximum(at[right] - at[left], 1)
     share = np.clip((np.arange(frames) - at[left]) / span, 0.0, 1.0)[:, None, None].astype(np.float32)
     return known[left] * (1 - share) + known[right] * share, missing
-
-
-@contextmanager
-def timed(seconds: Counter[str], part: str) -> Iterator[None]:
-    """Add the time that the block takes to a part of the work."""
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[part] += time.perf_counter() - begin  # type: ignore[assignment]
 
 
 def _apart(points: np.ndarray, other: np.ndarray) -> float:

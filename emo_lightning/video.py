@@ -10,8 +10,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from emo_lightning.decoded import DecodedPicture, Picture, Upright
 from emo_lightning.media import VIDEO, MediaError, open_media
 from emo_lightning.video_writer import FPS, VideoWriter, check_output, encode_mp4_bytes, write_video
 
@@ -23,10 +23,10 @@ __all__ = [
     "decode_mp4_bytes",
     "encode_mp4_bytes",
     "iter_frames",
+    "iter_pictures",
     "probe",
     "write_video",
 ]
-_EXACT_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def probe(path: str | Path, argument: str = "--video") -> VideoInfo:
         first = next(_decoded(container, stream), None)
         if first is None:
             raise MediaError("decode_error", argument, path, VIDEO, "has pictures of which none can be decoded")
-        height, width = _Upright(stream)(first).shape[:2]
+        height, width = Upright(stream)(first).shape[:2]
         rotation, start, rate = round(first.rotation) % 360, first.time or 0.0, _rate(stream)
         codec, has_audio = stream.codec_context.name, bool(container.streams.audio)
         frames = stream.frames or _count_packets(path, argument)
@@ -69,8 +69,20 @@ def probe(path: str | Path, argument: str = "--video") -> VideoInfo:
 def iter_frames(path: str | Path, fps: float = FPS, argument: str = "--video", threads: int = 0) -> Iterator[np.ndarray]:
     """Upright RGB frames at a constant rate, in constant memory.
 
-    Frame ``n`` shows the picture nearest to ``n / fps`` seconds after the first one; a picture that stays for long is
-    held until its successor is due. There are ``round(seconds * fps)`` frames, at least 1.
+    As :func:`iter_pictures`, each frame whole.
+
+    Yields:
+        ``(H, W, 3)`` uint8, contiguous. A repeated picture is the same array.
+    """
+    for picture in iter_pictures(path, fps, argument, threads):
+        yield picture.rgb()
+
+
+def iter_pictures(path: str | Path, fps: float = FPS, argument: str = "--video", threads: int = 0) -> Iterator[Picture]:
+    """Upright pictures at a constant rate, in constant memory, converted when they are looked at.
+
+    Picture ``n`` is the one nearest to ``n / fps`` seconds after the first one; a picture that stays for long is
+    held until its successor is due. There are ``round(seconds * fps)`` pictures, at least 1.
 
     Args:
         path: a video of any size, codec and rate, constant or not.
@@ -78,7 +90,7 @@ def iter_frames(path: str | Path, fps: float = FPS, argument: str = "--video", t
         threads: of the decoder; 0 leaves the choice to it.
 
     Yields:
-        ``(H, W, 3)`` uint8, contiguous. A repeated picture is the same array.
+        A repeated picture is the same object.
 
     Raises:
         MediaError: as :func:`probe`; ``truncated`` after the last frame when under nine tenths of the stated length decoded.
@@ -87,13 +99,13 @@ def iter_frames(path: str | Path, fps: float = FPS, argument: str = "--video", t
         stream = container.streams.video[0]
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO" if threads != 1 else "NONE"
-        rate, stated, upright, seconds = _rate(stream), _stated_seconds(stream), _Upright(stream), 0.0
+        rate, stated, upright, seconds = _rate(stream), _stated_seconds(stream), Upright(stream), 0.0
         for frame, repeats, end in _paced(_timed(_decoded(container, stream), rate), fps, 1.0 / rate):
             seconds = end
             if repeats:
-                image = upright(frame)
+                picture = DecodedPicture(frame, upright)
                 for _ in range(repeats):
-                    yield image
+                    yield picture
         if seconds == 0.0:
             raise MediaError("decode_error", argument, path, VIDEO, "has pictures of which none can be decoded")
         if seconds < 0.9 * stated - 2.0 / rate:
@@ -160,33 +172,6 @@ def _count_packets(path: str | Path, argument: str) -> int:
         return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
 
 
-class _Upright:
-    """Decoded frame -> RGB array with the file's rotation applied, square pixels and the right colour matrix.
-
-    The exact conversion costs 6 ns a pixel, the fast one 0.4 ns but darkens by about one grey level of 255; pictures
-    above 640 x 640 take the fast one, since they are only looked at and shrunk.
-    """
-
-    def __init__(self, stream: av.VideoStream) -> None:
-        self.reformatter = VideoReformatter()
-        self.aspect = float(stream.sample_aspect_ratio or 1.0)
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        width = max(2, round(frame.width * self.aspect)) if 0.2 < self.aspect < 5 else frame.width
-        quality = _EXACT_RGB if width * frame.height <= 640 * 640 else Interpolation.BILINEAR
-        rgb = self.reformatter.reformat(
-            frame, width, frame.height, "rgb24", src_colorspace=_matrix(frame), interpolation=quality, threads=1
-        )
-        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(frame.rotation / 90) % 4))
-
-
-def _matrix(frame: av.VideoFrame) -> Colorspace | None:
-    """Files that do not say are taken as players take them: BT.709 from 720 lines on, BT.601 below."""
-    if frame.colorspace not in (0, 2):
-        return None
-    return Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
-
-
 def decode_mp4_bytes(data: bytes, indices: Sequence[int] | None = None) -> np.ndarray:
     """Frames of an mp4 in memory.
 
@@ -204,7 +189,7 @@ def decode_mp4_bytes(data: bytes, indices: Sequence[int] | None = None) -> np.nd
         with av.open(io.BytesIO(data), format="mp4", metadata_errors="ignore", options={"protocol_whitelist": ""}) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            upright = _Upright(stream)
+            upright = Upright(stream)
             if indices is None:
                 return np.stack([upright(frame) for frame in container.decode(stream)])
             found = _pick(container, stream, sorted(set(indices)))

@@ -21,6 +21,8 @@ REGIONS: dict[str, tuple[int, ...]] = {
 """Vertices of each region; right and left are the subject's."""
 SKIN = tuple(REGIONS)[:5]
 WIDTH = 24
+_VERTICES = np.concatenate([np.array(rows) for rows in REGIONS.values()])
+_ENDS = np.cumsum([len(rows) for rows in REGIONS.values()])[:-1]
 
 
 def read_texture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -33,10 +35,12 @@ def read_texture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     Returns:
         ``(24,)`` float32.
     """
-    lab = cv2.cvtColor(cv2.blur(image, (max(3, image.shape[0] // 64),) * 2).astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB) / 100.0
     size = image.shape[0]
-    pixels = np.clip(((points[:, :2] + 1.0) * size / 2.0).astype(int), 0, size - 1)
-    samples = {name: lab[pixels[list(rows), 1], pixels[list(rows), 0]] for name, rows in REGIONS.items()}
+    soft = cv2.blur(image, (max(3, size // 64),) * 2)
+    pixels = np.clip(((points[_VERTICES, :2] + 1.0) * size / 2.0).astype(int), 0, size - 1)
+    colours = soft[pixels[:, 1], pixels[:, 0]][None].astype(np.float32) / 255.0
+    lab = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0] / 100.0
+    samples = dict(zip(REGIONS, np.split(lab, _ENDS), strict=True))
     tones = np.concatenate([samples[name].mean(0) for name in REGIONS])
     skin = np.concatenate([samples[name][:, 0] for name in SKIN])
     places = np.concatenate([points[list(REGIONS[name]), :2] for name in SKIN])
