@@ -49,7 +49,7 @@ def padded_distances(lips: Tensor, sound: Tensor, reach: int = REACH) -> Tensor:
     """Mean distance at each shift as syncnet_python computes it: beyond its ends the sound's embeddings are zero vectors.
 
     Args:
-        lips: ``(N, D)``, one row a window.
+        lips: ``(N, D)``, one row a window; a window that is nan (no face) does not count.
         sound: ``(N, D)``, row n at the same moment.
         reach: largest shift.
 
@@ -59,10 +59,10 @@ def padded_distances(lips: Tensor, sound: Tensor, reach: int = REACH) -> Tensor:
     Raises:
         ValueError: shapes that differ or are empty.
     """
-    _check(lips, sound)
+    seen = _seen(lips, sound)
     padded, count = pad(sound, (0, 0, reach, reach)), len(lips)
     rows = [pairwise_distance(lips, padded[k : k + count]) for k in range(2 * reach + 1)]
-    return torch.stack(rows).mean(dim=1)
+    return torch.stack(rows)[:, seen].mean(dim=1)
 
 
 def overlap_distances(lips: Tensor, sound: Tensor, reach: int = REACH, least: int = LEAST_PAIRS) -> Tensor:
@@ -71,11 +71,11 @@ def overlap_distances(lips: Tensor, sound: Tensor, reach: int = REACH, least: in
     Raises:
         ValueError: shapes that differ, or fewer than ``least`` windows.
     """
-    _check(lips, sound)
-    if len(lips) < least:
-        raise ValueError(f"lips have {len(lips)} windows, at least {least} are needed")
+    windows = int(_seen(lips, sound).sum())
+    if windows < least:
+        raise ValueError(f"lips have {windows} windows, at least {least} are needed")
     table = torch.cdist(lips, sound, compute_mode="donot_use_mm_for_euclid_dist")
-    rows = [torch.diagonal(table, shift) for shift in range(-reach, reach + 1)]
+    rows = [row[row.isfinite()] for row in (torch.diagonal(table, shift) for shift in range(-reach, reach + 1))]
     return torch.stack([row.mean() if len(row) >= least else row.new_tensor(torch.nan) for row in rows])
 
 
@@ -93,9 +93,14 @@ def sync_score(curve: Tensor) -> SyncScore:
     return SyncScore(reach - lowest, float(curve[lowest]), float(median - curve[lowest]), float(curve[reach]), float(median - curve[reach]))
 
 
-def _check(lips: Tensor, sound: Tensor) -> None:
+def _seen(lips: Tensor, sound: Tensor) -> Tensor:
+    """``(N,)`` bool: windows that count."""
     if lips.ndim != 2 or lips.shape != sound.shape or not lips.numel():
         raise ValueError(f"lips have shape {tuple(lips.shape)} and sound {tuple(sound.shape)}, expected one shape (N, D)")
+    seen = lips.isfinite().all(dim=1)
+    if not bool(seen.any()):
+        raise ValueError("lips have no window that is a number")
+    return seen
 
 
 class LipSyncDistance(Metric):

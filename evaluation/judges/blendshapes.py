@@ -1,0 +1,169 @@
+"""The 52 blendshapes of a face from its landmarks: the network inside the landmark judge's file, run by itself.
+
+MediaPipe's landmarker ends in a small MLP-Mixer that turns 146 of its landmarks, in the picture plane, into 52 intensities.
+Run here on points alone it serves wherever points are known and no picture is: stored tracks, and simulated faces, which is
+what lets a judge be trained on faces that nobody filmed. On tracked frames the results are the landmarker's own to 1e-2
+(its half-precision arithmetic), which a test holds.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from emo_lightning import assets
+
+# fmt: off
+NAMES: tuple[str, ...] = (
+    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft",
+    "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
+    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft",
+    "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight",
+    "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft",
+    "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
+)
+LANDMARKS = np.array([
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81, 82, 84, 87,
+    88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154, 155, 157, 158, 159, 160,
+    161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267, 269, 270, 276, 282, 283, 284,
+    285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362,
+    365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454,
+    466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
+])
+# fmt: on
+"""The points that the network looks at, in its order."""
+MEMBER = "face_blendshapes.tflite"
+BLOCKS = 4
+_CONV, _MUL, _CONCAT, _DEQUANTIZE = 3, 18, 2, 6
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Network:
+    """An MLP-Mixer (Tolstikhin et al., 2021): ``layers`` are (weights, bias) in order of use, ``scales`` those of its layer norms."""
+
+    token: np.ndarray
+    layers: list[tuple[np.ndarray, np.ndarray]]
+    scales: list[np.ndarray]
+    gain: float
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """``(B, 146, 2)`` points in any unit with square axes to ``(B, 52)``."""
+        x = points - points.mean(axis=1, keepdims=True)
+        x = x / np.sqrt(np.square(x).sum(axis=2, keepdims=True)).mean(axis=1, keepdims=True) * self.gain
+        layers, scales = iter(self.layers), iter(self.scales)
+        x = _dense(x.transpose(0, 2, 1), *next(layers)).transpose(0, 2, 1)
+        x = _dense(x, *next(layers))
+        x = np.concatenate([np.broadcast_to(self.token, (len(x), 1, x.shape[2])), x], axis=1)
+        for _ in range(BLOCKS):
+            mixed = _norm(x, next(scales)).transpose(0, 2, 1)
+            mixed = _dense(np.maximum(_dense(mixed, *next(layers)), 0.0), *next(layers))
+            x = x + mixed.transpose(0, 2, 1)
+            mixed = _norm(x, next(scales))
+            x = x + _dense(np.maximum(_dense(mixed, *next(layers)), 0.0), *next(layers))
+        return 1.0 / (1.0 + np.exp(-_dense(x[:, 0], *next(layers))))
+
+
+def blendshapes(points: np.ndarray) -> np.ndarray:
+    """Blendshapes of each frame.
+
+    Args:
+        points: ``(T, 478, 2 or more)`` landmarks with irises, in pixels or another unit with square axes; nan where none.
+
+    Returns:
+        ``(T, 52)`` float32, 0..1, in the order of :data:`NAMES`; nan where the points are.
+
+    Raises:
+        ValueError: another shape.
+        emo_lightning.errors.UserError: the landmarker's file is missing.
+    """
+    if points.ndim != 3 or points.shape[1] != 478 or points.shape[2] < 2:
+        raise ValueError(f"points have shape {points.shape}, expected (T, 478, 2 or more)")
+    network, chosen = load(), np.asarray(points[:, LANDMARKS, :2], np.float32)
+    parts = [network(chosen[i : i + BATCH]) for i in range(0, len(chosen), BATCH)]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, len(NAMES)), np.float32)
+
+
+@lru_cache(maxsize=1)
+def load() -> Network:
+    """The network in the registered landmarker file, whose hash is checked on the way."""
+    with zipfile.ZipFile(assets.locate("face_landmarker")) as archive:
+        return _read(archive.read(MEMBER))
+
+
+def _dense(x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return x @ weights.T + bias
+
+
+def _norm(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + 1e-6) * scale
+
+
+class _Table:
+    """One table of a FlatBuffer, the container of TensorFlow Lite: fields by number, nothing trusted beyond the buffer."""
+
+    def __init__(self, data: bytes, place: int) -> None:
+        self._data, self._place = data, place
+        self._fields = place - struct.unpack_from("<i", data, place)[0]
+        self._size = struct.unpack_from("<H", data, self._fields)[0]
+
+    def _field(self, number: int) -> int | None:
+        slot = 4 + 2 * number
+        offset = struct.unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._size else 0
+        return self._place + offset if offset else None
+
+    def number(self, field: int, kind: str) -> int:
+        """A scalar, 0 by default."""
+        at = self._field(field)
+        return 0 if at is None else struct.unpack_from("<" + kind, self._data, at)[0]
+
+    def array(self, field: int, kind: str) -> np.ndarray:
+        """A vector of scalars, empty by default."""
+        at = self._field(field)
+        if at is None:
+            return np.zeros(0, kind)
+        at += struct.unpack_from("<I", self._data, at)[0]
+        return np.frombuffer(self._data, kind, struct.unpack_from("<I", self._data, at)[0], at + 4)
+
+    def tables(self, field: int) -> list[_Table]:
+        """A vector of tables."""
+        at = self._field(field)
+        if at is None:
+            return []
+        at += struct.unpack_from("<I", self._data, at)[0]
+        places = [at + 4 + 4 * i for i in range(struct.unpack_from("<I", self._data, at)[0])]
+        return [_Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) for place in places]
+
+
+def _read(data: bytes) -> Network:
+    """The mixer's weights out of its model file: half-precision constants, met in the order in which the operators use them."""
+    model = _Table(data, struct.unpack_from("<I", data, 0)[0])
+    codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
+    graph, buffers = model.tables(2)[0], model.tables(4)
+    tensors = graph.tables(0)
+    stored = {i: buffers[t.number(2, "I")].array(0, "u1") for i, t in enumerate(tensors)}
+    operators = [(codes[op.number(0, "I")], op.array(1, "<i4").tolist(), op.array(2, "<i4").tolist()) for op in graph.tables(3)]
+    source = {outputs[0]: inputs[0] for code, inputs, outputs in operators if code == _DEQUANTIZE}
+
+    def constant(tensor: int) -> np.ndarray | None:
+        if tensor not in source:
+            return None
+        return stored[source[tensor]].view("<f2").astype(np.float32).reshape(tensors[source[tensor]].array(0, "<i4"))
+
+    layers, factors, token = [], [], np.zeros(0)
+    for code, inputs, _ in operators:
+        values = [constant(i) for i in inputs]
+        if code == _CONV and values[1] is not None and values[2] is not None:
+            layers.append((values[1][:, 0, 0], values[2]))
+        elif code == _MUL:
+            factors += [v for v in values if v is not None]
+        elif code == _CONCAT:
+            token = next(v for v in values if v is not None).reshape(1, 1, -1)
+    return Network(token, layers, [f for f in factors if f.ndim == 1], float(next(f for f in factors if f.ndim == 0)))
