@@ -322,7 +322,8 @@ def read_tar(stream: IO[bytes], wanted: Collection[str] | None = None) -> Iterat
     wanted = MEMBER_LIMITS if wanted is None else wanted
     key, members, problem = "", {}, None
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        # A file on disk is sought through, so that what is passed over costs nothing however large it is; a pipe cannot be.
+        with tarfile.open(fileobj=stream, mode="r:" if stream.seekable() else "r|") as tar:
             for info in tar:
                 tar.members = []
                 name, _, extension = info.name.partition(".") if "/" not in info.name else (info.name, "", "")

@@ -57,12 +57,14 @@ def run(extractor, path, **fields):
     return result.samples, [(failure.reason, failure.detail) for failure in result.failures]
 
 
-def muxed(path, pictures, times, wave, sound_start=0, rate=16000, layout="mono", base=Fraction(1, 1000)) -> None:
+def muxed(path, pictures, times, wave, sound_start=0, rate=16000, layout="mono", base=Fraction(1, 1000), rotation=0) -> None:
     """Pictures at times of our choosing (in ``base``) and sound from a sample of our choosing on."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
         stream.codec_context.time_base = base
+        if rotation:
+            stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=rate, layout=layout)
         for picture, at in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -80,12 +82,65 @@ def lag(wave: np.ndarray, reference: np.ndarray) -> int:
     return int(np.correlate(wave, reference, "full").argmax()) - (len(reference) - 1)
 
 
-def test_a_variable_frame_rate_keeps_its_time(extractor, tmp_path):
-    steps = np.cumsum([0, *([20, 60] * 14)])
-    muxed(tmp_path / "a.mp4", [face(t=t / 40) for t in steps], steps.tolist(), voice())
-    samples, failures = run(extractor, tmp_path / "a.mp4")
-    assert failures == [] and len(samples) == 1
-    assert abs(samples[0].meta.frames - (steps[-1] + 40) / 40) <= 1
+def way(sample) -> np.ndarray:
+    """Where the nose is in the original's pixels, frame by frame."""
+    cx, cy, half = sample.meta.extra["box"]
+    return sample.landmarks[:, 1, :2] * half + (cx, cy)
+
+
+def moving(milliseconds: float) -> np.ndarray:
+    """A face that is somewhere else at every moment: down on a straight line, to the side on a wave."""
+    picture = astronaut()[:400, 30:430]
+    seconds = milliseconds / 1000
+    matrix = np.array([[0.48, 0, 14 * np.sin(6 * seconds)], [0, 0.48, 20 * seconds - 8]])
+    return cv2.warpAffine(picture, matrix, (192, 192), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.fixture(scope="module")
+def steady(extractor, tmp_path_factory):
+    """The moving face at 25 frames a second, to hold all other clocks against."""
+    path = tmp_path_factory.mktemp("steady") / "a.mp4"
+    muxed(path, [moving(40 * t) for t in range(FRAMES)], [40 * t for t in range(FRAMES)], voice())
+    (sample,), failures = run(extractor, path)
+    assert failures == [] and sample.meta.frames == FRAMES and np.ptp(way(sample), axis=0).min() > 15
+    return sample
+
+
+def test_a_variable_frame_rate_keeps_its_time(extractor, steady, tmp_path):
+    steps = np.cumsum([0, *([10, 60, 20] * 13), 10])
+    muxed(tmp_path / "a.mp4", [moving(t) for t in steps], steps.tolist(), voice())
+    (sample,), failures = run(extractor, tmp_path / "a.mp4")
+    frames = min(sample.meta.frames, FRAMES)
+    assert failures == [] and abs(sample.meta.frames - FRAMES) <= 1
+    apart = np.abs(way(sample)[:frames] - way(steady)[:frames])
+    # A picture is shown until the next one comes, here for 60 ms at most: 1.2 pixels down, 5 to the side.
+    assert apart[:, 1].max() < 2 and apart[:, 0].max() < 6 and abs(lag(sample.wave, voice())) < 100
+
+
+def test_sixty_frames_a_second_become_twenty_five_of_the_same_moments(extractor, steady, tmp_path):
+    count = 72
+    muxed(tmp_path / "a.mp4", [moving(1000 * n / 60) for n in range(count)], list(range(count)), voice(), base=Fraction(1, 60))
+    (sample,), failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and sample.meta.frames == FRAMES and sample.meta.fps == 25
+    # The time of a picture at 60 a second is 17 ms: 0.3 pixels down, 1.4 to the side.
+    assert np.abs(way(sample) - way(steady)).max() < 2 and abs(lag(sample.wave, voice())) < 100
+
+
+def test_a_phone_s_film_on_its_side_stands_upright(extractor, steady, tmp_path):
+    pictures = [np.ascontiguousarray(np.rot90(moving(40 * t))) for t in range(FRAMES)]
+    muxed(tmp_path / "a.mp4", pictures, [40 * t for t in range(FRAMES)], voice(), rotation=-90)
+    (sample,), failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and sample.meta.frames == FRAMES
+    assert np.abs(way(sample) - way(steady)).max() < 1.5 and abs(lag(sample.wave, voice())) < 100
+    assert (sample.landmarks[:, 10, 1] < sample.landmarks[:, 152, 1] - 0.5).all()
+
+
+def test_pictures_that_start_late_begin_with_their_own_sound(extractor, steady, tmp_path):
+    muxed(tmp_path / "a.mp4", [moving(40 * t) for t in range(FRAMES)], [400 + 40 * t for t in range(FRAMES)], voice(FRAMES + 10))
+    (sample,), failures = run(extractor, tmp_path / "a.mp4")
+    assert failures == [] and sample.meta.frames == FRAMES
+    assert np.abs(way(sample) - way(steady)).max() < 1.5
+    assert abs(lag(sample.wave, voice(FRAMES + 10)[6400:])) < 100
 
 
 def test_surround_sound_is_mixed_to_one_channel(extractor, tmp_path):
