@@ -114,6 +114,14 @@ ASSETS: tuple[Asset, ...] = (
         )
     ),
     Asset(
+        name="st_lpips_alex",
+        sha256="b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
+        licence="BSD-2-Clause",
+        filename="alex_shift_tolerant.pth",
+        packages=(("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth", "stlpips-pytorch==0.0.2"),),
+        about="ST-LPIPS: the shift-tolerant AlexNet with its heads",
+    ),
+    Asset(
         name="sface",
         sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
         licence="Apache-2.0",
