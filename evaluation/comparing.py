@@ -34,7 +34,7 @@ class Comparer:
     def key(self, name: str, pair: Pair) -> str:
         """Where the values of one metric lie."""
         metric = self.metrics[name]
-        return key("pair", name, metric.version, *judge_numbers(introduce(metric)), *pair)
+        return key("pair", name, metric.version, metric.every, *judge_numbers(introduce(metric)), *pair)
 
     def lacks(self, pair: Pair) -> bool:
         """Whether some metric of a comparison is not in the cache."""

@@ -34,8 +34,12 @@ class Rows:
         self._extractor, self._function = extractor, function
         self._pending: list[Crop] = []
         self._found: list[Features] = []
+        self._frames = 0
 
     def add(self, crop: Crop) -> None:
+        self._frames += 1
+        if (self._frames - 1) % self._extractor.every:
+            return
         self._pending.append(crop)
         if len(self._pending) == self._extractor.batch + self._extractor.context - 1:
             self._flush()
@@ -66,7 +70,7 @@ def ask(extractor: FrameExtractor, function: FrameFunction, crops: Sequence[Crop
 
 def hold(extractor: FrameExtractor, function: FrameFunction, crop: Crop, frames: int) -> Features:
     """What the extractor finds in a clip that shows one picture throughout: asked once, repeated."""
-    rows = frames - extractor.context + 1
+    rows = extractor.rows(frames)
     if rows < 1:
         raise NotScored(f"shorter than the {extractor.context} frames that {extractor.name} looks at together")
     one = ask(extractor, function, [crop] * extractor.context)

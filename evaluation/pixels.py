@@ -29,6 +29,7 @@ class PairScores:
         self._metrics, self._reference, self._device = metrics, reference, device
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._found: dict[str, list[Tensor]] = {name: [] for name in metrics}
+        self._done = 0
 
     def add(self, generated: np.ndarray) -> None:
         """The next crop of the generated clip."""
@@ -43,13 +44,16 @@ class PairScores:
         generated, reference = (torch.from_numpy(np.ascontiguousarray(s)).to(self._device) for s in stacks)
         for name, (metric, function) in self._metrics.items():
             size = metric.batch if self._device.type == "cpu" else BLOCK
-            for at in range(0, len(generated), size):
-                with torch.inference_mode():
-                    self._found[name].append(function(generated[at : at + size], reference[at : at + size]).double().cpu())
+            seen = slice(-self._done % metric.every, None, metric.every)
+            for a, b in zip(generated[seen].split(size), reference[seen].split(size), strict=True):
+                if len(a):
+                    with torch.inference_mode():
+                        self._found[name].append(function(a, b).double().cpu())
+        self._done += len(self._pending)
         self._pending.clear()
 
     def values(self) -> dict[str, np.ndarray]:
-        """Metric -> ``(T,)`` float64; NotScored when no pair was seen."""
+        """Metric -> ``(T,)`` float64, one value a frame compared; NotScored when no pair was seen."""
         if self._pending:
             self._flush()
         if not all(self._found.values()):

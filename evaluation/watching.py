@@ -233,5 +233,5 @@ def box_numbers(box: CropBox) -> list[float]:
 def frame_key(extractor: FrameExtractor, sha256: str, box: CropBox, *change: object) -> str:
     """Where the features of a clip's frames lie; Unavailable if nobody would answer."""
     view = extractor.view
-    seen = [view.size, view.x, view.y, view.half, extractor.context]
+    seen = [view.size, view.x, view.y, view.half, extractor.context, extractor.every]
     return key("frames", *who(extractor), seen, sha256, box_numbers(box), *change)

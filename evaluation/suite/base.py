@@ -85,6 +85,8 @@ class FrameExtractor:
         view: what it sees.
         context: consecutive frames behind one row; blocks of frames overlap by one less, so a clip of T frames has
             ``T - context + 1`` rows, and none if it is shorter.
+        every: look at frames 0, every, 2 every, ... alone: neighbouring frames show nearly the same picture, and some judges are
+            slow. Then the context is 1.
         batch: most rows a call; no result may depend on it.
         finish: the clip's rows -> what is kept, where that is less; None keeps the rows.
         version: to be raised when the same judge would answer differently.
@@ -98,6 +100,15 @@ class FrameExtractor:
     batch: int = 16
     finish: Callable[[Features], Features] | None = None
     version: int = 1
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every > 1 and self.context > 1:
+            raise ValueError(f"extractor {self.name} looks at consecutive frames and can leave out none")
+
+    def rows(self, frames: int) -> int:
+        """How many rows a clip of so many frames gives; 0 or less if it is too short."""
+        return -(-frames // self.every) - self.context + 1
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,7 @@ class FrameMetric:
         batch: most frames a call, on a CPU; no score may depend on it.
         still: whether the held first frame is scored as a control.
         version: to be raised when the same frames would score differently.
+        every: compare frames 0, every, 2 every, ... alone.
     """
 
     column: Column
@@ -144,6 +156,7 @@ class FrameMetric:
     batch: int = 2
     still: bool = True
     version: int = 1
+    every: int = 1
 
 
 @dataclass(frozen=True)
