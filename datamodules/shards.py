@@ -323,7 +323,7 @@ def read_tar(stream: IO[bytes], wanted: Collection[str] | None = None) -> Iterat
     key, members, problem = "", {}, None
     try:
         # A file on disk is sought through, so that what is passed over costs nothing however large it is; a pipe cannot be.
-        with tarfile.open(fileobj=stream, mode="r:" if stream.seekable() else "r|") as tar:
+        with tarfile.open(fileobj=stream, mode="r:" if _seekable(stream) else "r|") as tar:
             for info in tar:
                 tar.members = []
                 name, _, extension = info.name.partition(".") if "/" not in info.name else (info.name, "", "")
@@ -347,6 +347,12 @@ def read_tar(stream: IO[bytes], wanted: Collection[str] | None = None) -> Iterat
         return
     if key:
         yield key, problem or members
+
+
+def _seekable(stream: IO[bytes]) -> bool:
+    """Also of streams that can do nothing but read."""
+    seekable = getattr(stream, "seekable", None)
+    return seekable is not None and bool(seekable())
 
 
 def _bad_key(name: str) -> SampleError | None:
