@@ -1,7 +1,8 @@
 """Shard sets wherever they lie, a folder or an address of :mod:`datamodules.transport`.
 
 Archives from afar are kept in a cache folder under the SHA-256 that the index states, and only once they have it: a cache
-can be shared by sets, ranks and workers, and a reader never sees half an archive.
+can be shared by sets, ranks and workers, and a reader never sees half an archive. The index is kept as well: while its
+source does not answer, the one seen last is used, and that is said.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from datamodules.shards import INDEX, ShardIndex, ShardInfo, parse_index, read_index
-from datamodules.transport import check_pipe, fetched, member_address, scheme_of
+from datamodules.transport import Unreachable, check_pipe, fetched, member_address, scheme_of
 from emo_lightning.errors import UserError
 
 CACHE_FOLDER, CACHE_LIMIT = "EMO_SHARD_CACHE", "EMO_SHARD_CACHE_GB"
@@ -109,12 +112,17 @@ def open_set(data: str | Path, argument: str = "data", cache: Path | None = None
     address = str(data)
     if scheme == "pipe":
         check_pipe(address, argument)
-    content = b"".join(fetched(member_address(address, INDEX), INDEX_LIMIT, argument))
+    cached = Cache.of(cache, cache_gb)
+    content = cached.index(address, argument)
+    return RemoteSet(address, _index_of(content, address, argument), hashlib.sha256(content).hexdigest(), cached)
+
+
+def _index_of(content: bytes, address: str, argument: str) -> ShardIndex:
     index = parse_index(content, address, argument)
     for shard in index.shards:
         if not _NAME.fullmatch(shard.name):
             raise UserError(argument, address, "shards with plain names", f"lists {shard.name[:80]!r}")
-    return RemoteSet(address, index, hashlib.sha256(content).hexdigest(), Cache.of(cache, cache_gb))
+    return index
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,27 @@ class Cache:
         except OSError as error:
             raise UserError(CACHE_FOLDER, folder, "a folder that can be written to", f"cannot be made ({error.strerror})") from None
         return Cache(folder, limit * 1e9)
+
+    def index(self, address: str, argument: str) -> bytes:
+        """The set's index as its source has it, or as it was seen last while the source does not answer."""
+        # A query is a key of the server's, not part of which set it is.
+        place = address if address.startswith("pipe:") else address.partition("?")[0]
+        kept = self.folder / f"{hashlib.sha256(place.encode()).hexdigest()}.{INDEX}"
+        try:
+            content = b"".join(fetched(member_address(address, INDEX), INDEX_LIMIT, argument))
+        except Unreachable as error:
+            if not kept.is_file():
+                raise
+            rank_zero_warn(f"{error.value} {error.problem}: going on with its index and archives as they are in {self.folder}")
+            return kept.read_bytes()
+        _index_of(content, address, argument)  # nothing but an index takes the place of one
+        part = kept.with_suffix(f".{os.getpid()}.part")
+        try:
+            part.write_bytes(content)
+            os.replace(part, kept)
+        except OSError as error:
+            raise self._full(error) from None
+        return content
 
     def path(self, shard: ShardInfo) -> Path:
         """Where an archive lies, or would."""
@@ -187,9 +216,12 @@ class Cache:
                 raise UserError("data", address, "the archive that the index describes", "has another content")
             os.replace(part, path)
         except OSError as error:
-            raise UserError(CACHE_FOLDER, self.folder, "a folder with room for a shard", f"cannot be written ({error.strerror})") from None
+            raise self._full(error) from None
         finally:
             part.unlink(missing_ok=True)
+
+    def _full(self, error: OSError) -> UserError:
+        return UserError(CACHE_FOLDER, self.folder, "a folder with room for a shard", f"cannot be written ({error.strerror})")
 
     def _make_room(self, newest: Path) -> None:
         entries = [(entry.stat(), Path(entry.path)) for entry in os.scandir(self.folder) if entry.name.endswith(".tar")]

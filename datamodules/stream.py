@@ -101,11 +101,14 @@ class ClipReader:
     def __post_init__(self) -> None:
         self._first = np.concatenate([[0], np.cumsum([shard.info.samples for shard in self.shards])]).tolist()
 
-    def lap(self, order: Sequence[int], share: Share) -> Iterator[Any]:
-        """This reader's clips of one lap: whole shards where there are enough for all readers, else every n-th sample."""
+    def lap(self, order: Sequence[int], share: Share, worker: int | None = None) -> Iterator[Any]:
+        """A share's clips of one lap: whole shards where there are enough for all readers, else every n-th sample.
+
+        Bad samples are counted as ``worker``'s, by default the share's own.
+        """
         whole = len(self.shards) >= share.readers
         for shard in order[share.place :: share.readers] if whole else order:
-            yield from self._clips(shard, None if whole else share, share.worker)
+            yield from self._clips(shard, None if whole else share, share.worker if worker is None else worker)
 
     def _clips(self, shard: int, share: Share | None, worker: int) -> Iterator[Any]:
         slot = (shard, -1 if share is None else share.place)
@@ -190,13 +193,17 @@ class TrainStream(IterableDataset):
     def _items(self, epoch: int, share: Share, generator: np.random.Generator) -> Iterator[Any]:
         for lap in itertools.count():
             order = np.random.default_rng([self.seed, epoch, lap]).permutation(len(self.reader.shards)).tolist()
-            drawn = (item for clip in self.reader.lap(order, share) for item in self.draw(clip, generator))
-            empty = True
-            for item in shuffled(drawn, self.buffer, generator):
-                empty = False
-                yield item
-            if empty:
-                reasons = self.reader.failures.totals() or "none left out"
+            # Archives of nothing but bad samples may have fallen to this reader: it goes through all before it gives up.
+            for part in (share, Share(0, 1, 0, 1)):
+                drawn = (item for clip in self.reader.lap(order, part, share.worker) for item in self.draw(clip, generator))
+                empty = True
+                for item in shuffled(drawn, self.buffer, generator):
+                    empty = False
+                    yield item
+                if not empty:
+                    break
+            else:
+                reasons = ", ".join(f"{reason} {count}" for reason, count in self.reader.failures.totals().items()) or "none left out"
                 raise UserError("data", self.reader.shards[0].where, "shards with usable samples", f"gave no sample ({reasons})")
 
     def _rows(self, items: Iterator[Any], worker: int) -> Iterator[Any]:

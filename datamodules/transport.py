@@ -3,7 +3,8 @@
 =================================  ==================================================================================
 ``DIR``                            a folder
 ``https://HOST/SET``, ``http://``  a folder on a web server; a query (``?token=...``) goes along with every request
-``s3://BUCKET/SET``                through the package ``s3fs`` where it is installed, else the command ``aws``
+``s3://BUCKET/SET``                through the package ``s3fs`` where it is installed, else the command ``aws``;
+                                   ``AWS_ENDPOINT_URL`` names another server
 ``gs://BUCKET/SET``                through the package ``gcsfs``, else the command ``gcloud`` or ``gsutil``
 ``pipe:COMMAND ... {} ...``        what the command prints; ``{}`` stands for ``index.json`` or a shard's name. There is no
                                    shell: words are split, quotes are honoured, nothing else has a meaning
@@ -23,17 +24,20 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from emo_lightning.errors import UserError
 
+T = TypeVar("T")
 SCHEMES = ("https", "http", "s3", "gs", "pipe")
 ACCEPTED = "a folder, https://, s3://, gs:// or pipe:COMMAND with {} for the file's name"
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
+EXTRA = "pip install 'emo-lightning[remote]'"
+"""What brings both packages."""
 TOOLS = {
     "s3": (("aws", "s3", "cp", "--only-show-errors", "{}", "-"),),
     "gs": (("gcloud", "storage", "cat", "{}"), ("gsutil", "-q", "cat", "{}")),
@@ -43,6 +47,10 @@ ATTEMPTS, PATIENCE, TIMEOUT = 4, 0.5, 60.0
 """Tries of one download, seconds before the second (doubled each time), seconds without a byte that end a request."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(pipe):")
 _SHELL = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<"})
+
+
+class Unreachable(UserError):
+    """Nothing came back, or no sense; the same question may have an answer later."""
 
 
 def scheme_of(data: str | Path, argument: str = "data") -> str | None:
@@ -81,8 +89,10 @@ def fetched(address: str, limit: int, argument: str) -> Iterator[bytes]:
                         yield fresh
             return
         except (OSError, HTTPException) as error:
-            if attempt == ATTEMPTS - 1 or _is_final(error):
+            if _is_final(error):
                 raise UserError(argument, address, ACCEPTED, f"cannot be read ({_reason(error)})") from None
+            if attempt == ATTEMPTS - 1:
+                raise Unreachable(argument, address, ACCEPTED, f"cannot be read ({_reason(error)})") from None
             time.sleep(pause)
             pause *= 2
 
@@ -145,9 +155,8 @@ class _Whole:
 def _object(scheme: str, address: str, argument: str) -> Iterator[IO[bytes]]:
     """An object of a store, through its package or its vendor's command."""
     if importlib.util.find_spec(PACKAGES[scheme]):
-        fsspec = importlib.import_module("fsspec")
-        with fsspec.open(address, "rb").open() as stream:
-            yield stream
+        with closing(_Stored(address)) as stored:
+            yield stored
         return
     for words in TOOLS[scheme]:
         if shutil.which(words[0]):
@@ -155,7 +164,33 @@ def _object(scheme: str, address: str, argument: str) -> Iterator[IO[bytes]]:
                 yield stream
             return
     commands = " or ".join(words[0] for words in TOOLS[scheme])
-    raise UserError(argument, address, f"the package {PACKAGES[scheme]} or the command {commands}", "needs a tool that is not installed")
+    accepted = f"the package {PACKAGES[scheme]} ({EXTRA}) or the command {commands}"
+    raise UserError(argument, address, accepted, "needs a tool that is not installed")
+
+
+class _Stored:
+    """An object read through its store's package, each of which has exceptions of its own; here they are all OSErrors."""
+
+    def __init__(self, address: str) -> None:
+        # No cache of listings: a set that was uploaded a moment ago is there.
+        self._stream = self._call(lambda: importlib.import_module("fsspec").open(address, "rb", use_listings_cache=False).open())
+
+    def read(self, size: int) -> bytes:
+        return self._call(lambda: self._stream.read(size))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @staticmethod
+    def _call(action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"there is no such object: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(str(error) or type(error).__name__) from error
 
 
 @contextmanager

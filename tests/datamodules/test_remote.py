@@ -30,10 +30,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     asked: ClassVar[Counter[str]] = Counter()
     broken: ClassVar[dict[str, int]] = {}
+    failing: ClassVar[dict[str, list[int]]] = {}
 
     def do_GET(self):
         name = self.path.partition("?")[0].rpartition("/")[2]
         self.asked[name] += 1
+        if self.failing.get(name):
+            self.send_error(self.failing[name].pop(0))
+            return
         if self.broken.get(name, 0) > 0:
             self.broken[name] -= 1
             content = Path(self.translate_path(self.path)).read_bytes()
@@ -51,7 +55,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path, context: ssl.SSLContext | None = None):
-    Handler.asked, Handler.broken = Counter(), {}
+    Handler.asked, Handler.broken, Handler.failing = Counter(), {}, {}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -89,7 +93,7 @@ def test_a_set_from_a_server_reads_as_the_folder_does(shard_set, cache, workers)
         batches(AudioShards, address)
         assert {name: times for name, times in Handler.asked.items() if name != "index.json"} == asked
         assert batches(VideoShards, address, size=16) == batches(VideoShards, str(shard_set), size=16)
-    assert not [path for path in cache.iterdir() if path.suffix not in (".tar", ".lock")]
+    assert Counter(path.suffix for path in cache.iterdir() if path.suffix != ".lock") == {".tar": 6 + 6, ".json": 1}
 
 
 def test_https_with_a_token_in_the_query(shard_set, tmp_path, monkeypatch):
@@ -122,7 +126,53 @@ def test_broken_answers_are_asked_for_again(shard_set):
         with pytest.raises(UserError, match="early"):
             shards.open(other)
     with pytest.raises(UserError, match=r"cannot be read \(.*refused"):
+        open_set(f"{address}/other")
+
+
+def test_a_server_in_trouble_is_asked_again_and_one_that_refuses_is_not(shard_set):
+    with served(shard_set) as address:
+        Handler.failing = {"index.json": [500, 503, 429]}
+        shards = open_set(address)
+        assert Handler.asked["index.json"] == 4
+        first, second, third = shards.index.shards[:3]
+        Handler.failing = {first.name: [502], second.name: [403], third.name: [500] * 4}
+        with shards.open(first) as file:
+            assert file.read() == (shard_set / first.name).read_bytes()
+        for shard, problem, times in ((second, "403", 1), (third, "500", 4)):
+            with pytest.raises(UserError, match=problem):
+                shards.open(shard)
+            assert Handler.asked[shard.name] == times
+        Handler.failing, Handler.broken = {}, {second.name: 1}
+        with shards.open(second) as file:
+            assert file.read() == (shard_set / second.name).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_with_a_warm_cache_training_goes_on_while_the_server_is_away(shard_set, tmp_path, workers):
+    with served(shard_set) as address:
+        before = batches(AudioShards, f"{address}/?key=1", workers=workers)
+    with pytest.warns(UserWarning, match="refused.*going on with its index and archives"):
+        assert batches(AudioShards, f"{address}/?key=2", workers=workers) == before
+    with pytest.warns(UserWarning, match="going on"):
+        absent = open_set(address + "/")
+    with pytest.raises(UserError, match=r"video-train-000000.*refused"):
+        absent.open(next(shard for shard in absent.index.shards if shard.set == "video"))
+    (tmp_path / "empty").mkdir()
+    with served(tmp_path / "empty") as other, pytest.raises(UserError, match="404"):
+        open_set(other)
+
+
+def test_what_is_no_index_does_not_take_the_place_of_one(shard_set, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(shard_set, copy)
+    address = f"pipe:cat {copy}/{{}}"
+    open_set(address)
+    (copy / "index.json").write_text("<html>please log in</html>")
+    with pytest.raises(UserError, match="cannot be read"):
         open_set(address)
+    (copy / "index.json").unlink()
+    with pytest.warns(UserWarning, match=r"No such file.*going on"):
+        assert open_set(address).index.samples == 16
 
 
 def test_another_content_never_reaches_a_reader(shard_set, tmp_path, cache):
@@ -138,7 +188,7 @@ def test_another_content_never_reaches_a_reader(shard_set, tmp_path, cache):
     (copy / second.name).write_bytes((copy / second.name).read_bytes() + b"more")
     with pytest.raises(UserError, match="larger"):
         shards.open(second)
-    assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == []
+    assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".json"]
 
 
 def test_pipe_runs_one_command_without_a_shell(shard_set, tmp_path):
@@ -182,7 +232,7 @@ def test_object_stores_are_read_by_their_vendors_commands(shard_set, tmp_path, m
         pytest.skip("packages read the stores here")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
-    with pytest.raises(UserError, match=r"not installed.*package (s3fs|gcsfs) or the command"):
+    with pytest.raises(UserError, match=r"not installed.*package (s3fs|gcsfs) \(pip install 'emo-lightning\[remote\]'\) or the command"):
         open_set(f"{scheme}://bucket/a/set")
     serve = f"""
 words = sys.argv[1:]
@@ -196,7 +246,7 @@ sys.stdout.buffer.write(open({str(shard_set)!r} + '/' + wanted.rpartition('/')[2
         assert file.read() == (shard_set / shards.index.shards[0].name).read_bytes()
     tool(tmp_path / "bin", name, "sys.exit('AccessDenied: not yours')")
     with pytest.raises(UserError, match="AccessDenied: not yours"):
-        open_set(f"{scheme}://bucket/a/set")
+        open_set(f"{scheme}://bucket/another/set")
 
 
 def test_wrong_addresses_are_named_at_start_up(shard_set, tmp_path, monkeypatch):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,6 @@ from emo_lightning.errors import MismatchError, UserError
 from emo_lightning.train import train
 
 QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "wandb.mode=disabled"]
-TRAIN = "import sys; from emo_lightning.train import main; sys.exit(main() or 3 * ('wandb' in sys.modules))"
 
 
 def run(repository: Path, stage: int, *words: object) -> Path:
@@ -103,28 +100,6 @@ def test_folders_that_cannot_be_used(repository: Path, shards: Path, tmp_path: P
 def test_variants_of_stage_2_train(repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path) -> None:
     words = [f"data={shards}", f"out={tmp_path}/v", f"decoupler={chain['decoupler']}", "model.wiring=figure", "loss.levels=annotated"]
     assert read_network(run(repository, 2, *words), "heads", "x").meta["model"]["wiring"] == "figure"
-
-
-def test_killed_run_resumes_to_the_same_weights(repository: Path, shards: Path, tmp_path: Path) -> None:
-    words = ["experiments/stage1.yaml", *QUICK, f"data={shards}", "trainer.max_steps=60", "trainer.val_every=6"]
-
-    def start(out: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", TRAIN, *words, f"out={tmp_path}/{out}"], cwd=repository)
-
-    whole, killed = start("whole"), start("killed")
-    deadline = time.monotonic() + 240
-    while not (tmp_path / "killed" / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL and not (tmp_path / "killed" / "decoupler.safetensors").exists()
-    again = start("killed")
-    assert (whole.wait(300), again.wait(300)) == (0, 0), "3 would say that wandb was imported though disabled"
-    record = json.loads((tmp_path / "killed" / "run.json").read_text())
-    assert 0 < record["resumed_at"] < 60
-    ends = [read_network(tmp_path / out / "decoupler.safetensors", "decoupler", "x").fingerprint for out in ("whole", "killed")]
-    assert ends[0] == ends[1]
-    logs = [(tmp_path / out / "metrics.csv").read_text() for out in ("whole", "killed")]
-    assert logs[0] == logs[1]
 
 
 def test_every_stage_trains_on_two_processes(repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path) -> None:
