@@ -191,16 +191,41 @@ def test_two_processes_killed_within_an_epoch_resume_exactly(shard_set, tmp_path
         assert after == straight[step:]
 
 
-def test_no_two_readers_draw_alike(shard_set):
-    first = []
-    for rank in range(2):
-        data = ready(AudioShards, shard_set, **{**OPTIONS, "epoch_batches": 2})
-        data._place = lambda rank=rank: (rank, 2)
-        first += [(batch["key"], batch["exp"][:, 0, 0].int().tolist()) for batch in data.train_dataloader()]
-    keys = [key for names, _ in first for key in names]
-    assert len(first) == 4 and len({tuple(frames) for _, frames in first}) == 4
-    for one, (names, _) in enumerate(first):
-        assert not set(names) & {key for other, (rest, _) in enumerate(first) if other != one for key in rest}, keys
+def read_as_rank(shards: Path, out: Path, rank: int, seed: int) -> None:
+    """Join a gloo group of two, read two epochs with two workers, and write down clip and first frame of every window."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2)
+    loader = ready(AudioShards, shards, batch_size=1, workers=2, window=16, seed=seed, epoch_batches=8).train_dataloader()
+    rows = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        rows.append([[batch["key"][0], int(batch["exp"][0, 0, 0])] for batch in loader])
+    (out / f"rank{rank}.json").write_text(json.dumps(rows))
+    torch.distributed.destroy_process_group()
+
+
+def readers_of(shards: Path, out: Path, seed: int) -> dict[tuple[int, int, int], list[list]]:
+    """(epoch, rank, worker) -> what that reader drew, in two processes with two workers each; a loader asks its workers in turn."""
+    out.mkdir()
+    started = [multiprocessing.get_context("fork").Process(target=read_as_rank, args=(shards, out, rank, seed)) for rank in range(2)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0, 0]
+    rows = [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(2)]
+    return {(epoch, rank, worker): rows[rank][epoch][worker::2] for epoch in range(2) for rank in range(2) for worker in range(2)}
+
+
+def test_no_two_readers_of_two_ranks_draw_alike(shard_set, tmp_path):
+    drawn = readers_of(shard_set, tmp_path / "first", 5)
+    for epoch in range(2):
+        readers = {place: rows for place, rows in drawn.items() if place[0] == epoch}
+        # Four windows of each, of the five at least that one lap gives it: no clip comes to two readers, and each has its own frames.
+        clips = {place: {key for key, _ in rows} for place, rows in readers.items()}
+        assert sum(map(len, clips.values())) == len(set().union(*clips.values())) and all(len(rows) == 4 for rows in readers.values())
+    frames = [tuple(frame for _, frame in rows) for rows in drawn.values()]
+    assert len(set(frames)) == len(frames) == 8
+    assert readers_of(shard_set, tmp_path / "again", 5) == drawn
 
 
 @pytest.mark.parametrize(("world", "options"), [(2, {"workers": 4, "share_shards": True}), (8, {}), (8, {"workers": 1})])
