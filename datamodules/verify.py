@@ -5,12 +5,14 @@ Beyond the reasons of :data:`datamodules.schema.REASONS` a finding can be one of
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -32,8 +34,9 @@ SET_REASONS = (
     "wrong_index",
 )
 """An archive that is not there, has another size or hash or number of samples than listed; a sample of another split, twice in
-the set, in only one of the light and video sets, or with different records there; an archive not listed; a table that does
-not follow from the samples."""
+the set, in only one of the light and video sets, or with different records there; an archive not listed; a total or table that
+does not follow from the samples, or from the list of failures."""
+FAILURES = "failures.jsonl"
 _PARTS = {**PARTS_OF, LIGHT: PARTS_OF[LIGHT] - {"video"}, VIDEO: frozenset({"coefficients", "video"})}
 
 
@@ -90,7 +93,7 @@ def verify(folder: str | Path, workers: int = 1, progress: Callable[[int, int], 
     findings += _unlisted(folder, index) + _across(looks)
     if not findings:
         # The tables are worth a word only where the samples are sound: otherwise they differ because of what was said above.
-        findings = _tables(index, looks)
+        findings = _tables(folder, index, looks)
     return Verdict(len(looks), sum(len(look.metas) for look in looks if look.info.set != VIDEO), findings)
 
 
@@ -187,20 +190,50 @@ def _twin(info: ShardInfo) -> str:
     return info.name.replace(f"{kinds[0]}-{info.split}", f"{kinds[1]}-{info.split}")
 
 
-def _tables(index: ShardIndex, looks: list[_Look]) -> list[Finding]:
-    """The index's tables against the samples' records."""
+def _tables(folder: Path, index: ShardIndex, looks: list[_Look]) -> list[Finding]:
+    """The index's totals and tables against the samples' records, and its failures against their list where there is one."""
     metas = [meta for look in looks if look.info.set != VIDEO for meta in look.metas.values()]
-    samples, emotions, seconds = Counter(meta.split for meta in metas), Counter(), Counter()
-    people = Counter(meta.speaker for meta in metas)
-    for meta in metas:
-        emotions[meta.emotion or "unknown", "unknown" if meta.level is None else str(round(meta.level))] += 1
-        seconds[meta.split] += meta.frames / meta.fps
-    pairs = (
-        ("samples of the splits", samples, {name: split["samples"] for name, split in index.splits.items()}),
-        ("seconds of the splits", {k: round(v) for k, v in seconds.items()}, {k: round(v["seconds"]) for k, v in index.splits.items()}),
-        ("samples of the speakers", people, {name: person["samples"] for name, person in index.speakers.items()}),
-        ("emotions and levels", emotions, {(e, level): n for e, row in index.emotions.items() for level, n in row.items()}),
-    )
-    return [
-        Finding(INDEX, "", "wrong_index", f"{what} are not those of the archives") for what, mine, theirs in pairs if dict(mine) != theirs
+    emotions = Counter((meta.emotion or "unknown", "unknown" if meta.level is None else str(round(meta.level))) for meta in metas)
+    record = json.loads((folder / INDEX).read_bytes())
+    pairs: list[tuple[str, object, object]] = [
+        ("samples in all", len(metas), record.get("samples")),
+        ("hours in all", round(sum(meta.frames / meta.fps for meta in metas)), _seconds(record.get("hours"))),
+        ("samples and seconds of the splits", _counted(metas, "split"), _stated(index.splits)),
+        ("samples and seconds of the speakers", _counted(metas, "speaker"), _stated(index.speakers)),
+        ("speakers of the splits", _homes(metas), {name: sorted(split["speakers"]) for name, split in index.splits.items()}),
+        ("emotions and levels", dict(emotions), {(e, level): n for e, row in index.emotions.items() for level, n in row.items()}),
     ]
+    if (folder / FAILURES).is_file():
+        pairs.append((f"failures in {FAILURES}", _reasons(folder / FAILURES), dict(index.failures)))
+    return [Finding(INDEX, "", "wrong_index", f"{what} are not those stated") for what, mine, theirs in pairs if mine != theirs]
+
+
+def _counted(metas: list[SampleMeta], field_name: str) -> dict[str, tuple[int, int]]:
+    """Samples and seconds by a field of the record."""
+    samples, seconds = Counter[str](), Counter[str]()
+    for meta in metas:
+        name = getattr(meta, field_name)
+        samples[name] += 1
+        seconds[name] += meta.frames / meta.fps  # type: ignore[assignment]
+    return {name: (samples[name], round(seconds[name])) for name in samples}
+
+
+def _stated(table: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    return {name: (row["samples"], round(row["seconds"])) for name, row in table.items()}
+
+
+def _homes(metas: list[SampleMeta]) -> dict[str, list[str]]:
+    """Split -> its speakers."""
+    return {split: sorted({meta.speaker for meta in metas if meta.split == split}) for split in {meta.split for meta in metas}}
+
+
+def _reasons(path: Path) -> dict[str, int] | None:
+    """Reason -> lines of the list; None where it cannot be read."""
+    try:
+        return dict(Counter(json.loads(line)["reason"] for line in path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _seconds(hours: object) -> int | None:
+    return round(3600 * hours) if isinstance(hours, (int, float)) else None

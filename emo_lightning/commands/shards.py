@@ -90,9 +90,10 @@ def verify(args: argparse.Namespace) -> None:
         verdict = look(args.data, args.workers, progress.reach)
     for finding in verdict.findings:
         print(finding)
-    print(f"{verdict.shards} shards, {verdict.samples} sound samples, {len(verdict.findings)} findings")
+    found = f"{len(verdict.findings)} finding{'s' * (len(verdict.findings) != 1)}"
+    print(f"{verdict.shards} shards, {verdict.samples} sound samples, {found}")
     if verdict.findings:
-        raise UserError("DIR", args.data, "a set that is what its index says", f"has {len(verdict.findings)} findings")
+        raise UserError("DIR", args.data, "a set that is what its index says", f"has {found}")
 
 
 def levels(args: argparse.Namespace) -> None:

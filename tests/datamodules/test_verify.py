@@ -120,13 +120,27 @@ def test_what_shows_only_between_archives(copy, make_sample):
     }
 
 
-@pytest.mark.parametrize("table", ["splits", "speakers", "emotions"])
-def test_tables_that_do_not_follow_from_the_samples(copy, table):
-    record = json.loads((copy / INDEX).read_text())
-    row = next(iter(record[table].values()))
-    row["samples" if table != "emotions" else "8"] = 99
+LIES = {
+    "splits": lambda r: r["splits"]["train"].update(samples=99),
+    "speakers": lambda r: r["speakers"]["s1"].update(samples=99),
+    "seconds": lambda r: r["speakers"]["s1"].update(seconds=99.0),
+    "people": lambda r: r["splits"]["val"].update(speakers=["s1", "s9"]),
+    "emotions": lambda r: r["emotions"]["happy"].update({"8": 99}),
+    "samples": lambda r: r.update(samples=99),
+    "hours": lambda r: r.update(hours=99.0),
+    "failures": lambda r: r.update(failures={}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_totals_and_tables_that_do_not_follow_from_the_samples(copy, lie):
+    (copy / "failures.jsonl").write_text(json.dumps({"clip": "a.mp4", "reason": "empty", "detail": ""}) + "\n")
+    record = json.loads((copy / INDEX).read_text()) | {"failures": {"empty": 1}}
     (copy / INDEX).write_text(json.dumps(record))
-    assert {reason for *_, reason in found(copy)} == {"wrong_index"}
+    assert found(copy) == set()
+    LIES[lie](record)
+    (copy / INDEX).write_text(json.dumps(record))
+    assert found(copy) == {(INDEX, "", "wrong_index")}
 
 
 def test_archives_that_are_no_archives(copy, tmp_path, make_sample):
