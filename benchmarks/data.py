@@ -1,4 +1,4 @@
-"""Data: frames/s of preprocessing by part, clips/s from shards against loose files."""
+"""Data: frames/s of preprocessing by part and by workers, clips/s from shards against loose files."""
 
 from __future__ import annotations
 
@@ -13,55 +13,29 @@ import numpy as np
 import soundfile
 from skimage.data import astronaut
 
-from datamodules.extract import Extractor
+from benchmarks._extraction import parts, scaling
 from datamodules.loading import AudioShards, VideoShards
 from datamodules.schema import Sample, SampleMeta, encode
 from datamodules.shards import ShardWriter
-from datamodules.sources import Clip
 from emo_lightning.audio import log_mel
 from emo_lightning.coefficients import BUILTIN, Coefficients
-from emo_lightning.video import encode_mp4_bytes, write_video
-
-FRAMES = 75
-PARTS = ("decode", "landmarks", "crop", "fit", "texture", "encode", "sound", "probe")
+from emo_lightning.video import encode_mp4_bytes
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Make media of a moving face, then print both tables."""
+    """Make media of a moving face, then print the tables."""
     parser = argparse.ArgumentParser(prog="benchmarks data", description=__doc__)
     parser.add_argument("--clips", type=int, default=64, help="clips in the shard set (default 64)")
     parser.add_argument("--workers", type=int, default=0, help="reader processes (default 0)")
+    parser.add_argument("--videos", type=int, default=12, help="1080p videos for one worker and for two; 0 leaves that out (default 12)")
+    parser.add_argument("--video", type=Path, action="append", default=[], help="a video of one face to measure as well")
     given = parser.parse_args(list(arguments))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        extraction(Path(folder))
+        parts(Path(folder), given.video)
+        if given.videos:
+            scaling(Path(folder), given.videos)
         reading(Path(folder), given.clips, given.workers)
-
-
-def extraction(folder: Path) -> None:
-    """Milliseconds a frame of each part, one process."""
-    extractor = Extractor("benchmark")
-    print(f"{'input':>12}  {'frames/s':>8}  " + "  ".join(f"{part:>9}" for part in PARTS) + "   (ms a frame)")
-    for width, height in ((256, 256), (512, 512), (1920, 1080)):
-        path = folder / f"{width}x{height}.mp4"
-        write_video(path, moving(width, height), 0.1 * np.random.default_rng(0).standard_normal(FRAMES * 640).astype(np.float32))
-        extractor.extract(Clip("warm", path, "s"))
-        begin = time.perf_counter()
-        result = extractor.extract(Clip("clip", path, "s"))
-        rate = result.frames / (time.perf_counter() - begin)
-        cost = "  ".join(f"{1000 * result.seconds[part] / result.frames:9.2f}" for part in PARTS)
-        print(f"{f'{width}x{height}':>12}  {rate:8.1f}  {cost}", flush=True)
-
-
-def moving(width: int, height: int) -> list[np.ndarray]:
-    """A photograph of a person that drifts, filling the frame's height."""
-    picture = astronaut()[:400, 30:430]
-    zoom = height / 400
-    frames = []
-    for t in range(FRAMES):
-        matrix = np.array([[zoom, 0, (width - height) / 2 + 0.05 * height * np.sin(t / 9)], [0, zoom, 0.0]])
-        frames.append(cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return frames
 
 
 def reading(folder: Path, clips: int, workers: int) -> None:

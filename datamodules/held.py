@@ -9,11 +9,13 @@ from emo_lightning.decoded import HALVINGS, SMALL, Picture, halvings
 from emo_lightning.face.crop import MARGIN, CropBox, crop_image
 
 HOLD_BYTES = 400 << 20
-"""Frames of small video are kept whole up to this; of larger ones a part as fine as this allows and the crop can use."""
+"""Frames of small video are kept whole up to this; of larger ones a part, finer than needed up to this."""
 ROAM = 1.5
 """Side of what is kept of a larger frame, over the side of the crop that its first face asks for."""
 FINER = 1.25
 """Resolution that is kept at least, over the crop's."""
+FREE = 1.6
+"""What is this much finer than needed is kept as it is: to shrink it costs time and takes from the picture."""
 WAIT = 5
 """Frames kept whole until there is a face."""
 STEP = 2**HALVINGS
@@ -73,8 +75,9 @@ class HeldFrames:
         right, bottom = np.minimum(np.ceil(((low + high) / 2 + half) / STEP) * STEP, self._shape[::-1]).astype(int)
         least = min(1.0, FINER * ROAM * self.size / (2 * half))
         self._level = level_for(1 / least, self._shape)
-        fits = float(np.sqrt(HOLD_BYTES / (3 * (right - left) * (bottom - top) * self._count)))
-        self._scale = min(max(least, fits), 0.5**self._level)
+        finest = 0.5**self._level
+        fits = 3 * finest**2 * (right - left) * (bottom - top) * self._count <= HOLD_BYTES
+        self._scale = finest if fits and finest <= FREE * least else least
         return int(left), int(top), int(right), int(bottom)
 
     def _part(self, frame: Picture) -> np.ndarray:
@@ -84,7 +87,7 @@ class HeldFrames:
         size = (max(1, round((right - left) * self._scale)), max(1, round((bottom - top) * self._scale)))
         if size == part.shape[1::-1]:
             return part.copy()
-        return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        return cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)
 
 
 def level_for(shrink: float, shape: tuple[int, ...]) -> int:

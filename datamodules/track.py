@@ -148,6 +148,9 @@ class FaceTracker:
             if is_damaged(frame):
                 last, out.damaged = None, out.damaged + 1
             elif frame is not same and not out.rivals:
+                with seconds.of("decode"):
+                    # Pictures are converted when they are looked at, which is part of decoding them.
+                    frame.rgb(_level(frame, last))
                 with seconds.of("landmarks"):
                     last, out.rivals = self._face(frame, last)
             same = frame
@@ -177,8 +180,7 @@ class FaceTracker:
         return faces[0], False
 
     def _near(self, frame: Picture, last: Face) -> Face | None:
-        low, high = last.points[:, :2].min(0), last.points[:, :2].max(0)
-        level = level_for(float((high - low).max()) / DETAIL, frame.shape)
+        low, high, level = last.box[:2], last.box[2:], _level(frame, last)
         image, scale = frame.rgb(level), 2**level
         reach = LOOK_AROUND * float((high - low).max())
         left, top = np.maximum(np.floor((low - reach) / scale), 0).astype(int)
@@ -187,6 +189,11 @@ class FaceTracker:
         corner = np.array([left, top, 0], np.float32)
         moved = [Face((face.points + corner) * scale, face.blendshapes, (face.box + np.tile(corner[:2], 2)) * scale) for face in faces]
         return min(moved, key=lambda face: _apart(face.points, last.points), default=None)
+
+
+def _level(frame: Picture, last: Face | None) -> int:
+    """How often the sides of a picture are halved to look for a face that was last seen somewhere."""
+    return 0 if last is None else level_for(float((last.box[2:] - last.box[:2]).max()) / DETAIL, frame.shape)
 
 
 def is_damaged(frame: Picture) -> bool:

@@ -68,12 +68,8 @@ def test_pictures_are_halved_no_further_than_is_of_use():
     assert level_for(100.0, (1081, 1920)) == 0 and level_for(100.0, (1082, 1920)) == 1
 
 
-def test_parts_are_kept_as_they_were_looked_at_where_they_fit(monkeypatch):
-    face = np.array([[600.0, 500.0, 0.0], [1000.0, 900.0, 0.0]])
-    sizes = []
-    for limit in (held.HOLD_BYTES, 0):
-        monkeypatch.setattr(held, "HOLD_BYTES", limit)
-        frames = HeldFrames((1600, 1600), 2, 96)
-        frames.add(Picture(np.zeros((1600, 1600, 3), np.uint8)), face)
-        sizes.append(frames._kept[0].shape[0])
-    assert sizes[0] * 4 in range(1100, 1200) and sizes[1] < sizes[0]
+@pytest.mark.parametrize(("face", "side"), ((420, 600), (640, 480)))
+def test_what_is_little_finer_than_needed_is_kept_as_it_is(face, side):
+    frames = HeldFrames((4000, 4000), 2, 256)
+    frames.add(Picture(np.zeros((4000, 4000, 3), np.uint8)), np.array([[1500.0, 1500.0, 0.0], [1500.0 + face, 1500.0 + face, 0.0]]))
+    assert abs(frames._kept[0].shape[0] - side) < 8
