@@ -270,6 +270,14 @@ def test_flags_tell_bad_pictures_and_sound(extractor, tmp_path):
         assert failures == [] and set(samples[0].meta.extra["flags"]) - {"sync"} == ({name} - {"good"}), samples[0].meta.extra
 
 
+def test_rows_that_repeat_downwards_are_told(extractor, tmp_path):
+    """What a decoder makes of a picture whose rest it lost."""
+    frames = [np.concatenate([frame[:105], np.repeat(frame[105:106], 215, 0)]) for frame in (face(320, t) for t in range(20))]
+    write_video(tmp_path / "a.mp4", frames, voice(20))
+    samples, _ = run(extractor, tmp_path / "a.mp4")
+    assert "smeared" in samples[0].meta.extra["flags"] and samples[0].meta.extra["quality"]["evenness"] < 0.4
+
+
 def test_a_slow_clip_ends_in_time_and_others_go_on(tmp_path):
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in" / "a.mp4", [face(t=t) for t in range(FRAMES)], voice())
