@@ -14,10 +14,16 @@ import pytest
 
 from emo_lightning.audio import SAMPLE_RATE
 from emo_lightning.errors import UserError
+from emo_lightning.provenance import sha256_of
 from emo_lightning.video_writer import write_video
-from evaluation import workers
+from evaluation import parts, workers
+from evaluation.controls import plan
 from evaluation.pairs import pair
+from evaluation.protocol import REFERENCE, STILL
 from evaluation.run import add_arguments, evaluate, main
+from evaluation.suite import choose
+
+METRICS = ["psnr", "ssim", "m_lmd", "f_lmd", "au_error", "jitter", "level_response"]
 
 
 def strip(results: dict) -> dict:
@@ -30,18 +36,20 @@ def scene(tmp_path_factory: pytest.TempPathFactory, make_clip) -> Path:
     """A reference folder and one system with every kind of clip that can go wrong."""
     root = tmp_path_factory.mktemp("scene")
     reference, ours = root / "reference", root / "ours"
-    for seed, name in enumerate(("same", "blurred", "short", "small", "wide", "faceless", "cut", "deaf")):
+    for seed, name in enumerate(("same", "blurred", "short", "small", "wide", "faceless", "cut", "deaf", "single")):
         make_clip(reference / f"{name}.mp4", seed=seed)
     ours.mkdir()
     shutil.copy(reference / "same.mp4", ours / "same.mp4")
     make_clip(ours / "blurred.mp4", seed=1, blur=2.5)
     make_clip(ours / "short.mp4", seed=2, frames=6)
+    make_clip(ours / "single.mp4", seed=8, frames=1)
     make_clip(ours / "small.mp4", seed=3, size=(128, 128))
     make_clip(ours / "wide.mp4", seed=4, size=(256, 192))
     grey = np.full((192, 192, 3), 90, np.uint8)
     write_video(ours / "faceless.mp4", [grey] * 5)
     (ours / "cut.mp4").write_bytes((reference / "cut.mp4").read_bytes()[:3000])
     (ours / "empty.mp4").touch()
+    (ours / "text.mp4").write_text("not a video at all\n" * 40)
     make_clip(ours / "alone.mp4", seed=9)
     make_sound(ours / "deaf.mp4")
     return root
@@ -59,16 +67,24 @@ def make_sound(path: Path) -> None:
 def found(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict[str, dict[str, str]], Path]:
     """The results of the scene, its rows by clip, and its folder."""
     out = tmp_path_factory.mktemp("out") / "new" / "folder"
-    results = evaluate({"ours": scene / "ours"}, scene / "reference", out)
+    results = evaluate({"ours": scene / "ours"}, scene / "reference", out, metrics=METRICS)
     with (out / "per_clip.csv").open(encoding="utf-8") as handle:
         rows = {row["clip"]: row for row in csv.DictReader(handle) if row["system"] == "ours"}
     return results, rows, out
 
 
-def test_the_four_files_are_there_and_nothing_else(found) -> None:
+def test_the_files_are_there_and_nothing_else(found) -> None:
     results, _, out = found
-    assert sorted(p.name for p in out.iterdir()) == ["per_clip.csv", "report.html", "report.md", "results.json"]
+    reports = ["per_clip.csv", "previews.json", "report.html", "report.md", "results.json", "table.tex"]
+    assert sorted(p.name for p in out.iterdir()) == ["cache", *reports]
     assert json.loads((out / "results.json").read_text(encoding="utf-8")) == results
+
+
+def test_every_input_is_listed_with_its_hash(found, scene: Path) -> None:
+    listed = {(entry["system"], entry["clip"]): entry for entry in found[0]["inputs"]}
+    blurred = listed["ours", "blurred"]
+    assert blurred["reference"] == "blurred" and blurred["sha256"] == sha256_of(scene / "ours" / "blurred.mp4")
+    assert listed[REFERENCE, "blurred"]["sha256"] == sha256_of(scene / "reference" / "blurred.mp4")
 
 
 def test_a_clip_against_itself_is_perfect(found) -> None:
@@ -88,7 +104,7 @@ def test_lengths_that_differ_are_matched_by_time_and_reported(found) -> None:
     assert (row["frames"], row["reference_frames"], row["compared_frames"]) == ("6", "10", "6")
     assert float(row["length_difference_s"]) == -0.16
     assert float(row["psnr"]) > 35, "the frames that both have show the same"
-    assert "ours: 1 of 6 clips differ in length from their reference, by up to 0.16 s" in found[0]["notes"]
+    assert "ours: 2 of 7 clips differ in length from their reference, by up to 0.36 s" in found[0]["notes"]
 
 
 def test_another_resolution_of_the_same_view_is_compared_in_the_same_crop(found) -> None:
@@ -111,19 +127,28 @@ def test_bad_clips_are_listed_with_their_reasons_and_the_rest_is_scored(found) -
     assert reasons["cut"]
     assert {f["reason"] for f in results["failures"] if f["clip"] == "alone"} == {"no reference has this name"}
     assert rows["alone"]["jitter"] and not rows["alone"]["psnr"]
-    assert results["clips"]["ours"] == 6
-    assert all(not rows[name]["ssim"] and rows[name]["failure"] for name in ("faceless", "cut", "deaf", "empty"))
+    assert "cannot be decoded" in reasons["text"]
+    assert results["clips"]["ours"] == 7
+    assert all(not rows[name]["ssim"] and rows[name]["failure"] for name in ("faceless", "cut", "deaf", "empty", "text"))
+
+
+def test_one_frame_is_compared_with_the_frame_it_shows(found) -> None:
+    row = found[1]["single"]
+    assert (row["frames"], row["compared_frames"]) == ("1", "1") and float(row["psnr"]) > 35 and not row["jitter"]
+    assert {f["metric"]: f["reason"] for f in found[0]["failures"] if f["clip"] == "single" and f["system"] == "ours"} == {
+        "jitter": "fewer than three consecutive frames show a face"
+    }
 
 
 def test_the_reference_has_a_row_of_what_needs_no_reference(found) -> None:
-    row = found[0]["systems"]["reference"]
-    assert row["jitter"]["n"] == 8 and row["psnr"]["mean"] is None and "this row" in row["psnr"]["reason"]
+    row = found[0]["systems"][REFERENCE]
+    assert row["jitter"]["n"] == 9 and row["psnr"]["mean"] is None and "this row" in row["psnr"]["reason"]
 
 
-def test_two_processes_find_the_same_as_one(found, scene: Path, tmp_path: Path) -> None:
-    again = evaluate({"ours": scene / "ours"}, scene / "reference", tmp_path, devices=2)
-    assert strip(again) == strip(found[0])
-    assert (tmp_path / "per_clip.csv").read_text() == (found[2] / "per_clip.csv").read_text()
+def test_the_still_control_is_worse_than_the_reference_and_does_not_move(found) -> None:
+    row = found[0]["systems"][STILL]
+    assert row["jitter"]["mean"] == 0.0 and row["f_lmd"]["mean"] > 0.01 and row["psnr"]["n"] == 9
+    assert found[0]["rows"][STILL]["kind"] == "control" and row["level_rho"]["reason"] == "says nothing of this control"
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, make_clip, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,31 +157,27 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, make_clip, 
         make_clip(tmp_path / "r" / f"{name}.mp4", frames=3, seed=seed)
         make_clip(tmp_path / "g" / f"{name}.mp4", frames=3, seed=seed, blur=1.0 + seed)
     whole = evaluate({"ours": tmp_path / "g"}, tmp_path / "r", tmp_path / "whole", metrics=["ssim"])
-    groups, _ = pair({"ours": tmp_path / "g"}, tmp_path / "r")
-    file = tmp_path / "o" / workers.PARTS / "x.jsonl"
-    file.parent.mkdir(parents=True)
-    workers._work(0, 1, groups, ["ssim"], file, workers.fingerprint(groups, ["ssim"]), frozenset())
+    groups = plan(pair({"ours": tmp_path / "g"}, tmp_path / "r")[0], choose(["ssim"]))
+    job = parts.Job(tuple(groups), ("ssim",), tmp_path / "o", tmp_path / "o" / "cache")
+    job.parts.mkdir(parents=True)
+    file = job.parts / "x.jsonl"
+    workers.work(job, 0, 1, file, job.fingerprint(), frozenset())
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    file.write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
-    scored: list[str] = []
+    file.write_text("".join(lines[:4]) + lines[4][:20], encoding="utf-8")
+    scored: list[tuple[str, str]] = []
     original = workers.score_groups
 
     def watched(*args, **kwargs):
         for record in original(*args, **kwargs):
-            scored.append(record.clip)
+            scored.append((record.system, record.clip))
             yield record
 
     monkeypatch.setattr(workers, "score_groups", watched)
     resumed = evaluate({"ours": tmp_path / "g"}, tmp_path / "r", tmp_path / "o", metrics=["ssim"], resume=True)
-    assert scored == ["b", "b", "c", "c"], "the first clip and its reference were known"
+    assert scored == [(system, clip) for clip in "bc" for system in (REFERENCE, STILL, "ours")], (
+        "the first clip and its reference were known"
+    )
     assert strip(resumed) == strip(whole) and not file.parent.exists()
-
-
-def test_a_dead_process_costs_only_its_own_clips(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_spawn", lambda groups, metrics, files, mark, skip, advance: {1: -9})
-    results = evaluate({"ours": scene / "ours"}, scene / "reference", tmp_path, devices=2)
-    assert any("process 1 ended with code -9" in f["reason"] and "--resume" in f["reason"] for f in results["failures"])
-    assert results["clips"]["ours"] == 0 and results["systems"]["ours"]["ssim"]["mean"] is None
 
 
 def arguments(*words: object) -> argparse.Namespace:
@@ -174,7 +195,7 @@ def test_the_command_prints_the_table_and_ends_with_0(scene: Path, tmp_path: Pat
     said = capsys.readouterr().out
     assert "PSNR ↑" in said and "Jitter" not in said and str(tmp_path / "o" / "report.html") in said
     results = json.loads((tmp_path / "o" / "results.json").read_text(encoding="utf-8"))
-    assert list(results["systems"]) == ["reference", "a", "b"] and results["systems"]["b"]["psnr"]["infinite"]
+    assert list(results["systems"]) == ["reference", "a", "b", STILL] and results["systems"]["b"]["psnr"]["infinite"]
 
 
 def test_nothing_to_score_is_an_error_after_the_report_is_written(tmp_path: Path, make_clip) -> None:
@@ -182,7 +203,7 @@ def test_nothing_to_score_is_an_error_after_the_report_is_written(tmp_path: Path
     (tmp_path / "g").mkdir()
     (tmp_path / "g" / "a.mp4").write_bytes(b"this is not a video" * 100)
     with pytest.raises(UserError, match="no clip that could be scored"):
-        main(arguments("--generated", tmp_path / "g", "--reference", tmp_path / "r", "--out", tmp_path / "o"))
+        main(arguments("--generated", tmp_path / "g", "--reference", tmp_path / "r", "--out", tmp_path / "o", "--metrics", "jitter"))
     assert "cannot be decoded" in (tmp_path / "o" / "report.md").read_text(encoding="utf-8")
 
 
@@ -195,6 +216,8 @@ def test_nothing_to_score_is_an_error_after_the_report_is_written(tmp_path: Path
         (("--generated", "x", "--out", "o", "--metrics", "ssmi"), "psnr, ssim"),
         (("--generated", "x", "--out", "o", "--metrics", ","), "names no metric"),
         (("--generated", "x", "--out", "o", "--devices", "0"), "1 or more"),
+        (("--generated", "x", "--out", "o", "--patience", "0"), "more than 0"),
+        (("--systems", "control: still=x", "--out", "o"), "row of the references"),
     ],
 )
 def test_mistakes_are_said_before_any_work(words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
