@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("emo_lightning", "datamodules", "evaluation")
-ENTRY_POINTS = ("emo_lightning.cli", "emo_lightning.commands", "emo_lightning.train", "emo_lightning.generate", "emo_lightning.demo")
+ENTRY_POINTS = (
+    "emo_lightning.cli",
+    "emo_lightning.commands",
+    "emo_lightning.train",
+    "emo_lightning.generate",
+    "emo_lightning.demo",
+    "evaluation.judges.training",
+)
 
 FORBIDDEN = {
     "emo_lightning.models": (
