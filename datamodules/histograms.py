@@ -153,11 +153,13 @@ def _emotions(index: ShardIndex, measures: Measures) -> str:
 
 def _count_table(rows: Mapping[str, Mapping[str, int]], columns: Sequence[str], names: Mapping[str, str]) -> str:
     """Counts on a blue that grows with them, and their sums."""
-    most = max((count for row in rows.values() for count in row.values()), default=1)
+    # What has no level is shaded as if it were no more than the fullest level, or it would pale all others.
+    labelled = [count for row in rows.values() for column, count in row.items() if column != UNKNOWN]
+    most = max(labelled or [count for row in rows.values() for count in row.values()] or [1])
     lines = ["<tr><th>" + "".join(f"<th>{names.get(column, column)}" for column in columns) + "<th>all"]
     for emotion in (*EMOTIONS, UNKNOWN):
         if row := rows.get(emotion):
-            cells = "".join(_shaded(str(row[c]), 0.75 * row[c] / most) if row.get(c) else "<td class=none>-" for c in columns)
+            cells = "".join(_shaded(str(row[c]), 0.75 * min(row[c] / most, 1.0)) if row.get(c) else "<td class=none>-" for c in columns)
             lines.append(f"<tr><th>{emotion}{cells}<td class=sum>{sum(row.values())}")
     return f"<div class=scroll><table>{''.join(lines)}</table></div>"
 
