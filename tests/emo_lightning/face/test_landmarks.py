@@ -11,6 +11,7 @@ import pytest
 from skimage import data
 
 from emo_lightning.errors import UserError
+from emo_lightning.face import landmarks
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LANDMARKS_68, open_landmarker, to_68
 
@@ -41,6 +42,15 @@ def test_the_same_picture_gives_the_same_points(landmarker, astronaut) -> None:
     first = landmarker.detect(astronaut)[0].points
     landmarker.detect(np.ascontiguousarray(astronaut[:, ::-1]))
     np.testing.assert_array_equal(first, landmarker.detect(astronaut)[0].points)
+
+
+def test_results_read_at_once_are_the_library_s_own(landmarker, astronaut) -> None:
+    image = landmarker._mediapipe.Image(image_format=landmarker._mediapipe.ImageFormat.SRGB, data=astronaut)
+    ((points, shapes),) = landmarks._results(landmarker._landmarker, image)
+    ((fast_points, fast_shapes),) = landmarks._reader(landmarker._landmarker)(landmarker._landmarker, image)
+    np.testing.assert_array_equal(points, fast_points)
+    np.testing.assert_array_equal(shapes, fast_shapes)
+    assert landmarks._reader(object()) is landmarks._results
 
 
 @pytest.mark.parametrize("size", [40, 96])
