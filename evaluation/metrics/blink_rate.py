@@ -1,10 +1,10 @@
 """Blinks: how many a minute and how long each lasts, from how far the eyelids stand apart.
 
-The eye aspect ratio (Soukupova & Cech, CVWW 2016: aperture over the eye's width, mean of both eyes) is compared with the clip's
-own open eye, its 90th percentile, so that narrow eyes and squints do not count. A blink is a run of frames under :data:`CLOSED` of that,
-between 40 ms and 500 ms long at that height; longer runs are closed eyes, not blinks. A blink's duration is the time under :data:`OPEN` around
-it, interpolated between frames. People blink about 10-25 times a minute in conversation, for 0.1-0.4 s (Bentivoglio et al.,
-1997); better is what is near the reference's own.
+The eye aspect ratio (Soukupova & Cech, CVWW 2016: aperture over the eye's width, mean of both eyes) is compared with the
+clip's own open eye, its 90th percentile, so that narrow eyes and squints do not count. A blink is a run of frames under
+:data:`CLOSED` of that, at most :data:`LONGEST` long; longer runs are closed eyes, and a run cut by the clip's start or end
+is left out. A blink's duration is the time under :data:`OPEN` around it, interpolated between frames. People blink about 10 to
+25 times a minute in conversation (Bentivoglio et al., 1997), for 0.1 to 0.4 s; better is what is near the reference's own.
 """
 
 from __future__ import annotations

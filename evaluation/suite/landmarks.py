@@ -14,7 +14,7 @@ from evaluation.records import Column, Scores
 from evaluation.suite.base import Clip, ClipMetric
 from evaluation.tracks import Track
 
-TRACKER, FIT = "mediapipe-478", "builtin-fit on mediapipe-478"
+TRACKER, FIT = "mediapipe-478", "fit+blendshapes on mediapipe-478"
 MOUTH = slice(48, 68)
 """The mouth among the 68 points."""
 

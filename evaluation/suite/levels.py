@@ -18,7 +18,7 @@ from evaluation.records import Column, SetResult
 from evaluation.suite.base import Clip, ClipSet, SetMetric
 
 ABOUT = "response of each emotion's own action units to the requested level, mean over emotions"
-_JUDGE = "builtin-fit on mediapipe-478"
+_JUDGE = "fit+blendshapes on mediapipe-478"
 COLUMNS = (
     Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level", -1.0, 1.0, "level"),
     Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0, "level"),
