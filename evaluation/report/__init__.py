@@ -15,7 +15,7 @@ from evaluation.report.html import page
 from evaluation.report.latex import latex
 from evaluation.report.markdown import markdown
 
-__all__ = ["markdown", "page", "text_table", "write"]
+__all__ = ["latex", "markdown", "page", "text_table", "write"]
 
 
 def write(folder: Path) -> None:

@@ -62,7 +62,7 @@ def histogram_section(results: Results, clips: Clips, colours: Colours) -> str:
     for column in results["columns"]:
         if not column["histogram"]:
             continue
-        values = {s: [float(r[column["name"]]) for r in clips if r["system"] == s and r[column["name"]]] for s in results["systems"]}
+        values = {s: [float(r[column["name"]]) for r in clips if r["system"] == s and r.get(column["name"])] for s in results["systems"]}
         counts = {system: Counter(map(round, mine)) for system, mine in values.items() if mine}
         if counts:
             parts.append(_histogram(results, column, counts, colours))

@@ -133,7 +133,7 @@ def test_controls_move_the_sound_and_hold_the_picture(suite: list[str], scene: P
     cells = found["systems"]
     assert cells[LATE]["ssim"]["reason"] == "says nothing of this control" and cells[STILL]["ssim"]["n"] == 3
     assert cells[STILL]["rows"]["mean"] == cells["one"]["rows"]["mean"] == 42.0
-    assert {f["reason"] for f in found["failures"]} == {"2.mp4 has no sound track"}
+    assert {f["reason"] for f in found["failures"]} == {"2.mp4 has no sound"}
     assert cells[REFERENCE]["onset"]["n"] == 2 and cells[REFERENCE]["ssim"]["n"] == 0
 
 
