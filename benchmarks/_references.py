@@ -1,8 +1,8 @@
-"""``lpips`` and ``pytorch-fid`` as they are, imported without torchvision.
+"""``lpips``, ``stlpips-pytorch`` and ``pytorch-fid`` as they are, imported without torchvision.
 
-Both packages subclass or slice networks that torchvision defines, and use nothing else of it that matters here. What follows
-gives them those networks, written to the published structure with one convolution, batch norm and ReLU after the other,
-under the name ``torchvision`` while they are imported and no longer.
+They subclass or slice networks that torchvision defines, and use nothing else of it that matters here. What follows gives
+them those networks, written to the published structure with one convolution, batch norm and ReLU after the other, under the
+name ``torchvision`` while they are imported and no longer.
 """
 
 from __future__ import annotations
@@ -111,21 +111,24 @@ def _stand_in() -> dict[str, ModuleType]:
     models.inception_v3 = inception_v3
     models.alexnet, models.vgg16, models.squeezenet1_1 = _trunk("alex"), _trunk("vgg"), _trunk("squeeze")
     transforms.ToTensor = _to_tensor
-    return {module.__name__: module for module in (torchvision, models, inception, transforms)}
+    summary, notebook = ModuleType("torchsummary"), ModuleType("IPython")
+    summary.summary = notebook.embed = None
+    return {module.__name__: module for module in (torchvision, models, inception, transforms, summary, notebook)}
 
 
 @contextmanager
 def _standing_in(package: str) -> Iterator[None]:
     """The stand-in while a package is imported; afterwards neither is known to the interpreter."""
     modules = _stand_in()
-    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("torchvision", package)}
+    roots = {package, *(name.partition(".")[0] for name in modules)}
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in roots}
     for name in hidden:
         del sys.modules[name]
     sys.modules.update(modules)
     try:
         yield
     finally:
-        for name in [n for n in sys.modules if n.partition(".")[0] in ("torchvision", package)]:
+        for name in [n for n in sys.modules if n.partition(".")[0] in roots]:
             del sys.modules[name]
         sys.modules.update(hidden)
 
@@ -139,6 +142,12 @@ def lpips_package(net: str, state: Mapping[str, Tensor], heads: Mapping[str, Ten
     by_index = {name.partition(".")[2]: value for name, value in state.items()}
     model.net.load_state_dict({name: by_index[name.partition(".")[2]] for name in own})
     return model.eval()
+
+
+def st_lpips_package() -> nn.Module:
+    """``stlpips_pytorch.stlpips.LPIPS`` itself, on AlexNet with the package's weights."""
+    with _standing_in("stlpips_pytorch"):
+        return importlib.import_module("stlpips_pytorch.stlpips").LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval()
 
 
 def pytorch_fid_package(state: Mapping[str, Tensor]) -> tuple[ModuleType, nn.Module]:

@@ -10,11 +10,15 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio as tm_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as tm_ssim
 
 from evaluation.metrics.au_error import AUError, au_error
+from evaluation.metrics.csim import CSIM
+from evaluation.metrics.fid import FID
 from evaluation.metrics.jitter import Jitter, jitter
+from evaluation.metrics.kid import KID
 from evaluation.metrics.landmark_distance import LandmarkDistance, MouthDistance, landmark_distance, mouth_distance
 from evaluation.metrics.level_response import LevelResponseMetric
 from evaluation.metrics.psnr import PSNR, psnr
@@ -124,7 +128,18 @@ def share(rank: int, world: int) -> dict[str, torch.Tensor]:
         metrics["au"].update(points[one, :, 0], points[one, :, 1])
         metrics["jitter"].update(points.roll(i, 0), torch.tensor(0.7))
         levels.update(5, 1 + 2 * i, float(points[i, 0, 0]))
-    return {name: metric.compute() for name, metric in metrics.items()} | {"levels": levels.compute()}
+    return {name: metric.compute() for name, metric in (metrics | {"levels": levels} | first_rank_alone(rank, points)).items()}
+
+
+def first_rank_alone(rank: int, points: torch.Tensor) -> dict[str, Metric]:
+    """Metrics of sets when every other rank has no picture."""
+    metrics: dict[str, Metric] = {"fid": FID(30), "kid": KID(30), "csim": CSIM()}
+    if rank == 0:
+        for name in ("fid", "kid"):
+            metrics[name].update(points[..., 0], real=False)
+            metrics[name].update(points[..., 1], real=True)
+        metrics["csim"].update(points[..., 0], points[..., 1])
+    return metrics
 
 
 def _rank(rank: int, world: int, file: str) -> None:
