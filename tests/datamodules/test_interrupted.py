@@ -22,15 +22,15 @@ from emo_lightning.errors import UserError
 from emo_lightning.video import write_video
 from tests.datamodules.test_preprocess import nodding, voice
 
-CLIPS = 22
+CLIPS = 21
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Two small videos, twenty recordings of RAVDESS and a file that is neither."""
+    """A small video, twenty recordings of RAVDESS and a file that is neither."""
     root = tmp_path_factory.mktemp("interrupted") / "in"
     root.mkdir()
-    for actor in (1, 2):
+    for actor in (1,):
         write_video(root / f"01-01-03-01-01-01-{actor:02d}.mp4", nodding(12, 96), voice(12))
     for number in range(20):
         wave = 0.2 * np.random.default_rng(number).standard_normal(16000)
@@ -156,11 +156,10 @@ def test_interrupted_at_a_terminal(corpus, whole, tmp_path):
     assert resumed(corpus, out) == whole
 
 
-@pytest.mark.parametrize("room", [4_000, 60_000])
-def test_a_disk_that_takes_no_more(corpus, whole, tmp_path, room):
+def test_a_disk_that_takes_no_more(corpus, whole, tmp_path):
     """The limit is real: the system refuses to let any file of that process grow beyond it."""
     out = tmp_path / "set"
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); "
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
     argv = ["preprocess", "--source", "ravdess", "--root", str(corpus), "--out", str(out), "--size", "64"]
     for more in ([], ["--resume"]):
         code = f"{limit}import sys; from emo_lightning.cli import main; sys.exit(main({argv + more}))"
