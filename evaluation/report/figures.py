@@ -100,7 +100,7 @@ def _confusions(name: str, found: Mapping[str, Mapping[str, Any]], colours: Colo
 
 def _matrix(details: Mapping[str, Any], colour: int) -> str:
     labels = details["labels"]
-    head = [text_cell("", "th"), *(tag("th", tag("span", escape(label)), class_="slant") for label in labels)]
+    head = [text_cell("", "th"), *(tag("th", tag("span", escape(label), class_="turned"), scope="col") for label in labels)]
     rows = []
     for label, counts in zip(labels, details["counts"], strict=True):
         total = sum(counts)

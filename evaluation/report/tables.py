@@ -56,14 +56,19 @@ def _table(results: Results, columns: Sequence[Mapping[str, Any]], bold: Mapping
 
 def _cell(column: Mapping[str, Any], cell: Mapping[str, Any], truth: Mapping[str, Any] | None, bold: bool) -> str:
     decimals = column["decimals"]
-    text = number(cell, decimals) + (FLAG if cell.get("flag") else "")
+    text = _minus(number(cell, decimals)) + (FLAG if cell.get("flag") else "")
     if cell["mean"] is None:
         return tag("td", text, class_="none", title=cell["reason"])
-    between = f"[{cell['ci95'][0]:.{decimals}f}, {cell['ci95'][1]:.{decimals}f}]" if cell["ci95"] else "no interval"
+    between = _minus(f"[{cell['ci95'][0]:.{decimals}f}, {cell['ci95'][1]:.{decimals}f}]") if cell["ci95"] else "no interval"
     away = gap(cell, truth, decimals)
     count = f"n {cell['n']}{' ' + cell['unit'] if cell.get('unit', 'clips') != 'clips' else ''}"
     below = tag("small", between) + tag("small", escape(" · ".join(filter(None, (away, count)))))
     return tag("td", (tag("b", text) if bold else text) + below, title=cell.get("flag") or "")
+
+
+def _minus(text: str) -> str:
+    """The sign as it is printed."""
+    return text.replace("-", "−")
 
 
 def _meaning(columns: Sequence[Mapping[str, Any]]) -> str:

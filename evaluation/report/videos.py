@@ -30,7 +30,7 @@ def videos_section(results: Results, previews: Sequence[Preview]) -> str:
     for system in systems:
         cells = "".join(_cell(system, emotion, previews) for emotion in emotions)
         rows += tag("tr", tag("th", escape(system), scope="row", class_="text") + cells)
-    table = tag("table", tag("thead", tag("tr", head)) + tag("tbody", rows), class_="films", id="films")
+    table = tag("table", tag("thead", tag("tr", head)) + tag("tbody", rows), class_="films", id="films", style=f"--films:{len(emotions)}")
     ends = {"min": f"{LEVEL_MIN:g}", "max": f"{LEVEL_MAX:g}", "step": "1", "value": str(START_LEVEL)}
     slider = tag("input", "", type="range", id="level", list="level-marks", aria_label="level", **ends).removesuffix("</input>")
     output = tag("output", str(START_LEVEL), id="level-said", for_="level")
