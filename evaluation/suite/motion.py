@@ -40,7 +40,7 @@ def head_angles(track: Track) -> np.ndarray:
     y = down - (down * x).sum(axis=1, keepdims=True) * x
     y /= np.linalg.norm(y, axis=1, keepdims=True)
     z = np.cross(x, y)
-    return np.stack([np.arctan2(y[:, 2], z[:, 2]), np.arcsin(np.clip(-x[:, 2], -1.0, 1.0)), np.arctan2(x[:, 1], x[:, 0])], axis=1)
+    return np.stack([np.arctan2(y[:, 2], z[:, 2]), np.arcsin(np.clip(x[:, 2], -1.0, 1.0)), np.arctan2(x[:, 1], x[:, 0])], axis=1)
 
 
 def _head_motion(clip: Clip, reference: Clip | None) -> Scores:
