@@ -63,7 +63,7 @@ def preprocess(
         shutil.rmtree(work, ignore_errors=True)
         return _finished(out)
     prepare_folder(out)
-    if work.exists() and not resume:
+    if Spool.begun(work) and not resume:
         raise UserError("--out", out, "a new or empty folder, or --resume to go on", "holds an unfinished run")
     with _writing(out), Spool(work) as spool:
         listed = list(source.clips())

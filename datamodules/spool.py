@@ -67,6 +67,11 @@ class Spool:
                 self._places[name] = place
         self._number = numbers[-1] + 1 if numbers else 0
 
+    @staticmethod
+    def begun(folder: Path) -> bool:
+        """Whether a run left anything there."""
+        return any(folder.glob("clips-*.bin"))
+
     def __enter__(self) -> Self:
         return self
 

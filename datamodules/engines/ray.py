@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -85,8 +86,12 @@ class RayCrew:
 
     def _join(self, address: str) -> None:
         try:
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            if port.isdigit():
+                # Ray itself tries for minutes, and tells of each attempt.
+                socket.create_connection((host.strip("[]"), int(port)), 5.0).close()
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             problem = f"cannot be reached ({str(error).strip().partition(chr(10))[0][:200]})"
             raise UserError("--ray-address", address, "local, auto, or HOST:PORT of a cluster that runs", problem) from None
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from datamodules.engines import extract_all, open_crew
 from datamodules.jobs import Job, Recipe, Settings
 from datamodules.preprocess import WORK, preprocess
 from datamodules.sources import Clip, open_source
+from emo_lightning.errors import UserError
 from emo_lightning.video import write_video
 from tests.datamodules.test_preprocess import nodding, voice
 
@@ -120,6 +122,15 @@ def test_actors_that_hang_or_die_are_told(tmp_path):
     assert [failure.reason for failure in found["hangs.mp4"].failures] == ["timeout"]
     assert [failure.reason for failure in found["dies.mp4"].failures] == ["crashed"]
     assert len(found["fine.wav"].samples) == 1 and left(before) == {}
+
+
+def test_a_cluster_that_is_not_there_is_a_line(tmp_path, capfd):
+    before = of_ray()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(UserError, match=f"--ray-address '127.0.0.1:{port}' cannot be reached .*refused"):
+        open_crew("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False), f"127.0.0.1:{port}")
+    assert capfd.readouterr() == ("", "") and left(before) == {}
 
 
 def opened(pid: int) -> set[str]:
