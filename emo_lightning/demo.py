@@ -7,6 +7,7 @@ go on from any of them. The photograph is scikit-image's astronaut (NASA, public
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shlex
 import shutil
@@ -20,14 +21,17 @@ import cv2
 import numpy as np
 from skimage import data as pictures
 
-from datamodules.export import export_clips, write_manifest
+from datamodules.export import ExportedClip, export_clips, write_manifest
 from emo_lightning.contact_sheet import contact_sheet
 from emo_lightning.emotions import EMOTIONS, NEUTRAL
 from emo_lightning.errors import UserError
+from evaluation.pairs import ALONE
 
 STEPS = ("corpus", "train", "generate", "evaluate")
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SHEET_LEVELS = (1, 8, 15)
+SHOWN_EMOTIONS = ("angry", "happy", "sad")
+"""Of which the evaluation shows the response to the levels."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,16 +127,29 @@ def run_generate(args: argparse.Namespace) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    """Held-out clips of the corpus, spoken anew from their first frame and sound, against the clips themselves."""
+    """Held-out clips of the corpus spoken anew, against the clips themselves; and one of them at several emotions and levels."""
     reference, generated = args.out / "reference", args.out / "generated"
     generated.mkdir(exist_ok=True)
     clips = export_clips(args.out / "corpus", reference, split="test", limit=args.held_out)
     for clip in clips:
-        feeling = ["--emotion", clip.emotion or EMOTIONS[NEUTRAL]]
-        feeling += ["--level", f"{clip.level:g}"] if clip.level is not None and clip.emotion != EMOTIONS[NEUTRAL] else []
-        emo("generate", "--portrait", clip.portrait, "--audio", clip.audio, *feeling, "--out", generated / f"{clip.key}.mp4")
-    write_manifest(clips, generated)
-    emo("eval", "--systems", f"demo={generated}", "--reference", reference, "--out", args.out / "evaluation")
+        _speak(clip, clip.emotion or EMOTIONS[NEUTRAL], clip.level, generated / f"{clip.key}.mp4")
+    manifest = write_manifest(clips, generated)
+    with manifest.open("a", newline="", encoding="utf-8") as stream:
+        for emotion in SHOWN_EMOTIONS:
+            for level in SHEET_LEVELS:
+                name = f"{emotion}-{level:02d}.mp4"
+                _speak(clips[0], emotion, level, generated / name)
+                # Nobody has ever said this clip with this feeling, so there is nothing to compare it with.
+                csv.writer(stream).writerow([name, ALONE, emotion, level, clips[0].speaker, ""])
+    processes = str(min(2, os.cpu_count() or 1))
+    emo("eval", "--systems", f"demo={generated}", "--reference", reference, "--out", args.out / "evaluation", "--devices", processes)
+
+
+def _speak(clip: ExportedClip, emotion: str, level: float | None, video: Path) -> None:
+    """A clip's portrait and sound with an emotion; neutral has no level."""
+    feeling = ["--emotion", emotion]
+    feeling += ["--level", f"{level:g}"] if level is not None and emotion != EMOTIONS[NEUTRAL] else []
+    emo("generate", "--portrait", clip.portrait, "--audio", clip.audio, *feeling, "--out", video)
 
 
 if __name__ == "__main__":

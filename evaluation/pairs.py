@@ -1,8 +1,9 @@
 """Which clip is compared with which: by relative file stem, or by a ``manifest.csv`` in a system's folder.
 
 A manifest has a column ``generated`` (path relative to its folder) and may have ``reference`` (relative to the reference
-folder; empty means by stem), ``emotion``, ``level`` and any further columns, which are carried into ``per_clip.csv``.
-Without a manifest, emotion and level come from the JSON file that ``emo generate`` writes beside each video.
+folder; empty means by stem, ``none`` that there is none to compare with), ``emotion``, ``level`` and any further columns,
+which are carried into ``per_clip.csv``. Without a manifest, emotion and level come from the JSON file that ``emo generate``
+writes beside each video.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from evaluation.protocol import CONTROL, REFERENCE
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
 MANIFEST = "manifest.csv"
+ALONE = "none"
 WITH_REFERENCE = "those with a reference"
 """Stands for every metric that compares with a reference, in a failure."""
 
@@ -132,8 +134,10 @@ def _clip_name(video: Path, folder: Path) -> str:
     return inside.with_suffix("").as_posix()
 
 
-def _find_reference(clip: str, named: str, folder: Path, videos: Mapping[str, list[Path]]) -> Path | str:
-    """The reference's path, or the reason why there is none."""
+def _find_reference(clip: str, named: str, folder: Path, videos: Mapping[str, list[Path]]) -> Path | str | None:
+    """The reference's path, None where there is to be none, or the reason why it is absent."""
+    if named == ALONE:
+        return None
     if named:
         path = folder / named
         return path if path.is_file() else f"the manifest names the reference {named}, which does not exist"

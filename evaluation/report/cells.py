@@ -16,6 +16,12 @@ def arrow(column: Mapping[str, Any]) -> str:
     return {True: " ↑", False: " ↓", None: ""}[column["higher_is_better"]]
 
 
+def heading(column: Mapping[str, Any]) -> tuple[str, str]:
+    """A column's label without what stands in brackets at its end, and a second line: that, and the unit."""
+    label, _, judge = column["label"].partition(" (")
+    return label, " · ".join(filter(None, (judge.removesuffix(")"), column["unit"])))
+
+
 def number(cell: Cell, decimals: int) -> str:
     """A cell's mean, ``∞``, or a dash for what could not be computed."""
     if cell.get("infinite"):
@@ -93,6 +99,24 @@ def flags(results: Results) -> list[str]:
             if flag:
                 found.setdefault((column["label"], flag), []).append(system)
     return [f"{label} ({', '.join(systems)}): {flag}" for (label, flag), systems in found.items()]
+
+
+def grouped_failures(results: Results) -> list[dict[str, str]]:
+    """What was not scored, clips and metrics that share a reason in one line: ``system``, ``clips``, ``metrics``, ``reason``."""
+    labels = {column["name"]: column["label"] for column in results["columns"]}
+    metrics: dict[tuple[str, str, str], list[str]] = {}
+    for failure in results["failures"]:
+        where = failure["system"], failure["clip"], failure["reason"]
+        metrics.setdefault(where, []).append(labels.get(failure["metric"], failure["metric"]) or "all")
+    clips: dict[tuple[str, str, str], list[str]] = {}
+    for (system, clip, reason), mine in metrics.items():
+        clips.setdefault((system, ", ".join(mine), reason), []).append(clip)
+    return [{"system": system, "clips": _some(names), "metrics": mine, "reason": reason} for (system, mine, reason), names in clips.items()]
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """Names, or how many and the first of them."""
+    return ", ".join(names) if len(names) <= most else f"{len(names)} clips: {', '.join(names[:most])}, ..."
 
 
 def machine_line(results: Results) -> str:

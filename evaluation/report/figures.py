@@ -145,7 +145,7 @@ def bars_section(title: str, lead: str, found: Mapping[str, Mapping[str, float]]
             shown = f"{values[name]:.3f}{bar(abs(values[name]), top, colours.get(system, 0))}" if name in values else "–"
             cells += tag("td", shown, class_="text")
         rows.append(tag("tr", text_cell(name) + cells))
-    return section(title, lead, scrolling_table([text_cell(name, "th") for name in ("", *found)], rows))
+    return section(title, lead, scrolling_table([text_cell(name, "th") for name in ("", *found)], rows, class_="compact"))
 
 
 def units_section(results: Results, colours: Colours) -> str:

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from evaluation.protocol import REFERENCE
-from evaluation.report.cells import Results, arrow, is_control, machine_line
+from evaluation.report.cells import Results, arrow, grouped_failures, is_control, machine_line
 from evaluation.report.figures import details_sections, histogram_section, levels_section, units_section
 from evaluation.report.markup import scrolling_table, section, tag, text_cell
 from evaluation.report.tables import results_section
@@ -114,13 +114,13 @@ def _clip_cell(name: str, value: str, column: Mapping[str, Any] | None) -> str:
 def _failures(results: Results) -> str:
     if not results["failures"]:
         return ""
-    labels = {c["name"]: c["label"] for c in results["columns"]}
     rows = []
-    for failure in results["failures"]:
-        metric = labels.get(failure["metric"], failure["metric"]) or "all"
-        cells = text_cell(failure["system"]) + text_cell(failure["clip"]) + text_cell(metric)
+    for failure in grouped_failures(results):
+        cells = (
+            text_cell(failure["system"]) + text_cell(failure["clips"], style="text wrap") + text_cell(failure["metrics"], style="text wrap")
+        )
         rows.append(tag("tr", cells + text_cell(failure["reason"], style="text wrap")))
-    head = [text_cell(name, "th") for name in ("system", "clip", "metric", "reason")]
+    head = [text_cell(name, "th") for name in ("system", "clips", "metrics", "reason")]
     return section("Not scored", "These play no part in the numbers above.", scrolling_table(head, rows, tall=True), id_="failures")
 
 

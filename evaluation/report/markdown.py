@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from evaluation.report.cells import Results, arrow, best, families, flags, is_control, machine_line, number, reasons, shown_columns
+from evaluation.report.cells import (
+    Results,
+    arrow,
+    best,
+    families,
+    flags,
+    grouped_failures,
+    is_control,
+    machine_line,
+    number,
+    reasons,
+    shown_columns,
+)
 
 
 def markdown(results: Results) -> str:
@@ -14,8 +26,8 @@ def markdown(results: Results) -> str:
     parts = [f"# Evaluation ({results['protocol']})", "", *_tables(results)]
     parts += [*_reasons(results), *_levels(results)]
     if results["failures"]:
-        parts += ["## Not scored", "", "| system | clip | metric | reason |", "|---|---|---|---|"]
-        parts += [f"| {_md(f['system'])} | {_md(f['clip'])} | {f['metric'] or 'all'} | {_md(f['reason'])} |" for f in results["failures"]]
+        parts += ["## Not scored", "", "| system | clips | metrics | reason |", "|---|---|---|---|"]
+        parts += ["| " + " | ".join(map(_md, row.values())) + " |" for row in grouped_failures(results)]
         parts.append("")
     parts += ["## Protocol and judges", "", f"Protocol `{results['protocol']}`, commit `{results['commit']}`."]
     parts += [f"Brackets: {results['settings']['interval']}.", ""]

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from evaluation.protocol import REFERENCE
-from evaluation.report.cells import Results, arrow, best, families, flags, gap, is_control, number, reasons, shown_columns
+from evaluation.report.cells import Results, arrow, best, families, flags, gap, heading, is_control, number, reasons, shown_columns
 from evaluation.report.markup import bulleted, row_name, scrolling_table, section, tag, text_cell
 
 FLAG = "†"
@@ -17,7 +17,7 @@ def results_section(results: Results) -> str:
     """Every family's table, then what dashes and marks stand for and what the columns mean."""
     shown = shown_columns(results)
     bold = {c["name"]: best(results, c) for c in shown}
-    tables = [tag("h3", escape(heading), class_="family") + _table(results, columns, bold) for heading, columns in families(results, shown)]
+    tables = [tag("h3", escape(title), class_="family") + _table(results, columns, bold) for title, columns in families(results, shown)]
     if not tables:
         tables = [tag("p", "No metric has a value.", class_="soft")]
     lead = "Mean, its 95 % interval, the difference Δ from the ground truth, and how many clips (or what else is said) it rests on. "
@@ -41,8 +41,9 @@ def results_section(results: Results) -> str:
 def _table(results: Results, columns: Sequence[Mapping[str, Any]], bold: Mapping[str, set[str]]) -> str:
     head = [text_cell("", "th")]
     for column in columns:
-        unit = tag("span", escape(column["unit"]) or "&nbsp;", class_="unit")
-        head.append(tag("th", escape(column["label"]) + arrow(column) + unit, title=column["about"], scope="col"))
+        label, below = heading(column)
+        unit = tag("span", escape(below) or "&nbsp;", class_="unit")
+        head.append(tag("th", escape(label) + arrow(column) + unit, title=column["about"], scope="col"))
     rows = []
     for system, cells in results["systems"].items():
         row = results["rows"][system]

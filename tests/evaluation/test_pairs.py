@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emo_lightning.errors import UserError
+from emo_lightning.video_writer import write_video
+from evaluation.controls import plan
 from evaluation.pairs import WITH_REFERENCE, label_from_sidecar, pair
+from evaluation.protocol import CONTROLS
+from evaluation.suite import choose
 
 
 def folder(path: Path, *names: str) -> Path:
@@ -51,6 +56,29 @@ def test_a_manifest_pairs_labels_and_carries_further_columns(tmp_path: Path) -> 
     assert [(i.emotion, i.level, i.extra) for i in shared.items] == [("happy", 1.0, {"speaker": "M01"}), ("happy", 2.5, {"speaker": "M01"})]
     assert shared.reference.emotion is None, "clips of two levels share it, so it has no level of its own"
     assert "gone.mp4" in next(f for f in failures if f.clip == "x/3").reason
+
+
+def test_a_manifest_can_say_that_a_clip_has_no_reference(tmp_path: Path) -> None:
+    generated, reference = folder(tmp_path / "g", "a.mp4", "b.mp4"), folder(tmp_path / "r", "a.mp4", "b.mp4")
+    (generated / "manifest.csv").write_text("generated,reference\na.mp4,none\nb.mp4,\n", encoding="utf-8")
+    groups, failures = pair({"ours": generated}, reference)
+    assert {g.items[0].clip: g.reference and g.reference.clip for g in groups} == {"a": None, "b": "b"}
+    assert [(f.system, f.clip) for f in failures] == [("reference", "a")]
+
+
+def test_the_other_sound_is_another_speakers(tmp_path: Path) -> None:
+    """Three clips of one speaker, then one of another: the next clip would be the speaker's own."""
+    wave = np.random.default_rng(0).normal(0, 0.1, 3200).astype(np.float32)
+    rows = ["generated,speaker"]
+    for name, speaker in (("a", "M1"), ("b", "M1"), ("c", "M1"), ("d", "M2")):
+        for part in ("g", "r"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            write_video(tmp_path / part / f"{name}.mp4", [np.full((32, 32, 3), 90, np.uint8)] * 5, wave)
+        rows.append(f"{name}.mp4,{speaker}")
+    (tmp_path / "g" / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    planned = plan(pair({"ours": tmp_path / "g"}, tmp_path / "r")[0], choose(["sync"]))
+    assert {g.reference.clip: g.other_sound.clip for g in planned} == {"a": "d", "b": "d", "c": "d", "d": "a"}
+    assert all(g.controls == tuple(CONTROLS) for g in planned)
 
 
 def test_systems_share_the_look_at_one_reference_and_large_groups_are_split(tmp_path: Path) -> None:
