@@ -1,7 +1,10 @@
-"""Clips a second that ``emo eval`` scores, metric by metric and with several processes."""
+"""Clips a second that ``emo eval`` scores by the whole suite, what the cache saves, and memory against the number of clips."""
 
 from __future__ import annotations
 
+import argparse
+import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -11,47 +14,74 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
+from emo_lightning.audio import SAMPLE_RATE, load_audio
+from emo_lightning.demo import sample_speech
 from emo_lightning.video_writer import write_video
 from evaluation.run import evaluate
-from evaluation.suite import SUITE
 
-CLIPS, FRAMES, SIDE = 6, 50, 256
+FRAMES, SIDE = 50, 256
 
 
-def sway(seed: int) -> Iterator[np.ndarray]:
+def sway(seed: int, blur: float) -> Iterator[np.ndarray]:
     """A swaying head from a public-domain photograph."""
     picture, start = astronaut()[:300, 75:375], float(np.random.default_rng(seed).uniform(0, 6))
     for t in range(FRAMES):
         shift = np.float32([[1, 0, 6 * np.sin(start + t / 6)], [0, 1, 4 * np.cos(start + t / 8)]])
-        yield cv2.resize(
-            cv2.warpAffine(picture, shift, (300, 300), borderMode=cv2.BORDER_REPLICATE), (SIDE, SIDE), interpolation=cv2.INTER_AREA
-        )
+        moved = cv2.warpAffine(picture, shift, (300, 300), borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.GaussianBlur(moved, (0, 0), blur) if blur else moved
+        yield cv2.resize(moved, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
-def measure(folder: Path, metrics: Sequence[str] | None, processes: int) -> float:
-    """Wall seconds of one whole run."""
+def make(folder: Path, clips: int) -> None:
+    """A reference and two systems, with real speech."""
+    speech, length = load_audio(sample_speech()), FRAMES * SAMPLE_RATE // 25
+    for part, blur in (("reference", 0.0), ("first", 1.0), ("second", 2.0)):
+        (folder / part).mkdir(parents=True)
+        for i in range(clips):
+            write_video(folder / part / f"{i:03d}.mp4", sway(i, blur), np.roll(speech, -i * SAMPLE_RATE // 4)[:length])
+
+
+def measure(folder: Path, systems: Sequence[str], cache: Path, processes: int, metrics: Sequence[str] | None) -> tuple[float, float]:
+    """Wall seconds of one whole run, and the peak memory of this process in MB."""
     start = time.perf_counter()
-    evaluate({"system": folder / "generated"}, folder / "reference", folder / "out", processes, metrics)
-    return time.perf_counter() - start
+    evaluate({s: folder / s for s in systems}, folder / "reference", folder / "out", processes, metrics, cache=cache)
+    seconds = time.perf_counter() - start
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def apart(*job: object) -> tuple[float, float]:
+    """:func:`measure` in a process of its own, whose memory nothing else has used; its start is not counted."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, job)
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Print the table; takes no arguments."""
-    del arguments
-    rows: list[tuple[str, int, float]] = []
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="benchmarks evaluation", description=__doc__)
+    parser.add_argument(
+        "--clips", type=int, default=4, help="clips of each system (default 4; memory also at four times as many)"
+    )
+    parser.add_argument("--metrics", nargs="+", help="some metrics (default all that can be computed here)")
+    given = parser.parse_args(list(arguments))
+    n = given.clips
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part, shift in (("generated", 0), ("reference", 100)):
-            (folder / part).mkdir()
-            for i in range(CLIPS):
-                write_video(folder / part / f"{i}.mp4", sway(i + shift))
-        measure(folder, ["psnr"], 1)
-        rows += [(metric, 1, measure(folder, [metric], 1)) for metric in SUITE]
-        rows += [("all", processes, measure(folder, None, processes)) for processes in (1, 2)]
-    print(f"\n{CLIPS} clips of {FRAMES} frames, {SIDE} x {SIDE}, each with its reference; tracking of the face is part of every row.\n")
-    print("| metrics | processes | seconds | clips/s | frames/s |\n|---|---:|---:|---:|---:|")
-    for metric, processes, seconds in rows:
-        print(f"| {metric} | {processes} | {seconds:.1f} | {CLIPS / seconds:.2f} | {CLIPS * FRAMES / seconds:.0f} |")
+        few, many, cache = Path(name) / "few", Path(name) / "many", Path(name) / "cache"
+        make(few, n)
+        make(many, 4 * n)
+        rows = [
+            (f"{n} references, one system", 2 * n, *apart(few, ["first"], cache, 1, given.metrics)),
+            ("the same again", 2 * n, *apart(few, ["first"], cache, 1, given.metrics)),
+            ("another system beside it", n, *apart(few, ["first", "second"], cache, 1, given.metrics)),
+            (f"{4 * n} references, one system", 8 * n, *apart(many, ["first"], Path(name) / "other", 1, given.metrics)),
+        ]
+        start = time.perf_counter()
+        measure(many, ["first"], Path(name) / "third", 2, given.metrics)
+        rows.append(("the same by two processes, their start included", 8 * n, time.perf_counter() - start, float("nan")))
+    print(f"\nClips of {FRAMES} frames, {SIDE} x {SIDE}, with sound; controls are part of every row.\n")
+    print("| run | clips looked at | seconds | clips/s | frames/s | peak MB |\n|---|---:|---:|---:|---:|---:|")
+    for what, clips, seconds, peak in rows:
+        memory = "" if np.isnan(peak) else f"{peak:.0f}"
+        print(f"| {what} | {clips} | {seconds:.1f} | {clips / seconds:.2f} | {clips * FRAMES / seconds:.0f} | {memory} |")
 
 
 if __name__ == "__main__":
