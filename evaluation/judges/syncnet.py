@@ -5,10 +5,12 @@ names. Given the same weights and the same 224 x 224 pictures, embeddings and sc
 
 **Sound**: 13 MFCCs a hundred times a second (:func:`mfcc`), twenty of them a window.
 
-**Pictures**: syncnet_python crops the face by S3FD's box: half side ``b`` of the longer edge (median over 13 frames), from b
-above the box's centre to 1.8 b below it and 1.4 b to either side, scaled to 224 x 224, BGR 0..255. Here the box is that of the
-face's landmarks, which reach from the hairline's foot to the chin as a detector's box does, with the same half side,
-shift and scale; its place is the median over the window's five frames and pixels beyond the protocol's view repeat the border.
+**Pictures**: syncnet_python crops the face by S3FD's box: with half side ``b`` of the longer edge (median over 13 frames), from
+b above the box's centre to 1.8 b below it and 1.4 b to either side, scaled to 224 x 224, BGR 0..255. Here everything is
+the same but where the box comes from: no second detector runs; the box is that of the face's landmarks, 1.2 times as large and
+moved up by 0.15 of its half side, which is how a detector trained on the same annotations (WIDER FACE) sees them: 1.22 and 0.16,
+standard deviation 0.08 and 0.06 over 102 frames of thirty clips. It is the median over the window's five frames, and beyond
+the picture the border is repeated instead of grey.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ DIMENSION = 1024
 CROP_SCALE = 0.4
 SPAN = 2 * (1 + CROP_SCALE)
 """Side of the crop in half sides of the face's box."""
+BOX_SCALE, BOX_RISE = 1.2, 0.15
+"""A detector's box over that of the landmarks, and how far its centre lies above theirs in half sides of theirs."""
 _RATE, _LENGTH, _HOP, _FFT, _FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = 16_000, 400, 160, 512, 26, 13, 22, 0.97
 
 
@@ -183,8 +187,9 @@ def face_windows(crops: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.
         if not len(rows):
             continue
         seen[first] = True
-        half = float(np.median((high - low)[rows].max(axis=1))) / 2
+        reach = float(np.median((high - low)[rows].max(axis=1))) / 2
         x, y = np.median((low + high)[rows] / 2, axis=0)
+        half, y = BOX_SCALE * reach, y - BOX_RISE * reach
         for place in range(WINDOW):
             out[first, place] = _cut(crops[first + place], x - (1 + CROP_SCALE) * half, y - half, SPAN * half)[..., ::-1]
     return out, seen

@@ -112,15 +112,21 @@ def test_weights_must_be_syncnets(weights: dict[str, torch.Tensor], tmp_path: Pa
 
 
 def test_face_windows_follow_the_protocol() -> None:
-    """2.8 half sides wide, the box's top at the picture's top; windows without a face are marked."""
+    """2.8 half sides of the box wide, the box's top edge at the picture's top; windows without a face are marked."""
     crops = np.zeros((6, 320, 320, 3), np.uint8)
-    crops[:, 100, 160] = crops[:, 99, 160] = 255
     points = np.zeros((6, 4, 3), np.float32)
-    points[:, :, 0], points[:, :, 1] = [110, 210, 110, 210], [100, 100, 200, 200]
+    points[:, :, 0], points[:, :, 1] = [110, 210, 110, 210], [120, 120, 220, 220]
+    half, y = 50 * syncnet.BOX_SCALE, 170 - 50 * syncnet.BOX_RISE
+    for row, column in ((y - half + 4, 160), (y, 160 + 1.4 * half - 4)):
+        crops[:, round(row) - 1 : round(row) + 1, round(column) - 1 : round(column) + 1] = (0, 0, 255)
     windows, seen = syncnet.face_windows(crops, points)
     assert windows.shape == (2, 5, 224, 224, 3) and seen.all()
-    row, column = np.argwhere(windows[0, 0, ..., 0] > 60).mean(axis=0)
-    assert row < 2 and abs(column - 112) < 2
+    blue = windows[0, 0, ..., 0] > 100
+    assert not windows[..., 2].any()
+    scale = 224 / (2.8 * half)
+    top, side = np.argwhere(blue[:, 90:134]).mean(axis=0), np.argwhere(blue[:, 190:]).mean(axis=0)
+    assert top == pytest.approx([4 * scale, 22], abs=1.5)
+    assert side == pytest.approx([half * scale, 34 - 4 * scale], abs=1.5)
     points[:] = np.nan
     assert not syncnet.face_windows(crops, points)[1].any()
 

@@ -1,0 +1,1 @@
+"""How the shipped judges were trained; each file is a command that anyone can run again."""
