@@ -28,8 +28,10 @@ def preprocess(root, out, *more) -> int:
 
 def test_what_failed_is_told_and_the_run_succeeds(recordings, tmp_path, capsys):
     assert preprocess(recordings, tmp_path / "set") == 0
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
     assert "2 samples" in said and "2 failed: empty" in said and "1 failed: naming" in said
+    assert warned == f"emo: 3 of 5 clips gave no sample; {tmp_path / 'set' / 'failures.jsonl'} says why\n"
+    assert preprocess(recordings, tmp_path / "set", "--resume", "--max-failures", "0.5") == 2
 
 
 def test_more_failures_than_allowed_are_a_failure_with_the_shards_written(recordings, tmp_path, capsys):
@@ -47,6 +49,8 @@ def test_more_failures_than_allowed_are_a_failure_with_the_shards_written(record
         (("--clip-timeout", "0"), "1 or more"),
         (("--coefficients", "nowhere"), "is no folder"),
         (("--engine", "dask"), "is not an engine"),
+        (("--workers", "300"), "1 to 256"),
+        (("--ray-address", "auto"), "of no use to the local engine"),
     ],
 )
 def test_mistakes_are_one_line(recordings, tmp_path, capsys, more, said):
