@@ -1,1 +1,4 @@
-"""One metric a file: a pure function and a thin torchmetrics class whose states are sums (features, where pairs of all of them count). Nothing of ours is imported here."""
+"""One metric a file: a pure function and a thin torchmetrics class. Nothing of ours is imported here.
+
+States are sums, or features joined end to end where every pair of them counts, so ranks may have seen any number of clips.
+"""
