@@ -23,7 +23,6 @@ __all__ = ["FEATURES", "InceptionJudge", "describe", "read_weights"]
 
 SIZE = 299
 ORIGINAL, PACKAGED = "fid_inception", "fid_inception_torchscript"
-MAP_SIZE = 256
 
 
 def find() -> tuple[str, Path]:
