@@ -26,7 +26,8 @@ def number(cell: Cell, decimals: int) -> str:
     """A cell's mean, ``∞``, or a dash for what could not be computed."""
     if cell.get("infinite"):
         return "∞"
-    return "–" if cell["mean"] is None else f"{cell['mean']:.{decimals}f}"
+    # Adding zero turns a rounded -0 into 0.
+    return "–" if cell["mean"] is None else f"{round(cell['mean'], decimals) + 0.0:.{decimals}f}"
 
 
 def gap(cell: Cell, truth: Cell | None, decimals: int) -> str:
@@ -82,11 +83,13 @@ def reasons(results: Results) -> list[str]:
             cell = cells[column["name"]]
             if cell["mean"] is None and not is_control(results, system):
                 found.setdefault(cell["reason"], {}).setdefault(system, []).append(column["label"])
+    everyone = [system for system in results["systems"] if not is_control(results, system)]
     lines = []
     for reason, systems in found.items():
         for labels in dict.fromkeys(", ".join(labels) for labels in systems.values()):
-            names = ", ".join(system for system, mine in systems.items() if ", ".join(mine) == labels)
-            lines.append(f"{labels} ({names}): {reason}")
+            mine = [system for system, its in systems.items() if ", ".join(its) == labels]
+            names = "" if mine == everyone else f" ({', '.join(mine)})"
+            lines.append(f"{labels}{names}: {reason}")
     return lines
 
 

@@ -75,8 +75,10 @@ def _navigation(body: str) -> str:
 
 def _summary(results: Results) -> str:
     counts = ", ".join(f"{escape(s)} {count}" for s, count in results["clips"].items() if not is_control(results, s))
-    failures = len(results["failures"])
-    end = tag("a", f"{failures} listed as not scored", href="#failures") + "." if failures else "Everything was scored."
+    whole = sum(failure["metric"] is None for failure in results["failures"])
+    single = len(results["failures"]) - whole
+    said = [f"{whole} clips could not be scored" if whole else "", f"{single} single scores are missing" if single else ""]
+    end = tag("a", " and ".join(filter(None, said)), href="#failures") + "." if whole or single else "Everything was scored."
     lost = results.get("unscored")
     warning = tag("strong", f" A process died: {lost} clips are missing, and --resume scores them.") if lost else ""
     return f"Protocol {escape(results['protocol'])}. Clips scored: {counts}. {end}{warning}"

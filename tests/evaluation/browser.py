@@ -51,7 +51,7 @@ class Page:
         self._buffer = b""
 
     def __enter__(self) -> Self:
-        self._profile = tempfile.TemporaryDirectory()
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         # Chromium reads commands from file 3 and answers on file 4; both come from above the numbers that the shell moves about.
@@ -75,8 +75,12 @@ class Page:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._browser.kill()
-        self._browser.wait()
+        os.write(self._write, json.dumps({"id": next(self._ids), "method": "Browser.close"}).encode() + b"\0")
+        try:
+            self._browser.wait(10)
+        except subprocess.TimeoutExpired:
+            self._browser.kill()
+            self._browser.wait()
         os.close(self._write)
         os.close(self._read)
         self._profile.cleanup()

@@ -23,7 +23,7 @@ from evaluation.judges.base import JudgeInfo
 from evaluation.pairs import Failure
 from evaluation.protocol import LATE, REFERENCE, STILL
 from evaluation.records import Column, Record
-from evaluation.report.cells import best, gap
+from evaluation.report.cells import best, gap, grouped_failures, number
 from evaluation.suite import choose
 from tests.evaluation import browser
 from tests.evaluation.conftest import wobble
@@ -162,6 +162,19 @@ def test_where_neither_side_is_better_the_nearest_to_the_ground_truth_is_best() 
     jitter = next(column for column in found["columns"] if column["name"] == "jitter")
     assert best(found, jitter) == {"ours"}
     assert gap({"mean": 3.0}, {"mean": 4.5}, 2) == "Δ −1.50" and gap({"mean": 3.0}, {"mean": None}, 2) == ""
+
+
+def test_what_shares_a_reason_is_said_once() -> None:
+    found = build()
+    again = [
+        {"system": "theirs", "clip": f"c{i}", "metric": metric, "reason": "too short"} for i in range(12) for metric in ("psnr", "ssim")
+    ]
+    found["failures"] = again
+    assert grouped_failures(found) == [
+        {"system": "theirs", "clips": "12 clips: c0, c1, c2, c3, c4, c5, c6, c7, ...", "metrics": "PSNR, SSIM", "reason": "too short"}
+    ]
+    assert "24 single scores are missing" in report.page(found, clips())
+    assert number({"mean": -0.0001}, 3) == "0.000"
 
 
 def test_latex_has_nothing_left_to_escape() -> None:
