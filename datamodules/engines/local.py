@@ -11,6 +11,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class LocalCrew:
         self._workers: list[LocalWorker] = []
         # Numerical libraries read this when a worker loads them: processes are our parallelism, not threads.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # The helper that it starts before the first process would let interrupts in again.
+        resource_tracker.ensure_running()
 
     def hire(self) -> LocalWorker:
         """Start a process."""
@@ -110,6 +113,7 @@ def _interrupts_held() -> Iterator[None]:
 
 def _serve(link: Connection, recipe: Recipe, folder: str) -> None:
     """What the process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tempfile.tempdir = folder
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     _first_to_go()

@@ -68,9 +68,8 @@ def check(found: dict[str, Outcome], reason: str) -> None:
     assert all(len(outcome.samples) == 1 and not outcome.failures for outcome in found.values())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_decoder_that_hangs_is_ended(clips, workers):
-    check(extracted(clips, workers=workers, clip_seconds=1.0), "timeout")
+def test_a_decoder_that_hangs_is_ended(clips):
+    check(extracted(clips, clip_seconds=1.0), "timeout")
     assert not multiprocessing.active_children()
 
 
