@@ -53,8 +53,10 @@ def estimated(estimate: Estimate, column: Column, judges: Sequence[JudgeInfo]) -
         return empty(column, judges, "the computation gave no number")
     cell = empty(column, judges, "")
     del cell["reason"]
-    ci95 = _inside(*map(float, estimate.ci95), column) if estimate.ci95 is not None else None
-    cell |= {"mean": float(estimate.value), "std": estimate.std, "ci95": ci95, "n": estimate.n, "unit": estimate.unit}
+    known = estimate.ci95 is not None and all(map(math.isfinite, estimate.ci95))
+    ci95 = _inside(*map(float, estimate.ci95), column) if known else None
+    std = float(estimate.std) if estimate.std is not None and math.isfinite(estimate.std) else None
+    cell |= {"mean": float(estimate.value), "std": std, "ci95": ci95, "n": estimate.n, "unit": estimate.unit}
     return {**cell, "flag": estimate.flag} if estimate.flag else cell
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,8 +125,12 @@ class Table:
             found = entry.score(clips)
         except NotScored as error:
             found = SetResult(reasons={c.name: str(error) for c in entry.columns})
+        except Exception as error:
+            # One metric's mistake must not cost hours of scores; it is shown in full as well.
+            traceback.print_exc()
+            found = SetResult(reasons={c.name: f"unexpected {type(error).__name__}: {error}" for c in entry.columns})
         if found.details:
-            details[name] = dict(found.details)
+            details[name] = _finite(found.details)
         cells = {}
         for column in entry.columns:
             judges = self._who(name, column)
@@ -134,6 +140,15 @@ class Table:
                 reason = found.reasons.get(column.name, "no clip was scored")
                 cells[column.name] = summarise(found.samples.get(column.name, []), column, judges, reason)
         return cells
+
+
+def _finite(value: Any) -> Any:
+    """Plain containers in which what is no number is null, because JSON knows no other way to say it."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inside) for name, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _breakdown(entry: ClipMetric, records: Sequence[Record]) -> dict[str, Any]:

@@ -136,6 +136,7 @@ def bars_section(title: str, lead: str, found: Mapping[str, Mapping[str, float]]
     """Numbers by name beside each other, one column a system."""
     if not found:
         return ""
+    found = {system: {name: v for name, v in values.items() if v is not None} for system, values in found.items()}
     top = max((abs(v) for values in found.values() for v in values.values()), default=0.0)
     names = list(dict.fromkeys(name for values in found.values() for name in values))
     rows = []

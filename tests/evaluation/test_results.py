@@ -111,6 +111,22 @@ def test_a_number_of_a_whole_set_has_its_own_interval_and_flag() -> None:
     assert cells["lost"]["mean"] is None and cells["lost"]["reason"] == "the computation gave no number"
 
 
+def broken(clips: ClipSet) -> SetResult:
+    raise RuntimeError("a matrix is singular")
+
+
+def odd(clips: ClipSet) -> SetResult:
+    return SetResult({"odd": [1.0]}, details={"bars": {"kind": "bars", "values": {"a": math.nan, "b": 2.0}}})
+
+
+def test_a_metric_that_breaks_or_gives_no_number_costs_only_itself() -> None:
+    entries = {name: SetMetric((Column(name, name, "", None, None, 1, name),), score) for name, score in (("broken", broken), ("odd", odd))}
+    found = results.build([image_record("a")], [], entries, JUDGES, ["ours"], {})
+    assert found["systems"]["ours"]["broken"]["reason"] == "unexpected RuntimeError: a matrix is singular"
+    assert found["systems"]["ours"]["odd"]["mean"] == 1.0
+    assert json.loads(results.dump(found))["details"]["ours"]["odd"]["bars"]["values"] == {"a": None, "b": 2.0}
+
+
 def test_results_are_strict_json() -> None:
     assert json.loads(results.dump(build()))["protocol"] == "emo-eval-1"
     with pytest.raises(ValueError):
