@@ -106,7 +106,7 @@ def test_a_killed_process_costs_only_its_own_clips_and_resume_scores_them(scene:
 
 
 def test_under_slurm_a_silent_process_is_noticed_and_the_report_written(scene: Path, tmp_path: Path, repository: Path) -> None:
-    words = [sys.executable, *command(scene, tmp_path, "--patience", "6")]
+    words = [sys.executable, *command(scene, tmp_path, "--patience", "5")]
     ranks = [
         subprocess.Popen(
             words, cwd=repository, env=environment(SLURM_PROCID=str(rank), SLURM_NTASKS="2"), stdout=subprocess.PIPE, text=True
