@@ -8,36 +8,27 @@ import numpy as np
 import torch
 
 from emo_lightning.emotions import EMOTIONS
-from evaluation.judges import emotion, landmarks
-from evaluation.judges.base import JudgeInfo
+from evaluation.judges import emotion
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
 from evaluation.metrics.emotion_accuracy import UNLABELLED, confusion_matrix
-from evaluation.protocol import NotScored
 from evaluation.records import Column, SetResult
 from evaluation.suite.base import Clip, ClipSet, Features, SetMetric, TrackExtractor
 from evaluation.tracks import Track
 
-BLENDSHAPES, PROBABILITIES = "blendshapes", "emotion"
+EXTRACTOR, PROBABILITIES = "emotion", "probabilities"
 ABOUT = "emotion that the judge sees in each clip against the one asked for; to be read beside its accuracy on the reference"
 
 
-def _describe_blendshapes() -> JudgeInfo:
-    tracker = landmarks.describe()
-    return JudgeInfo(f"blendshapes on {tracker.name}", tracker.sha256, "MediaPipe's own 52 blendshapes, from its landmarks")
-
-
-def _open_blendshapes(device: torch.device) -> Callable[[Track], Features]:
+def _open(device: torch.device) -> Callable[[Track], Features]:
+    """Probabilities of the eight emotions ``(8,)``."""
     del device
-    return lambda track: {BLENDSHAPES: blendshapes(track.points)}
+    judge = EmotionJudge.load()
+    return lambda track: {PROBABILITIES: judge.probabilities(blendshapes(track.points))}
 
 
 def _keep(clip: Clip) -> dict[str, list[float]]:
-    """The judge's probabilities of the eight emotions."""
-    try:
-        return {PROBABILITIES: EmotionJudge.load().probabilities(clip.features(BLENDSHAPES)[BLENDSHAPES]).tolist()}
-    except ValueError as error:
-        raise NotScored(str(error)) from None
+    return {PROBABILITIES: clip.features(EXTRACTOR)[PROBABILITIES].tolist()}
 
 
 def _score(clips: ClipSet) -> SetResult:
@@ -56,7 +47,7 @@ def _score(clips: ClipSet) -> SetResult:
 
 
 ORDER = 50
-EXTRACTORS = (TrackExtractor(BLENDSHAPES, _describe_blendshapes, _open_blendshapes),)
+EXTRACTORS = (TrackExtractor(EXTRACTOR, emotion.describe, _open),)
 ENTRIES = {
     "acc_emo": SetMetric(
         (
@@ -65,6 +56,6 @@ ENTRIES = {
                 "share of clips in which the judge sees the emotion asked for, of eight", 0.0, 1.0, "emotion",
             ),
         ),
-        _score, needs=(BLENDSHAPES,), keep=_keep, about=ABOUT,
+        _score, needs=(EXTRACTOR,), keep=_keep, about=ABOUT,
     )
 }  # fmt: skip

@@ -85,7 +85,7 @@ def _blinks(clip: Clip, reference: Clip | None) -> Scores:
     values = {"blink_rate": found.per_minute}
     if not len(found.starts):
         return Scores(values, missing={"blink_duration": "no blink"})
-    return Scores({**values, "blink_duration": float(found.durations.mean())})
+    return Scores({**values, "blink_duration": float(found.durations.quantile(0.5))})
 
 
 def _column(name: str, label: str, unit: str, better: bool | None, decimals: int, about: str, high: float | None = None) -> Column:
@@ -107,7 +107,7 @@ ENTRIES = {
     "blinks": ClipMetric(
         (
             _column("blink_rate", "Blinks", "/min", None, 1, "blinks a minute, clips of 4 s and more; to be near the reference's"),
-            _column("blink_duration", "Blink length", "s", None, 2, "mean time that the lids are under 80 % of open"),
+            _column("blink_duration", "Blink length", "s", None, 2, "median time that the lids are under 80 % of open"),
         ),
         _blinks, needs_reference=False,
     ),

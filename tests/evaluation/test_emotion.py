@@ -71,8 +71,8 @@ def test_the_shipped_judge_sees_simulated_people_well_above_chance(simulated: tu
 
 def test_training_repeats_itself_and_learns(simulated: tuple[np.ndarray, np.ndarray]) -> None:
     shapes, wanted = simulated
-    rows = np.stack([features(clip) for clip in shapes])
-    first, second = (training.fit(rows, wanted) for _ in range(2))
+    rows = np.stack([features(clip) for clip in shapes])[:, ::5]
+    first, second = (training.fit(rows, wanted, ridge=0.01) for _ in range(2))
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
     assert (EmotionJudge(first).classify(rows).argmax(axis=1) == wanted).mean() > 0.6
@@ -122,3 +122,22 @@ def test_real_actors_are_told_apart_above_chance(shared_data: Path) -> None:
         ranks.append(int(np.flatnonzero(order == EMOTIONS.index(wanted))[0]))
     tracker.close()
     assert sorted(ranks)[2] <= 1, ranks
+
+
+def test_the_suite_counts_what_the_judge_sees_against_what_was_asked_for() -> None:
+    """Labelled clips make accuracy and confusion; others are counted; no label at all is a reason and no number."""
+    from evaluation.records import Record
+    from evaluation.suite.emotion import PROBABILITIES, _score
+
+    class Clips:
+        def __init__(self, labels: list[str | None]) -> None:
+            seen = [np.eye(8)[EMOTIONS.index("happy")].tolist()] * len(labels)
+            rows = zip(labels, seen, strict=True)
+            self.records = [Record("s", str(i), emotion, features={PROBABILITIES: p}) for i, (emotion, p) in enumerate(rows)]
+            self.reference = None
+
+    found = _score(Clips(["happy", "sad", "happy", None]))
+    assert found.samples["acc_emo"] == [1.0, 0.0, 1.0]
+    assert found.details["confusion"]["counts"][EMOTIONS.index("sad")][EMOTIONS.index("happy")] == 1
+    assert "1 more" in found.details["confusion"]["about"]
+    assert not _score(Clips([None])).samples["acc_emo"] and _score(Clips([None])).reasons
