@@ -22,6 +22,8 @@ from emo_lightning.errors import UserError
 FPS = 25.0
 AUDIO_RATE = 48_000
 """Sound copied from a user's file keeps its full band in the videos we write."""
+REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0"}
+"""With look-ahead and macroblock trees x264 now and then gives other bytes for the same frames."""
 
 
 class VideoWriter:
@@ -65,7 +67,7 @@ class VideoWriter:
         self._unlink = weakref.finalize(self, self._part.unlink, missing_ok=True)
         try:
             self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "+faststart"})
-            self._video = _video_stream(self._container, size, self.fps, {"crf": str(crf), "preset": preset}, threads=2)
+            self._video = _video_stream(self._container, size, self.fps, {"crf": str(crf), "preset": preset, **REPEATABLE}, threads=2)
             self._sound = None if audio is None else _Sound(self._container, audio, audio_rate)
         except BaseException:
             self._unlink()
@@ -173,9 +175,7 @@ def encode_mp4_bytes(frames: Sequence[np.ndarray] | np.ndarray, crf: float = 12.
     buffer, rate = io.BytesIO(), Fraction(fps).limit_denominator(1001)
     height, width = frames[0].shape[:2]
     # Slower presets save a tenth of the bytes, or a third of a decibel, and take up to three times as long.
-    options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
-    # With look-ahead and macroblock trees x264 now and then gives other bytes for the same frames.
-    options["x264-params"] = "mbtree=0:rc-lookahead=0"
+    options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"} | REPEATABLE
     with av.open(buffer, "w", format="mp4") as container:
         stream = _video_stream(container, (width, height), rate, options, threads=1)
         reformatter = VideoReformatter()

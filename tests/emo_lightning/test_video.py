@@ -199,3 +199,15 @@ def test_shard_video_is_near_lossless_same_bytes_and_any_frame_alone():
     for broken, wanted in ((b"", None), (b"x" * 999, [0]), (data[:400], [0]), (data, [33]), (data, [-1])):
         with pytest.raises(ValueError, match="cannot be decoded"):
             decode_mp4_bytes(broken, wanted)
+
+
+def test_the_same_frames_and_sound_give_the_same_file(tmp_path):
+    frames = [np.roll(PICTURE, 2 * t, 1) for t in range(40)]
+    for frame in frames[10:25]:
+        frame[90:140, 60:110] = (70, 50, 150)
+    sound = 0.1 * np.random.default_rng(0).standard_normal(40 * 640).astype(np.float32)
+    files = set()
+    for _ in range(8):
+        write_video(tmp_path / "a.mp4", frames, sound)
+        files.add((tmp_path / "a.mp4").read_bytes())
+    assert len(files) == 1
