@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from emo_lightning.emotions import EMOTIONS
 from evaluation.judges.blendshapes import NAMES, blendshapes
@@ -45,19 +46,20 @@ def fit(rows: np.ndarray, emotion: np.ndarray, ridge: float = RIDGE) -> dict[str
         ridge: penalty on the squared weights of standardised features.
     """
     mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-3
-    inputs, labels = torch.from_numpy((rows - mean) / scale), torch.from_numpy(emotion)
-    weight = torch.zeros(len(EMOTIONS), rows.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(len(EMOTIONS), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+    inputs, wanted = (rows - mean) / scale, np.eye(len(EMOTIONS))[emotion]
+    shape = len(EMOTIONS), rows.shape[1] + 1
 
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = torch.nn.functional.cross_entropy(inputs @ weight.T + bias, labels) + ridge * weight.square().sum()
-        value.backward()
-        return value
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = np.split(flat.reshape(shape), [rows.shape[1]], axis=1)
+        scores = inputs @ weight.T + bias[:, 0]
+        chances = log_softmax(scores, axis=1)
+        error = (np.exp(chances) - wanted) / len(rows)
+        slope = np.concatenate([error.T @ inputs + 2 * ridge * weight, error.sum(axis=0)[:, None]], axis=1)
+        return float(-(chances * wanted).sum() / len(rows) + ridge * np.square(weight).sum()), slope.ravel()
 
-    optimiser.step(loss)
-    return {"mean": mean, "scale": scale, "weight": weight.detach().numpy(), "bias": bias.detach().numpy()}
+    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": 1e-7, "ftol": 1e-12})
+    weight, bias = np.split(found.x.reshape(shape), [rows.shape[1]], axis=1)
+    return {"mean": mean, "scale": scale, "weight": weight, "bias": bias[:, 0]}
 
 
 def train(clips: int, seed: int) -> dict[str, np.ndarray]:
