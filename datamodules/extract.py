@@ -301,7 +301,7 @@ def _unpacked(place: Place | None, path: Path) -> Path | None:
 
 
 def _decoded(path: Path, name: str, start: float | None = None, frames: int | None = None) -> np.ndarray:
-    """A recording from a time on; ClipError when nothing in it can be heard."""
+    """A recording from a time on, within full scale; ClipError when nothing in it can be heard."""
     blocks: list[np.ndarray] = []
     left = math.inf if frames is None else frames * SAMPLES_PER_FRAME
     for block in iter_audio(path, argument=name, start=start):
@@ -310,9 +310,11 @@ def _decoded(path: Path, name: str, start: float | None = None, frames: int | No
         if left <= 0:
             break
     wave = np.concatenate(blocks or [np.zeros(0, np.float32)])
-    if np.abs(wave).max(initial=0.0) < SILENCE_PEAK:
+    peak = float(np.abs(wave).max(initial=0.0))
+    if peak < SILENCE_PEAK:
         raise ClipError("silent", "the sound never rises above -70 dBFS")
-    return wave
+    # Shards hold 16-bit sound: what a codec decoded beyond full scale is turned down, not cut.
+    return wave / np.float32(peak) if peak > 1.0 else wave
 
 
 def _sound(clip: Clip, video: Path, audio: Path | None, info: VideoInfo, begin: float, frames: int, keep_mute: bool) -> np.ndarray | None:

@@ -32,9 +32,11 @@ called speech; without regard to the noise it was 0.60 and 0.99.
 HANGOVER = 4
 """Frames of a pause within speech that do not end it."""
 LITTLE_SPEECH = 0.2
-CLIPPED = 0.001
-"""Share of samples at full scale. It flags 39 GRID clips: lossy sound that decodes to as much as 1.44 of full scale, and is cut
-there as any player would. Those clips are no flatter at their own peaks than others."""
+CLIPPED, NEAR_PEAK = 0.01, 0.8
+"""Share of samples above 0.8 of the clip's own peak, which tells a flattened wave even after a lossy codec bent its tops.
+
+None of 146 real recordings has more than 0.0065; of 20 of them, cut at half of their peak 9 in 10 have more, at a quarter all.
+"""
 REFERENCE = 256
 """Side of the crop at which sharpness is measured."""
 BLUR = 8.0
@@ -88,7 +90,7 @@ def sound_facts(wave: np.ndarray) -> tuple[dict[str, Any], list[str], np.ndarray
         "speech": [[round(a / FPS, 2), round(b / FPS, 2)] for a, b in edges.reshape(-1, 2).tolist()],
         "speech_share": round(share, 3),
     }
-    clipped = float((np.abs(wave) > 0.999).mean()) > CLIPPED
+    clipped = float((np.abs(wave) > NEAR_PEAK * np.abs(wave).max()).mean()) > CLIPPED
     flags = [name for name, bad in (("quiet", level < QUIET_DB), ("little_speech", share < LITTLE_SPEECH), ("clipped", clipped)) if bad]
     return facts, flags, levels
 

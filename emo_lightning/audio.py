@@ -50,7 +50,7 @@ def load_audio(path: str | Path, argument: str = "--audio") -> np.ndarray:
     """Decode a whole recording of any format, rate and channel count.
 
     Returns:
-        ``(N,)`` float32 in [-1, 1], 16 kHz mono.
+        ``(N,)`` float32 at 16 kHz, mono, full scale at 1; a lossy codec's overshoot beyond it is kept.
 
     Raises:
         MediaError: missing, not decodable, without sound, shorter than 0.2 s, or silent (peak below -70 dBFS).
@@ -91,7 +91,7 @@ def iter_audio(path: str | Path, block: int = SAMPLE_RATE, argument: str = "--au
             by default the first sample of the sound track.
 
     Yields:
-        ``(block,)`` float32 in [-1, 1].
+        ``(block,)`` float32, full scale at 1; a lossy codec's overshoot beyond it is kept.
 
     Raises:
         MediaError: as :func:`load_audio`, except for length and silence, which nobody knows before the end.
@@ -154,8 +154,10 @@ class _Track:
         if form != self.format or 0.1 * self.rate < at - self.due < _MAX_GAP * self.rate:
             yield from self.flush()
             yield from self._jump(round(at))
-            # A 32-bit integer target keeps the downmix within full scale; a float target would let it exceed it.
-            self.resampler = av.AudioResampler("s32", "mono" if self.channels == 1 else "stereo", self.rate)
+            # A 32-bit integer target keeps a downmix within full scale, where a float one would let it sum up; sound that
+            # is not mixed stays as it is, for lossy codecs overshoot full scale and a cut there would be heard as distortion.
+            mixed = frame.layout.nb_channels != self.channels
+            self.resampler = av.AudioResampler("s32" if mixed else "flt", "mono" if self.channels == 1 else "stereo", self.rate)
             self.format, self.due = form, float(self.made - self.cut)
         self.due += samples * self.rate / frame.sample_rate
         self.short = samples < frame.samples
@@ -178,7 +180,9 @@ class _Track:
     def _pieces(self, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
         assert self.resampler is not None
         for out in self.resampler.resample(frame):
-            piece = out.to_ndarray().reshape(-1, self.channels).astype(np.float32) * np.float32(2.0**-31)
+            piece = out.to_ndarray().reshape(-1, self.channels)
+            if piece.dtype != np.float32:
+                piece = piece.astype(np.float32) * np.float32(2.0**-31)
             skip = min(self.cut, len(piece))
             self.cut -= skip
             piece = piece[skip : skip + max(0, round(self.due) - self.made)] if self.short else piece[skip:]

@@ -211,3 +211,14 @@ def test_rows_agree_with_librosa():
         y=padded, sr=16000, n_fft=800, hop_length=160, win_length=800, center=False, power=1.0, n_mels=80, fmin=55, fmax=7600
     )
     np.testing.assert_allclose(log_mel(wave), np.log(np.maximum(mel, 1e-5)).T[:100], atol=2e-3)
+
+
+def test_what_a_lossy_codec_decodes_beyond_full_scale_is_not_cut(tmp_path):
+    wave = np.sign(np.sin(2 * np.pi * 180 * np.arange(32000) / 16000)).astype(np.float32)
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert 1.02 < np.abs(load_audio(tmp_path / "a.m4a")).max() < 1.6
