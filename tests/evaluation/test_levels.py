@@ -37,7 +37,7 @@ def test_a_response_agrees_only_with_the_same_sign_and_size() -> None:
     assert verdict(-0.96, -0.030, 0.5).agrees and verdict(-0.96, -0.030, 0.5).clear
     assert not verdict(-0.90, -0.030, 0.5).agrees
     assert not verdict(-0.96, -0.060, 0.5).agrees
-    assert not verdict(-0.96, -0.030, 0.7).agrees
+    assert not verdict(-0.96, -0.030, 0.8).agrees
     assert not next(levels.compare({"sad": {"jaw": LevelResponse(1.0, 1.0, 0.1, 0.5)}}, known)).clear
 
 
