@@ -55,10 +55,14 @@ class StoredSet:
 
     def __init__(self, records: Sequence[Record], references: Mapping[str, Record] | None, cache: FeatureCache | None) -> None:
         self.records = sorted(records, key=lambda record: record.clip)
-        self._cache = cache
+        self._references, self._cache = references, cache
         names = sorted({r.reference for r in self.records if r.reference is not None})
         found = [references[name] for name in names if name in references] if references is not None else []
         self.reference = StoredSet(found, None, cache) if found else None
+
+    def paired(self) -> StoredSet:
+        """Only the clips that have a reference."""
+        return StoredSet([r for r in self.records if r.reference is not None], self._references, self._cache)
 
     def features(self, extractor: str) -> Iterator[tuple[Record, Features]]:
         """Each clip that has features of this extractor, with them."""

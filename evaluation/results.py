@@ -122,7 +122,7 @@ class Table:
             reason = AGAINST_ITSELF if system == REFERENCE else "no clip has a reference"
             return {c.name: empty(c, self._who(name, c), reason) for c in entry.columns}
         try:
-            found = entry.score(clips)
+            found = entry.score(clips.paired() if entry.needs_reference else clips)
         except NotScored as error:
             found = SetResult(reasons={c.name: str(error) for c in entry.columns})
         except Exception as error:

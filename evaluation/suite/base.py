@@ -195,7 +195,7 @@ class SetMetric:
         score: the system's clips -> what they give.
         needs: extractors whose features it reads.
         keep: a clip -> small vectors to keep in its record for ``score``.
-        needs_reference: whether the references' own row has no score.
+        needs_reference: whether only clips with a reference count, and the references' own row has no score.
         still: whether the held first frames are scored as a control.
         about: shown beside its section.
     """

@@ -14,6 +14,7 @@ from emo_lightning.coefficients import EXP_NAMES
 from evaluation import results
 from evaluation.judges.base import JudgeInfo
 from evaluation.pairs import Failure
+from evaluation.protocol import REFERENCE
 from evaluation.records import Column, Estimate, Record, SetResult
 from evaluation.suite import SUITE, choose
 from evaluation.suite.base import ClipSet, SetMetric
@@ -125,6 +126,17 @@ def test_a_metric_that_breaks_or_gives_no_number_costs_only_itself() -> None:
     assert found["systems"]["ours"]["broken"]["reason"] == "unexpected RuntimeError: a matrix is singular"
     assert found["systems"]["ours"]["odd"]["mean"] == 1.0
     assert json.loads(results.dump(found))["details"]["ours"]["odd"]["bars"]["values"] == {"a": None, "b": 2.0}
+
+
+def test_what_compares_with_references_sees_only_clips_that_have_one() -> None:
+    def count(clips: ClipSet) -> SetResult:
+        return SetResult({"count": [len(clips.records) + 0.1 * len(clips.reference.records if clips.reference else ())]})
+
+    clips = [Record(REFERENCE, "a"), Record("ours", "a", reference="a"), Record("ours", "b", reference="a"), Record("ours", "c")]
+    for needs_reference, expected in ((True, 2.1), (False, 3.1)):
+        entries = {"count": SetMetric((Column("count", "n", "", None, None, 1, "n"),), count, needs_reference=needs_reference)}
+        found = results.build(clips, [], entries, JUDGES, [REFERENCE, "ours"], {})
+        assert found["systems"]["ours"]["count"]["mean"] == pytest.approx(expected)
 
 
 def test_results_are_strict_json() -> None:
