@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -31,19 +31,33 @@ def _keep(clip: Clip) -> dict[str, list[float]]:
     return {PROBABILITIES: clip.features(EXTRACTOR)[PROBABILITIES].tolist()}
 
 
-def _score(clips: ClipSet) -> SetResult:
-    """Accuracy over clips whose emotion is known, the confusion, and how many had none."""
-    judged = [record for record in clips.records if PROBABILITIES in record.features]
-    seen = torch.tensor([int(np.argmax(record.features[PROBABILITIES])) for record in judged], dtype=torch.int64)
-    wanted = torch.tensor([EMOTIONS.index(r.emotion) if r.emotion in EMOTIONS else UNLABELLED for r in judged], dtype=torch.int64)
+def accuracy(clips: ClipSet, column: str, kept: str, judge: str, classes: Sequence[str] = EMOTIONS) -> SetResult:
+    """Accuracy over clips whose emotion is known, the confusion, and how many clips say nothing.
+
+    Args:
+        clips: one system's, with probabilities of the eight emotions kept in their records.
+        column: where the score stands.
+        kept: what the probabilities are called there.
+        judge: who gave them.
+        classes: what the judge can see; clips of which another emotion was asked for are left out, and counted.
+    """
+    judged = [record for record in clips.records if kept in record.features]
+    unlabelled = sum(record.emotion not in EMOTIONS for record in judged)
+    foreign = sum(record.emotion in EMOTIONS and record.emotion not in classes for record in judged)
+    seen = torch.tensor([int(np.argmax(record.features[kept])) for record in judged], dtype=torch.int64)
+    wanted = torch.tensor([EMOTIONS.index(r.emotion) if r.emotion in classes else UNLABELLED for r in judged], dtype=torch.int64)
     confusion = confusion_matrix(seen, wanted, len(EMOTIONS))
-    known = wanted != UNLABELLED
-    right = (seen == wanted)[known].to(torch.float64).tolist()
-    unlabelled = int((~known).sum())
-    about = f"rows: asked for, columns: seen by {emotion.NAME}; {len(right)} clips, {unlabelled} more have no emotion label"
+    right = (seen == wanted)[wanted != UNLABELLED].to(torch.float64).tolist()
+    about = f"rows: asked for, columns: seen by {judge}; {len(right)} clips, {unlabelled} more have no emotion label"
+    if foreign:
+        about += f", {foreign} more one that {judge} does not know"
     details = {"confusion": {"kind": "confusion", "labels": list(EMOTIONS), "counts": confusion.tolist(), "about": about}}
-    reasons = {} if right else {"acc_emo": "no clip says its emotion"}
-    return SetResult({"acc_emo": right}, reasons, details if right else {})
+    reasons = {} if right else {column: f"no clip says an emotion that {judge} knows" if foreign else "no clip says its emotion"}
+    return SetResult({column: right}, reasons, details if right else {})
+
+
+def _score(clips: ClipSet) -> SetResult:
+    return accuracy(clips, "acc_emo", PROBABILITIES, emotion.NAME)
 
 
 ORDER = 50

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from evaluation.judges import face_embedding, lpips_net, st_lpips_net
+from evaluation.judges import dlib_face, face_embedding, lpips_net, st_lpips_net
 from evaluation.judges.base import JudgeInfo
+from evaluation.judges.dlib_face import DlibFaceJudge
 from evaluation.judges.face_embedding import FaceEmbeddingJudge
 from evaluation.judges.lpips_net import LpipsJudge
 from evaluation.judges.st_lpips_net import STLpipsJudge
@@ -42,6 +43,12 @@ def _faces(network: str, device: torch.device) -> FrameFunction:
     return lambda crops, points: {"embedding": judge.look(crops, points)}
 
 
+def _dlib(device: torch.device) -> FrameFunction:
+    del device
+    judge = DlibFaceJudge()
+    return lambda crops, points: {"embedding": judge.look(crops, points)}
+
+
 def _cpbd(clip: Clip, reference: Clip | None) -> Scores:
     del reference
     values = clip.features("sharpness")["cpbd"]
@@ -66,9 +73,9 @@ def _distance(net: str, name: str, label: str) -> FrameMetric:
     return FrameMetric(column, lambda device: LpipsJudge(net, device).distance, judge=partial(lpips_net.describe, net), every=EVERY)
 
 
-def _identity(network: str, label: str) -> ClipMetric:
+def _identity(network: str, label: str, remark: str = "") -> ClipMetric:
     name = "csim" if network == "sface" else f"csim_{network}"
-    about = f"cosine similarity of face embeddings, {SPARSE}"
+    about = f"cosine similarity of face embeddings, {SPARSE}{remark}"
     column = Column(name, label, "", True, None, 3, about, -1.0, 1.0, "identity")
     return ClipMetric((column,), partial(_csim, name, f"face_{network}"), needs=(f"face_{network}",))
 
@@ -78,6 +85,7 @@ EXTRACTORS = (
     FrameExtractor("sharpness", lambda: JudgeInfo("cpbd", None, "arithmetic on edges"), _sharpness, every=EVERY),
     FrameExtractor("face_sface", partial(face_embedding.describe, "sface"), partial(_faces, "sface"), every=EVERY),
     FrameExtractor("face_arcface", partial(face_embedding.describe, "arcface"), partial(_faces, "arcface"), every=EVERY),
+    FrameExtractor("face_dlib", dlib_face.describe, _dlib, every=EVERY),
 )
 ENTRIES = {
     "lpips": _distance("alex", "lpips", "LPIPS"),
@@ -97,4 +105,5 @@ ENTRIES = {
     ),
     "csim": _identity("sface", "CSIM (SFace)"),
     "csim_arcface": _identity("arcface", "CSIM (ArcFace)"),
+    "csim_dlib": _identity("dlib", "CSIM (dlib)", "; two people reach about .85"),
 }

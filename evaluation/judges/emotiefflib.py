@@ -1,0 +1,80 @@
+"""EmotiEffLib's emotion network (A. Savchenko, HSEmotion): eight emotions of AffectNet, an EfficientNet-B0 by OpenCV.
+
+The weights are not shipped: put ``enet_b0_8_best_vgaf.onnx``, or another of that project's networks with eight classes and a face of
+224 x 224 under this name, into the folder that ``EMO_ASSETS`` names.
+
+As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box stretched to a square. There MTCNN
+finds the box; here it is made of the 68 landmarks (:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from emo_lightning import assets
+from emo_lightning.errors import UserError
+from emo_lightning.provenance import sha256_of
+from evaluation.judges.base import JudgeInfo
+from evaluation.judges.crops import cut, grow, outline
+from evaluation.judges.expressions import softmax
+
+NAME = "emotiefflib"
+SIDE = 224
+CLASSES = ("angry", "contempt", "disgusted", "fear", "happy", "neutral", "sad", "surprised")
+"""The network's order, by our names."""
+MEAN, DEVIATION = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
+WIDTH, HEIGHT, RISE = 0.98, 1.3, 0.14
+"""MTCNN's box over that of the 68 landmarks, and how far its centre lies above theirs in heights of theirs: medians over 64 frames of
+32 clips, standard deviations 0.035, 0.064 and 0.042."""
+
+
+@lru_cache(maxsize=4)
+def _describe(path: Path, changed: int) -> JudgeInfo:
+    del changed
+    return JudgeInfo(NAME, sha256_of(path), "the user's EmotiEffLib network, eight emotions, box by landmarks")
+
+
+def describe() -> JudgeInfo:
+    """Who this judge is, without opening it; UserError where its weights are absent."""
+    path = assets.locate(NAME)
+    return _describe(path, path.stat().st_mtime_ns)
+
+
+class EmotiEffJudge:
+    """Emotions of faces by EmotiEffLib's network; OpenCV runs it on the CPU.
+
+    Raises:
+        UserError: its weights are absent, or are no network of eight classes for faces of 224 x 224.
+    """
+
+    classes = CLASSES
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        del device
+        path = assets.locate(NAME)
+        try:
+            self._net = cv2.dnn.readNetFromONNX(str(path))
+            found = self._scores(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape
+            problem = "" if found == (1, len(CLASSES)) else f"gives {found[1:]} numbers a face"
+        except cv2.error as error:
+            problem = f"cannot be used ({str(error).strip().splitlines()[0][:120]})"
+        if problem:
+            raise UserError(f"asset {NAME}", path, "an ONNX network of eight classes for faces of 224 x 224", problem)
+
+    def cut(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The face ``(224, 224, 3)`` in a picture with 68 points."""
+        return cut(picture, grow(outline(points), WIDTH, HEIGHT, RISE), SIDE, SIDE)
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 224, 224, 3)`` uint8 RGB."""
+        # One by one: the files fix the number of pictures at one.
+        return softmax(np.concatenate([self._scores(face[None]) for face in faces]))
+
+    def _scores(self, faces: np.ndarray) -> np.ndarray:
+        self._net.setInput(((faces.astype(np.float32) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2))
+        return self._net.forward().copy()
