@@ -180,6 +180,14 @@ ASSETS: tuple[Asset, ...] = (
         about="EmotiEffLib's emotion network, of its models/affectnet_emotions/onnx; Acc emo (EmotiEffLib) is scored with it",
     ),
     Asset(
+        name="emonet",
+        sha256="",
+        licence="CC BY-NC-ND 4.0 (its authors)",
+        filename="emonet_8.pth",
+        packages=(),
+        about="EmoNet, from github.com/face-analysis/emonet, folder pretrained; Acc emo (EmoNet) is scored with it",
+    ),
+    Asset(
         name="syncnet",
         sha256="",
         licence="research use (Oxford VGG)",
