@@ -1,20 +1,26 @@
-"""How often the emotion judge is right on filmed people, beside the untrained rules: its ceiling on ground truth.
+"""How often emotion judges are right on filmed people: ours, its untrained rules, and those of others whose weights are there.
 
     python -m benchmarks emotion --videos DIR [--every 2]
 
 The emotion of a video is the one named in its path, as a folder or between underscores (``W009_front_angry_level3_001.mp4``,
-``angry/level_1/015.mp4``); videos that name none are left out.
+``angry/level_1/015.mp4``); videos that name none are left out. Others' judges look at every fifth frame, or fewer; clips of an
+emotion that one does not know are left out of its table.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emo_lightning.emotions import EMOTIONS
+
+if TYPE_CHECKING:
+    from evaluation.suite.others import Outsider
 
 CONFIDENCE = 1.96
 
@@ -51,27 +57,78 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(f"{len(labelled)} videos with an emotion in their path, {len(clips) - len(labelled)} without")
     if not labelled:
         return
-    shapes = _look([path for path, _ in labelled], max(args.every, 1))
     wanted = np.array([emotion for _, emotion in labelled])
-    _report("emotion judge", EmotionJudge.load().probabilities, shapes, wanted)
-    _report("rules", rule_probabilities, shapes, wanted)
+    others = _others()
+    shapes, answers = _look([path for path, _ in labelled], max(args.every, 1), others)
+    _report("emotion judge", [EmotionJudge.load().probabilities(clip) for clip in shapes], wanted)
+    _report("rules", [rule_probabilities(clip) for clip in shapes], wanted)
+    for outsider in others:
+        known = np.isin(wanted, [EMOTIONS.index(name) for name in outsider.classes])
+        _report(outsider.label, [answers[outsider.name][i] for i in np.flatnonzero(known)], wanted[known])
+        if not known.all():
+            _report(
+                "emotion judge on the same", [EmotionJudge.load().probabilities(shapes[i]) for i in np.flatnonzero(known)], wanted[known]
+            )
 
 
-def _look(paths: Sequence[Path], every: int) -> list[np.ndarray]:
-    from emo_lightning.video import iter_frames
-    from evaluation.judges.blendshapes import blendshapes
-    from evaluation.judges.landmarks import LandmarkJudge
+def _others() -> list[Outsider]:
+    """Those of others' judges who can be asked; why the rest cannot is printed."""
+    from emo_lightning.errors import UserError
+    from evaluation.protocol import Unavailable
+    from evaluation.suite.others import OUTSIDERS
 
-    tracker, found = LandmarkJudge(), []
-    for path in paths:
-        tracker.start()
-        found.append(blendshapes(np.stack([tracker.place(frame) for i, frame in enumerate(iter_frames(path)) if i % every == 0])))
-    tracker.close()
+    found = []
+    for outsider in OUTSIDERS:
+        try:
+            outsider.describe()
+            found.append(outsider)
+        except (UserError, Unavailable) as error:
+            print(f"{outsider.label} is not asked: {error}")
     return found
 
 
-def _report(name: str, judge: Callable[[np.ndarray], np.ndarray], shapes: Sequence[np.ndarray], wanted: np.ndarray) -> None:
-    order = np.argsort([-judge(clip) for clip in shapes], axis=1)
+def _look(paths: Sequence[Path], every: int, others: Sequence[Outsider]) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
+    """Each clip's blendshapes, and what each of the others says of it."""
+    import torch
+
+    from emo_lightning.video import iter_frames
+    from evaluation.judges.blendshapes import blendshapes
+    from evaluation.judges.expressions import look, over_clip
+    from evaluation.judges.landmarks import LandmarkJudge
+    from evaluation.suite.others import EVERY
+
+    judges = [outsider.open(torch.device("cpu")) for outsider in others]
+    tracker, step = LandmarkJudge(), max(EVERY // every, 1)
+    shapes: list[np.ndarray] = []
+    answers: dict[str, list[np.ndarray]] = {outsider.name: [] for outsider in others}
+    for path in paths:
+        tracker.start()
+        points, rows = [], [[] for _ in others]
+        for i, frame in enumerate(islice(iter_frames(path), None, None, every)):
+            points.append(tracker.place(frame))
+            for outsider, judge, found in zip(others, judges, rows, strict=True) if i % step == 0 else ():
+                found.append(look(judge, *_head(frame, points[-1], outsider.view.size)))
+        shapes.append(blendshapes(np.stack(points)))
+        for outsider, found in zip(others, rows, strict=True):
+            mean = over_clip(np.concatenate(found))
+            answers[outsider.name].append(np.full(len(EMOTIONS), np.nan) if mean is None else mean)
+    tracker.close()
+    return shapes, answers
+
+
+def _head(frame: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The square around the head and the points in it, each as a batch of one."""
+    from emo_lightning.face.crop import crop_box, crop_image, to_crop
+
+    if not np.isfinite(points).all():
+        return np.zeros((1, size, size, 3), np.uint8), np.full((1, *points.shape), np.nan, np.float32)
+    box = crop_box(points)
+    return crop_image(frame, box, size)[None], ((to_crop(points, box) + 1) / 2 * size)[None]
+
+
+def _report(name: str, answers: Sequence[np.ndarray], wanted: np.ndarray) -> None:
+    """Print what a judge's probabilities ``(8,)`` for each clip amount to."""
+    order = np.argsort(-np.stack(answers), axis=1)
     right, second = int((order[:, 0] == wanted).sum()), int((order[:, :2] == wanted[:, None]).any(axis=1).sum())
     low, high = wilson(right, len(wanted))
     print(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from emo_lightning.emotions import EMOTIONS
-from evaluation.judges import emotiefflib, faceapi
+from evaluation.judges import emonet, emotiefflib, faceapi
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.expressions import ExpressionJudge, look, over_clip
 from evaluation.records import Column
@@ -51,6 +51,7 @@ class Outsider:
 OUTSIDERS = (
     Outsider(faceapi.NAME, "face-api.js", faceapi.describe, faceapi.FaceApiJudge, faceapi.CLASSES, HEAD),
     Outsider(emotiefflib.NAME, "EmotiEffLib", emotiefflib.describe, emotiefflib.EmotiEffJudge, emotiefflib.CLASSES, CLOSE),
+    Outsider(emonet.NAME, "EmoNet", emonet.describe, emonet.EmoNetJudge, emonet.CLASSES, CLOSE),
 )
 
 
