@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation.judges.training.lip_sync", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shard sets, drawn from equally often")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors", help="where the weights go")
-    parser.add_argument("--steps", type=int, default=600, help="updates (600)")
+    parser.add_argument("--steps", type=int, default=1500, help="updates (1500)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     if args.steps < 1:
