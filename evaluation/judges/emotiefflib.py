@@ -3,8 +3,9 @@
 The weights are not shipped: put ``enet_b0_8_best_vgaf.onnx``, or another of that project's networks with eight classes and a face of
 224 x 224 under this name, into the folder that ``EMO_ASSETS`` names.
 
-As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box stretched to a square. There MTCNN
-finds the box; here it is made of the 68 landmarks (:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`).
+As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box stretched to a square. There MTCNN finds
+the box; here it is made of the 68 landmarks (:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`). On an EfficientNet-B0 with random weights,
+exported as that project exports its own, OpenCV's probabilities are those of ONNX Runtime to 1e-6.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class EmotiEffJudge:
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 224, 224, 3)`` uint8 RGB."""
-        # One by one: the files fix the number of pictures at one.
+        # One by one: a file may fix the number of pictures at one, and no answer may depend on the others.
         return softmax(np.concatenate([self._scores(face[None]) for face in faces]))
 
     def _scores(self, faces: np.ndarray) -> np.ndarray:

@@ -212,15 +212,13 @@ def describe() -> JudgeInfo:
             assets.locate(asset)
         except UserError as error:
             problems.append(error)
+    if len(problems) == 2 and problems[0].problem == problems[1].problem == "was not found":
+        files = " and ".join(assets.get(asset).filename for asset in (MANIFEST, SHARD))
+        ways = f"emo assets fetch {MANIFEST}, then {SHARD}, or both in a folder named by {assets.ENVIRONMENT}"
+        raise UserError("assets faceapi_expression", files, ways, "were not found")
     if problems:
-        raise problems[0] if len(problems) == 1 else _neither()
+        raise problems[0]
     return JudgeInfo(NAME, assets.get(SHARD).sha256, "face-api.js' expression network, seven emotions, box of 68 landmarks")
-
-
-def _neither() -> UserError:
-    files = " and ".join(assets.get(asset).filename for asset in (MANIFEST, SHARD))
-    ways = f"emo assets fetch {MANIFEST}, then {SHARD}, or both in a folder named by {assets.ENVIRONMENT}"
-    return UserError("assets faceapi", files, ways, "cannot be used")
 
 
 class FaceApiJudge:
