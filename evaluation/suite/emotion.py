@@ -47,11 +47,13 @@ def accuracy(clips: ClipSet, column: str, kept: str, judge: str, classes: Sequen
     seen = torch.tensor([int(np.argmax(record.features[kept])) for record in judged], dtype=torch.int64)
     wanted = torch.tensor([EMOTIONS.index(r.emotion) if r.emotion in classes else UNLABELLED for r in judged], dtype=torch.int64)
     confusion = confusion_matrix(seen, wanted, len(EMOTIONS))
+    # The report draws details of one name together.
+    title = "confusion" if judge == emotion.NAME else f"confusion by {judge}"
     right = (seen == wanted)[wanted != UNLABELLED].to(torch.float64).tolist()
     about = f"rows: asked for, columns: seen by {judge}; {len(right)} clips, {unlabelled} more have no emotion label"
     if foreign:
         about += f", {foreign} more one that {judge} does not know"
-    details = {"confusion": {"kind": "confusion", "labels": list(EMOTIONS), "counts": confusion.tolist(), "about": about}}
+    details = {title: {"kind": "confusion", "labels": list(EMOTIONS), "counts": confusion.tolist(), "about": about}}
     reasons = {} if right else {column: f"no clip says an emotion that {judge} knows" if foreign else "no clip says its emotion"}
     return SetResult({column: right}, reasons, details if right else {})
 

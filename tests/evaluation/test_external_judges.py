@@ -314,7 +314,7 @@ def test_clips_of_an_emotion_that_a_judge_does_not_know_are_left_out_and_counted
 
     found = accuracy(Clips(), "acc", "seen", "X", faceapi.CLASSES)
     assert found.samples["acc"] == [1.0, 0.0]
-    about = found.details["confusion"]["about"]
+    about = found.details["confusion by X"]["about"]
     assert "1 more have no emotion label" in about and "1 more one that X does not know" in about
     Clips.records = Clips.records[1:2]
     none = accuracy(Clips(), "acc", "seen", "X", faceapi.CLASSES)
