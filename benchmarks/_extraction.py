@@ -16,7 +16,7 @@ from datamodules.extract import Extraction, Extractor
 from datamodules.preprocess import preprocess
 from datamodules.sources import Clip, open_source
 from emo_lightning import assets
-from emo_lightning.face.landmarks import Face, LandmarkBackend
+from emo_lightning.face.landmarks import Face, LandmarkBackend, native_stderr_closed
 from emo_lightning.video import FPS, write_video
 
 FRAMES = 125
@@ -88,7 +88,7 @@ def detector_seconds(pictures: Sequence[np.ndarray], clock: Callable[[], float])
     with zipfile.ZipFile(assets.locate("face_landmarker")) as bundle:
         options = vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite")))
     images = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture)) for picture in pictures]
-    with vision.FaceDetector.create_from_options(options) as detector:
+    with native_stderr_closed(), vision.FaceDetector.create_from_options(options) as detector:
         detector.detect(images[0])
         begin = clock()
         for image in images:

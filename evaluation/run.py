@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     if found is None:
         return 0
     print(report.text_table(found))
-    print(f"\n{len(found['failures'])} failures listed; report: {args.out / 'report.html'}")
+    print(f"\n{len(found['failures'])} scores missing, each with its reason; report: {args.out / 'report.html'}")
     if found["unscored"]:
         print(f"{found['unscored']} clips were not scored, because a process died; the same command with --resume scores them")
         return 1

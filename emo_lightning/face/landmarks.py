@@ -103,7 +103,7 @@ class MediaPipeLandmarker:
         path = assets.locate("face_landmarker", model)
         _ignore_profiling_signals()
         self._max_faces = max_faces
-        with _native_stderr_closed():
+        with native_stderr_closed():
             import mediapipe
             from mediapipe.tasks.python import vision
             from mediapipe.tasks.python.core.base_options import BaseOptions
@@ -305,7 +305,7 @@ def _ignore_profiling_signals() -> None:
 
 
 @contextlib.contextmanager
-def _native_stderr_closed() -> Iterator[None]:
+def native_stderr_closed() -> Iterator[None]:
     """Drop what native code writes to stderr: start-up notes of the inference library that no option turns off."""
     with _stderr_lock:
         sys.stderr.flush()

@@ -74,7 +74,7 @@ def test_torchrun_shares_the_clips(scene: Path, alone: dict, tmp_path: Path, rep
     assert done.returncode == 0, done.stderr[-2000:]
     found = read(tmp_path / "o")
     assert strip(found) == strip(alone) and found["environment"]["processes"] == 2
-    assert done.stdout.count("failures listed") == 1, "only the first process reports"
+    assert done.stdout.count("scores missing") == 1, "only the first process reports"
     assert not (tmp_path / "o" / PARTS).exists()
 
 
