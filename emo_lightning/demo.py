@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from evaluation.pairs import ALONE
 STEPS = ("corpus", "train", "generate", "evaluate")
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SHEET_LEVELS = (1, 8, 15)
+MOST_AT_ONCE = 4
+"""Processes that make videos side by side; each takes some 600 MB."""
 SHOWN_EMOTIONS = ("angry", "happy", "sad")
 """Of which the evaluation shows the response to the levels."""
 
@@ -79,6 +83,16 @@ def emo(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "emo_lightning.cli", *words], check=True, env={**os.environ, "WANDB_SILENT": "true"})
 
 
+def side_by_side(commands: Sequence[Sequence[str | Path]]) -> None:
+    """Run :func:`emo` commands that do not need one another, a process for each processor at a time.
+
+    One of the failures is raised when the others have ended.
+    """
+    with ThreadPoolExecutor(min(MOST_AT_ONCE, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(emo, *command) for command in commands]:
+            done.result()
+
+
 def write_astronaut(out: Path) -> Path:
     """The portrait of the demo as a file."""
     path = out / "astronaut.png"
@@ -120,9 +134,13 @@ def run_generate(args: argparse.Namespace) -> None:
         "--out", args.out / "keypoint.mp4")  # fmt: skip
     levels = args.out / "levels"
     levels.mkdir(exist_ok=True)
-    for emotion in EMOTIONS:
-        for level in SHEET_LEVELS if emotion != EMOTIONS[NEUTRAL] else (SHEET_LEVELS[0],):
-            emo(*said, "--emotion", emotion, "--level", str(level), "--size", "192", "--out", levels / f"{emotion}-{level:02d}.mp4")
+    side_by_side(
+        [
+            [*said, "--emotion", emotion, "--level", str(level), "--size", "192", "--out", levels / f"{emotion}-{level:02d}.mp4"]
+            for emotion in EMOTIONS
+            for level in (SHEET_LEVELS if emotion != EMOTIONS[NEUTRAL] else SHEET_LEVELS[:1])
+        ]
+    )
     contact_sheet(levels, args.out / "emotions.png", SHEET_LEVELS)
 
 
@@ -131,25 +149,25 @@ def run_evaluate(args: argparse.Namespace) -> None:
     reference, generated = args.out / "reference", args.out / "generated"
     generated.mkdir(exist_ok=True)
     clips = export_clips(args.out / "corpus", reference, split="test", limit=args.held_out)
-    for clip in clips:
-        _speak(clip, clip.emotion or EMOTIONS[NEUTRAL], clip.level, generated / f"{clip.key}.mp4")
+    speaking = [_speak(clip, clip.emotion or EMOTIONS[NEUTRAL], clip.level, generated / f"{clip.key}.mp4") for clip in clips]
     manifest = write_manifest(clips, generated)
     with manifest.open("a", newline="", encoding="utf-8") as stream:
         for emotion in SHOWN_EMOTIONS:
             for level in SHEET_LEVELS:
                 name = f"{emotion}-{level:02d}.mp4"
-                _speak(clips[0], emotion, level, generated / name)
+                speaking.append(_speak(clips[0], emotion, level, generated / name))
                 # Nobody has ever said this clip with this feeling, so there is nothing to compare it with.
                 csv.writer(stream).writerow([name, ALONE, emotion, level, clips[0].speaker, ""])
+    side_by_side(speaking)
     processes = str(min(2, os.cpu_count() or 1))
     emo("eval", "--systems", f"demo={generated}", "--reference", reference, "--out", args.out / "evaluation", "--devices", processes)
 
 
-def _speak(clip: ExportedClip, emotion: str, level: float | None, video: Path) -> None:
-    """A clip's portrait and sound with an emotion; neutral has no level."""
+def _speak(clip: ExportedClip, emotion: str, level: float | None, video: Path) -> list[str | Path]:
+    """The command by which a clip's portrait says its sound with an emotion; neutral has no level."""
     feeling = ["--emotion", emotion]
     feeling += ["--level", f"{level:g}"] if level is not None and emotion != EMOTIONS[NEUTRAL] else []
-    emo("generate", "--portrait", clip.portrait, "--audio", clip.audio, *feeling, "--out", video)
+    return ["generate", "--portrait", clip.portrait, "--audio", clip.audio, *feeling, "--out", video]
 
 
 if __name__ == "__main__":
