@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torchmetrics import Metric
+
+from evaluation.metrics.mean_metric import MeanMetric
 
 SIGMA_FRAMES = 3.0
 SMOOTH_SECONDS = 5 / 60
@@ -76,27 +77,15 @@ def beat_alignment(motion: Tensor, audio: Tensor, sigma: float = SIGMA_FRAMES) -
     return torch.exp(-apart.square() / (2 * sigma**2)).mean()
 
 
-class BeatAlignment(Metric):
+class BeatAlignment(MeanMetric):
     """Mean score over clips."""
 
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    clips: Tensor
 
     def __init__(self, sigma: float = SIGMA_FRAMES) -> None:
         super().__init__()
         self.sigma = sigma
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("clips", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, motion: Tensor, audio: Tensor) -> None:
         """Add one clip's beats; see :func:`beat_alignment`."""
-        self.total += beat_alignment(motion, audio, self.sigma).to(self.total.device)
-        self.clips += 1
-
-    def compute(self) -> Tensor:
-        """The mean; nan before the first clip."""
-        return self.total / self.clips
+        self.add(beat_alignment(motion, audio, self.sigma).reshape(1))

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from evaluation.metrics.checks import same_shape
 from evaluation.metrics.landmark_distance import centred
+from evaluation.metrics.mean_metric import MeanMetric
 
 MOUTH = slice(48, 68)
 NAMES = ("mouth", "face", "mouth_velocity", "face_velocity")
@@ -64,27 +64,15 @@ def eat_landmark_distances(generated: Tensor, reference: Tensor) -> EatDistances
     )
 
 
-class EatLandmarkDistance(Metric):
-    """Mean over clips of the four distances, in the order of :data:`NAMES`."""
+class EatLandmarkDistance(MeanMetric):
+    """Mean over clips of the four distances in pixels, in the order of :data:`NAMES`."""
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    clips: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(len(NAMES), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("clips", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__((len(NAMES),))
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add one clip; see :func:`eat_landmark_distances`."""
         found = eat_landmark_distances(generated, reference)
-        self.total += torch.tensor([getattr(found, name) for name in NAMES], dtype=torch.float64, device=self.total.device)
-        self.clips += 1
-
-    def compute(self) -> Tensor:
-        """``(4,)`` pixels; nan before the first clip."""
-        return self.total / self.clips
+        self.add(torch.tensor([[getattr(found, name) for name in NAMES]], dtype=torch.float64))

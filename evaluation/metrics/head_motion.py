@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from evaluation.metrics.mean_metric import MeanMetric
 
 
 def head_motion(angles: Tensor) -> Tensor:
@@ -31,26 +32,14 @@ def head_motion(angles: Tensor) -> Tensor:
     return torch.rad2deg(angles.to(torch.float64)).std(dim=0, correction=1)
 
 
-class HeadMotion(Metric):
-    """Mean over clips of each angle's spread."""
+class HeadMotion(MeanMetric):
+    """Mean over clips of each angle's spread, ``(3,)`` degrees."""
 
     higher_is_better = None
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    clips: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("clips", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__((3,))
 
     def update(self, angles: Tensor) -> None:
         """Add one clip ``(T, 3)``; see :func:`head_motion`."""
-        self.total += head_motion(angles)
-        self.clips += 1
-
-    def compute(self) -> Tensor:
-        """``(3,)`` degrees; nan before the first clip."""
-        return self.total / self.clips
+        self.add(head_motion(angles)[None])

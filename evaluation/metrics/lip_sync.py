@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, pairwise_distance
-from torchmetrics import Metric
+
+from evaluation.metrics.mean_metric import MeanMetric
 
 REACH = 15
 """Frames that the sound is shifted either way."""
@@ -103,32 +104,14 @@ def _seen(lips: Tensor, sound: Tensor) -> Tensor:
     return seen
 
 
-class LipSyncDistance(Metric):
+class LipSyncDistance(MeanMetric):
     """Mean LSE-D over clips; one update is one clip's curve."""
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
-
-    total: Tensor
-    clips: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("clips", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, curve: Tensor) -> None:
         """Add a clip's distances over shifts; see :func:`padded_distances`."""
-        self._add(sync_score(curve).distance)
-
-    def _add(self, value: float) -> None:
-        self.total += value
-        self.clips += 1
-
-    def compute(self) -> Tensor:
-        """The mean; nan before the first clip."""
-        return self.total / self.clips
+        self.add(torch.tensor([sync_score(curve).distance], dtype=torch.float64))
 
 
 class LipSyncConfidence(LipSyncDistance):
@@ -138,4 +121,4 @@ class LipSyncConfidence(LipSyncDistance):
 
     def update(self, curve: Tensor) -> None:
         """Add a clip's distances over shifts."""
-        self._add(sync_score(curve).confidence)
+        self.add(torch.tensor([sync_score(curve).confidence], dtype=torch.float64))
