@@ -33,14 +33,18 @@ def interpolated_levels() -> Tensor:
 
 
 class EmotionMatrix(nn.Module):
-    """Control vectors for (emotion, level); neutral has one row for all levels."""
+    """Control vectors for (emotion, level); neutral has one row for all levels.
+
+    Args:
+        refine: False keeps the interpolation that the table starts as.
+    """
 
     initial: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, refine: bool = True) -> None:
         super().__init__()
         self.register_buffer("initial", interpolated_levels())
-        self.refinement = nn.Parameter(torch.zeros(len(EMOTIONS), LEVELS, INTENSITIES))
+        self.refinement = nn.Parameter(torch.zeros(len(EMOTIONS), LEVELS, INTENSITIES), requires_grad=refine)
 
     def table(self) -> Tensor:
         """``(8, 15, 3)`` weights of each emotion's annotated intensities at each level."""

@@ -34,6 +34,8 @@ class HeadsConfig:
     pose_window: int = 48
     """Frames of PoseNet's window; PoseVAE has 32; more keeps slow movements."""
     pose_latent: int = 64
+    refine_levels: bool = True
+    """The emotion matrix is learned; False keeps plain interpolation between the three annotated intensities."""
 
 
 class HeadsOutput(NamedTuple):
@@ -66,7 +68,7 @@ class Heads(nn.Module):
             raise ValueError(f"wiring {config.wiring!r} is none of {WIRINGS}")
         self.config, self.layout, self.content_size = config, layout, content
         n_exp = layout.width("exp")
-        self.matrix = EmotionMatrix()
+        self.matrix = EmotionMatrix(config.refine_levels)
         self.expnet = ExpNet(content, n_exp, config.exp_width, config.exp_blocks)
         self.emonet = EmoNet(layout, config.exp_width, config.emo_width, prototypes, config.wiring == "default")
         condition = config.exp_width + config.emo_width + CONTROL_SIZE
