@@ -6,15 +6,18 @@ intensities sit at 3, 8 and 13. Neutral has no level.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from emo_lightning.errors import UserError
+from emo_lightning.onsets import OFFSETS, ONSETS, Crossover, Curve, Ramp
 
 EMOTIONS: tuple[str, ...] = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
 NEUTRAL = 0
@@ -90,25 +93,43 @@ def prototype_exp(emotion: str, exp_names: Sequence[str]) -> np.ndarray:
     return out
 
 
+EASES = ("natural", "linear")
+
+
 @dataclass(frozen=True)
 class EmotionKey:
-    """From ``time`` seconds on, this emotion (index) at this level."""
+    """From ``time`` seconds on, this emotion (index) at this level.
+
+    Attributes:
+        time: seconds from the start of the video; half of a natural change to this key is done by then, all of a linear one.
+        emotion: index into :data:`EMOTIONS`.
+        level: 1..15.
+        onset: seconds that this feeling takes to come, None for the track's.
+        offset: seconds that it takes to leave, None for the track's.
+        ease: ``natural`` comes as feelings do, ``linear`` grows steadily from the key before it.
+    """
 
     time: float
     emotion: int
     level: float
+    onset: float | None = None
+    offset: float | None = None
+    ease: str = "natural"
 
 
 @dataclass(frozen=True)
 class EmotionTrack:
     """How feeling changes within one video.
 
-    ``keys`` are sorted by time, the first at 0. Around each later key the weights cross over during ``onset``
-    seconds, centred on the key, along a smoothstep, so nothing jumps.
+    ``keys`` are sorted by time, the first at 0. A natural change is half done at its key's time, so it is under way then and
+    begins a little before. A feeling comes within its emotion's onset and leaves within its offset, which is longer (see
+    :mod:`emo_lightning.onsets`); ``onset`` and ``offset`` here replace them for all keys that bring none of their own. ``onset``
+    alone stands for both. Onset 0 jumps.
     """
 
     keys: tuple[EmotionKey, ...]
-    onset: float = 0.6
+    onset: float | None = None
+    offset: float | None = None
 
     @staticmethod
     def constant(emotion: str, level: float) -> EmotionTrack:
@@ -119,45 +140,38 @@ class EmotionTrack:
     def load(path: str | Path) -> EmotionTrack:
         """Read a YAML track: ``{onset: 0.6, keys: [{time: 0, emotion: happy, level: 8}, ...]}``; a bare list works.
 
+        ``onset`` and ``offset`` (seconds) may stand beside ``keys`` and in each key, ``ease: linear`` in each but the first.
+
         Raises:
             UserError: unreadable file, unknown field, unknown emotion, level out of range, times that do not rise.
         """
         argument, shape = "--emotion-track", "a YAML list of {time, emotion, level}, times rising from 0"
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(argument, path, shape, f"cannot be read ({reason})") from None
-        onset = 0.6
+        onset = offset = None
         if isinstance(data, dict):
-            unknown = set(data) - {"onset", "keys"}
+            unknown = set(data) - {"onset", "offset", "keys"}
             if unknown:
                 raise UserError(argument, path, shape, f"has unknown fields {sorted(map(str, unknown))}")
-            onset, data = data.get("onset", onset), data.get("keys")
+            onset, offset = (_seconds(data.get(name), f"{argument} {name}") for name in ("onset", "offset"))
+            data = data.get("keys")
         if not isinstance(data, list) or not data:
             raise UserError(argument, path, shape, "holds no keys")
-        if isinstance(onset, bool) or not isinstance(onset, (int, float)) or not 0 <= onset < math.inf:
-            raise UserError(f"{argument} onset", onset, "seconds, 0 or more")
-        keys = []
+        keys: list[EmotionKey] = []
         for number, row in enumerate(data):
-            where = f"{argument} key {number}"
-            if not isinstance(row, dict) or not {"time", "emotion"} <= set(row) <= {"time", "emotion", "level"}:
-                raise UserError(where, row, "{time: seconds, emotion: name, level: 1..15}")
-            time, name = row["time"], str(row["emotion"])
-            if isinstance(time, bool) or not isinstance(time, (int, float)) or not 0 <= time < math.inf:
-                raise UserError(f"{where} time", time, "seconds, 0 or more")
-            if keys and time <= keys[-1].time:
-                raise UserError(f"{where} time", time, f"more than the key before it ({keys[-1].time})")
-            index = emotion_index(name, f"{where} emotion")
-            if "level" not in row and index != NEUTRAL:
-                raise UserError(where, row, "a level for every emotion but neutral", "has no level")
-            keys.append(EmotionKey(float(time), index, check_level(row.get("level", 1.0), f"{where} level")))
-        if keys[0].time > 0:
-            raise UserError(f"{argument} key 0 time", keys[0].time, "0: the first key starts the video")
-        return EmotionTrack(tuple(keys), float(onset))
+            keys.append(_read_key(row, f"{argument} key {number}", keys[-1] if keys else None))
+        return EmotionTrack(tuple(keys), onset, offset)
+
+    @cached_property
+    def changes(self) -> tuple[Curve, ...]:
+        """The curve of each key after the first, around its time."""
+        return tuple(self._change(before, after) for before, after in itertools.pairwise(self.keys))
 
     def weights(self, times: np.ndarray) -> np.ndarray:
-        """Share of each key at each moment.
+        """Share of each key at each moment; it depends on the moment alone.
 
         Args:
             times: ``(T,)`` seconds.
@@ -166,18 +180,88 @@ class EmotionTrack:
             ``(T, K)`` float32, rows sum to 1.
         """
         times = np.asarray(times, np.float64)
-        reached = np.ones((len(times), len(self.keys) + 1))
-        for k, key in enumerate(self.keys[1:], start=1):
-            if self.onset > 0:
-                x = np.clip((times - key.time) / self.onset + 0.5, 0.0, 1.0)
-                reached[:, k] = x * x * (3.0 - 2.0 * x)
-            else:
-                reached[:, k] = times >= key.time
-        reached[:, -1] = 0.0
-        # Keys closer together than one onset overlap; the running minimum keeps every share non-negative.
-        reached = np.minimum.accumulate(reached, axis=1)
-        return (reached[:, :-1] - reached[:, 1:]).astype(np.float32)
+        shares = np.zeros((len(times), len(self.keys)))
+        shares[:, 0] = 1.0
+        # Each change lies over all before it, so changes that overlap stay smooth and no share is ever negative.
+        for k, (key, change) in enumerate(zip(self.keys[1:], self.changes, strict=True), start=1):
+            reached = change(times - key.time)
+            shares[:, :k] *= 1.0 - reached[:, None]
+            shares[:, k] = reached
+        return shares.astype(np.float32)
 
-    def to_json(self) -> list[dict[str, object]]:
-        """Plain rows for a sidecar file."""
-        return [{"time": k.time, "emotion": EMOTIONS[k.emotion], "level": None if k.emotion == NEUTRAL else k.level} for k in self.keys]
+    def levels(self) -> np.ndarray:
+        """``(K,)`` float32, each key's level."""
+        return np.array([key.level for key in self.keys], np.float32)
+
+    def to_json(self) -> dict[str, object]:
+        """What a track file would say, for a sidecar file; :meth:`load` reads it back."""
+        times = {name: value for name, value in (("onset", self.onset), ("offset", self.offset)) if value is not None}
+        return {**times, "keys": self._rows()}
+
+    def _rows(self) -> list[dict[str, object]]:
+        """The keys as plain rows."""
+        rows = []
+        for key in self.keys:
+            row: dict[str, object] = {"time": key.time, "emotion": EMOTIONS[key.emotion]}
+            row["level"] = None if key.emotion == NEUTRAL else key.level
+            row |= {name: value for name, value in (("onset", key.onset), ("offset", key.offset)) if value is not None}
+            rows.append(row | ({} if key.ease == EASES[0] else {"ease": key.ease}))
+        return rows
+
+    def _change(self, before: EmotionKey, after: EmotionKey) -> Curve:
+        """How one key gives way to the next."""
+        if after.ease == "linear":
+            return Ramp(after.time - before.time)
+        coming, leaving = self._onset(after), self._offset(before)
+        if before.emotion != after.emotion and NEUTRAL not in (before.emotion, after.emotion):
+            return Crossover(coming, leaving)
+        # One feeling alone: it comes or grows, or it leaves or fades.
+        fades = after.emotion == NEUTRAL or (before.emotion == after.emotion and after.level < before.level)
+        seconds = leaving if fades else coming
+        return Crossover(seconds, seconds)
+
+    def _onset(self, key: EmotionKey) -> float:
+        """Seconds that a key's feeling takes to come."""
+        return next(s for s in (key.onset, self.onset, ONSETS[EMOTIONS[key.emotion]]) if s is not None)
+
+    def _offset(self, key: EmotionKey) -> float:
+        """Seconds that a key's feeling takes to leave."""
+        return next(s for s in (key.offset, self.offset, self.onset, OFFSETS[EMOTIONS[key.emotion]]) if s is not None)
+
+
+_KEY_FIELDS = {"time", "emotion", "level", "onset", "offset", "ease"}
+
+
+def _read_key(row: object, where: str, before: EmotionKey | None) -> EmotionKey:
+    """One entry of a track file, checked."""
+    if not isinstance(row, dict) or not {"time", "emotion"} <= set(row) <= _KEY_FIELDS:
+        raise UserError(where, row, "{time: seconds, emotion: name, level: 1..15} with onset, offset (seconds) or ease if wanted")
+    time = _seconds(row["time"], f"{where} time")
+    if time is None:
+        raise UserError(f"{where} time", None, "seconds, 0 or more")
+    if before is None and time > 0:
+        raise UserError(f"{where} time", time, "0: the first key starts the video")
+    if before is not None and time <= before.time:
+        raise UserError(f"{where} time", time, f"more than the key before it ({before.time})")
+    index = emotion_index(str(row["emotion"]), f"{where} emotion")
+    level = row.get("level")
+    if level is None and index != NEUTRAL:
+        raise UserError(where, row, "a level for every emotion but neutral", "has no level")
+    ease = row.get("ease", EASES[0])
+    if ease not in EASES:
+        raise UserError(f"{where} ease", ease, " or ".join(EASES))
+    if before is None and ease != EASES[0]:
+        raise UserError(f"{where} ease", ease, "a key before it to grow from", "is on the first key")
+    if ease == "linear" and "onset" in row:
+        raise UserError(f"{where} onset", row["onset"], "either onset or ease: linear, which grows from the key before it")
+    onset, offset = (_seconds(row.get(name), f"{where} {name}") for name in ("onset", "offset"))
+    return EmotionKey(time, index, check_level(1.0 if level is None else level, f"{where} level"), onset, offset, ease)
+
+
+def _seconds(value: object, where: str) -> float | None:
+    """A time or duration of a track file; None where there is none."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise UserError(where, value, "seconds, 0 or more")
+    return float(value)

@@ -120,7 +120,7 @@ def generate(
             "renderer": renderer,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
-            "emotion_track": {"onset": track.onset, "keys": track.to_json()},
+            "emotion_track": track.to_json(),
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
             "weights": _weights(folder, renderer),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
