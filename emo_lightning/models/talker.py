@@ -18,6 +18,7 @@ from emo_lightning.models.blinks import BlinkProcess
 from emo_lightning.models.decoupler import MEL_PER_FRAME, MEL_SILENCE, AudioDecoupler
 from emo_lightning.models.heads import EXP_CEILING, Heads
 from emo_lightning.models.posenet import POSE_SIZE, PoseStream
+from emo_lightning.models.voice_level import VoiceLevel
 
 FPS = 25.0
 BLOCK = 32
@@ -55,6 +56,7 @@ class Talker:
         seed: int = 0,
         head_motion: bool = True,
         total_frames: int | None = None,
+        voice_level: float = 0.0,
     ) -> Iterator[Coefficients]:
         """Coefficients in pieces of some frames.
 
@@ -65,12 +67,13 @@ class Talker:
             seed: draws head motion and blinks; same seed, same result.
             head_motion: False keeps the portrait's pose.
             total_frames: frames to make; by default as many as the sound has. Missing sound counts as silence.
+            voice_level: levels by which a voice stronger or weaker than its own middle may move the track's, either way.
 
         Raises:
             MismatchError: the portrait's coefficients have another layout than the heads.
         """
         self.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
-        faces = _FaceStream(self, source, track, seed)
+        faces = _FaceStream(self, source, track, seed, voice_level)
         poses = PoseStream(self.heads.posenet, seed) if head_motion else _StillPose()
         start = np.concatenate([source["angle"], source["trans"]], axis=1)
         values, moved = source.joined()[:0], np.zeros((0, POSE_SIZE), np.float32)
@@ -126,7 +129,7 @@ class _StillPose:
 class _FaceStream:
     """Block after block of sound to everything but the pose."""
 
-    def __init__(self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int) -> None:
+    def __init__(self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int, voice_level: float) -> None:
         self._talker, self._source, self._track = talker, source, track
         self._blinks = BlinkProcess(seed)
         self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
@@ -134,6 +137,8 @@ class _FaceStream:
         levels = torch.tensor([key.level for key in track.keys])
         with torch.no_grad():
             self._controls = talker.heads.matrix(emotions, levels)
+        self._felt = emotions
+        self._voice = VoiceLevel(levels, voice_level, talker.decoupler.reach + talker.heads.reach) if voice_level > 0 else None
         self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
         self.done = 0
 
@@ -142,7 +147,7 @@ class _FaceStream:
         """Joined coefficients ``(frames, size)`` in the source's pose, and what PoseNet goes by, ``(frames, condition)``."""
         heads, layout = self._talker.heads, self._talker.layout
         weights = self._track.weights((self.done + np.arange(BLOCK)) / FPS)
-        control = torch.from_numpy(weights) @ self._controls
+        control = self._control(mel, torch.from_numpy(weights))
         source = self._source.joined()
         out = heads(self._talker.decoupler.content(mel), torch.from_numpy(source), control[None])
         values = np.repeat(source, frames, axis=0)
@@ -154,3 +159,11 @@ class _FaceStream:
             values[:, layout.slice("exp")] = exp
         self.done += frames
         return values, out.condition[0, :frames]
+
+    def _control(self, mel: Tensor, weights: Tensor) -> Tensor:
+        """Control vectors ``(BLOCK, 24)`` of the track, at levels that follow the voice where that is wanted."""
+        if self._voice is None:
+            return weights @ self._controls
+        levels = self._voice.push(mel[0].numpy())
+        cells = self._talker.heads.matrix(self._felt.expand(len(levels), -1), levels)
+        return (weights[..., None] * cells).sum(dim=1)
