@@ -3,9 +3,13 @@
 Every phone asks for an opening and a lip shape, each with its own dominance that rises before and falls after the phone,
 and the face follows the dominance-weighted mean (Cohen & Massaro, *Modeling coarticulation in synthetic visual speech*,
 1993). Bilabial closures (p, b, m) and the labiodental contact (f, v) are not averaged away: they gate the result.
-Openings follow vowel height (first formant) and widths vowel frontness and rounding (second formant); sizes are ours,
-in units of the model whose AU26 parts the lips by 0.28 and AU25 by 0.08 of the distance of the outer eye corners, such
-that openings and widths spread as they do in tracked video of people who talk (median opening 0.08, upper tenth 0.14).
+
+How open and how wide the lips are at each class of phones (:data:`LIPS`) was fitted on tracked video of one speaker of the
+GRID corpus (Cooke, Barker, Cunningham & Shao, *J. Acoust. Soc. Am.* 120(5), 2006; CC BY 4.0) with
+``python -m datamodules.corpus.fit_visemes SHARDS``, held to a prior: openings follow vowel height (first formant), widths
+vowel frontness and rounding (second formant), and lips that round also close, lips that spread also part. Which units make
+them up (:data:`VISEMES`) is ours. The model's AU26 parts the lips by 0.28 and AU25 by 0.08 of the distance of the outer
+eye corners; openings spread by 0.05 of it in people who talk.
 """
 
 from __future__ import annotations
@@ -24,11 +28,15 @@ RATE = 200
 OPENING_UNITS = ("AU25", "AU26", "AU16")
 SHAPE_UNITS = ("AU20", "AU12_L", "AU12_R", "AU10", "pucker", "funnel", "AU17")
 UNITS = (*OPENING_UNITS, *SHAPE_UNITS)
+OPENING_BY = np.array([0.080, 0.276, 0.086, 0.0, 0.0, 0.0, 0.079, 0.0, 0.129, 0.0])
+WIDTH_BY = np.array([0.0, 0.045, 0.0, 0.139, 0.092, 0.092, 0.004, -0.109, -0.080, 0.014])
+"""What each of :data:`UNITS` adds to the gap of the inner lips and to the mouth's width, in outer eye-corner distances."""
+SPREAD_TO_SMILE = 0.25
 
 
 @dataclass(frozen=True)
 class Viseme:
-    """What one class of phones asks of the lips.
+    """Of which units the lips' shape at one class of phones is made, and how firmly it is held.
 
     ``jaw`` is AU26, ``part`` AU25, ``lower`` AU16, ``spread`` AU20 (and a touch of AU12), ``upper`` AU10, ``chin`` AU17.
     ``hold_open`` and ``hold_shape`` are the dominances of opening and lip shape, 0 (takes what its neighbours do) to 1.
@@ -47,7 +55,7 @@ class Viseme:
 
     def targets(self) -> np.ndarray:
         """In the order of :data:`UNITS`."""
-        smile = 0.25 * self.spread
+        smile = SPREAD_TO_SMILE * self.spread
         return np.array([self.part, self.jaw, self.lower, self.spread, smile, smile, self.upper, self.pucker, self.funnel, self.chin])
 
 
@@ -79,6 +87,16 @@ VISEMES: Mapping[str, Viseme] = {
     "f": Viseme(jaw=0.08, part=0.20, upper=0.16, hold_open=0.9, hold_shape=0.35),
     "m": Viseme(jaw=0.00, part=0.00, chin=0.06, hold_open=0.9, hold_shape=0.15),
 }
+ROUNDED_CLOSES, OPEN_NARROWS = 0.5, 0.25
+"""Share of width that adds to the opening, and of opening that takes from the width: what tracked lips do beyond a hand-made table."""
+LIPS: Mapping[str, tuple[float, float]] = {
+    "rest": (0.000, 0.000), "a": (0.240, -0.015), "ae": (0.254, 0.015), "uh": (0.158, -0.022), "e": (0.194, 0.023),
+    "ey": (0.181, 0.040), "i": (0.123, 0.022), "ee": (0.122, 0.057), "schwa": (0.095, -0.014), "er": (0.079, -0.078),
+    "aw": (0.174, -0.082), "o": (0.095, -0.110), "oo": (0.055, -0.085), "u": (0.008, -0.097), "w": (0.008, -0.141),
+    "r": (0.053, -0.087), "sh": (0.068, -0.119), "s": (0.098, 0.025), "t": (0.072, 0.009), "l": (0.109, -0.010), "th": (0.094, -0.003),
+    "k": (0.093, -0.015), "y": (0.099, 0.070), "h": (0.096, -0.016), "f": (0.060, -0.011), "m": (0.000, 0.000),
+}  # fmt: skip
+"""Opening and width of each class beyond those at rest, in outer eye-corner distances; see the module's text."""
 CLASSES: Mapping[str, str] = {
     "a": "ɑ ɐ̃ a ʌː aː ɒː ɑ̃", "ae": "æ", "uh": "ʌ ɐ ɜ̃", "e": "ɛ e", "ey": "eː", "i": "ɪ ɨ ᵻ y", "ee": "i iː", "schwa": "ə ᵊ", "er": "ɚ ɜ ɝ",
     "aw": "ɔ ɒ", "o": "o oː", "oo": "ʊ", "u": "u ʉ", "w": "w ʍ", "r": "ɹ r ɻ", "sh": "ʃ ʒ ʧ ʤ", "s": "s z", "t": "t d n ɾ ʔ n̩",
@@ -122,6 +140,36 @@ class Articulation:
     contact: np.ndarray = field(repr=False)
 
 
+def prior(viseme: Viseme) -> tuple[float, float]:
+    """Opening and width of the units' own sizes, less closed where rounded and more where spread, narrower where open."""
+    opening, width = float(viseme.targets() @ OPENING_BY), float(viseme.targets() @ WIDTH_BY)
+    return opening + ROUNDED_CLOSES * width, width - OPEN_NARROWS * opening
+
+
+def towards(viseme: Viseme, opening: float, width: float) -> np.ndarray:
+    """The viseme's units, ``(len(UNITS),)``, with the jaw, and spreading or pucker, such that the lips get this open and wide."""
+    targets = viseme.targets()
+    jaw, spread, pucker = (UNITS.index(name) for name in ("AU26", "AU20", "pucker"))
+    smile = slice(UNITS.index("AU12_L"), UNITS.index("AU10"))
+    targets[jaw] = 0.0
+    apart = float(targets @ OPENING_BY)
+    if apart > opening:
+        targets[OPENING_BY > 0.0] *= max(opening, 0.0) / apart
+    targets[jaw] = max(opening - apart, 0.0) / OPENING_BY[jaw]
+    targets[spread] = targets[pucker] = targets[smile] = 0.0
+    missing = width - float(targets @ WIDTH_BY)
+    if missing < 0.0:
+        targets[pucker] = min(missing / WIDTH_BY[pucker], 1.0)
+    else:
+        targets[spread] = missing / (WIDTH_BY[spread] + SPREAD_TO_SMILE * WIDTH_BY[smile].sum())
+        targets[smile] = SPREAD_TO_SMILE * targets[spread]
+    return targets
+
+
+TARGETS: Mapping[str, np.ndarray] = {name: towards(viseme, *LIPS[name]) for name, viseme in VISEMES.items()}
+"""What each class asks of :data:`UNITS`."""
+
+
 def viseme_of(phone: str) -> str:
     """The viseme class of an IPA phone, stress and unknown marks aside; ``rest`` for silence."""
     plain = phone.strip("ˈˌ ")
@@ -144,11 +192,9 @@ def articulate(speech: Speech, frames: int, style: ArticulationStyle = Articulat
     """
     steps = frames * RATE // FPS
     times = (np.arange(steps) + 0.5) / RATE
-    segments = _segments(speech.phones)
-    closure = _gate(times, _contacts(speech, BILABIAL), 0.045, 0.040)
-    contact = _gate(times, _contacts(speech, LABIODENTAL), 0.050, 0.045)
-    curves = _blend(times + style.lead, segments)
-    loud = _loudness(speech.wave, steps)
+    closure, contact = gates(speech, times)
+    curves = _blend(times + style.lead, segments(speech.phones))
+    loud = loudness(speech.wave, steps)
     curves[:, : len(OPENING_UNITS)] *= (loud * style.opening * 10.0 ** (effort_db / 80.0))[:, None]
     curves[:, UNITS.index("AU20") : UNITS.index("AU10")] *= style.spreading
     curves[:, UNITS.index("pucker") : UNITS.index("AU17")] *= style.rounding
@@ -171,34 +217,44 @@ def stressed_times(speech: Speech) -> list[float]:
     return [(start + end) / 2 for symbol, start, end in speech.phones if symbol.startswith("ˈ")]
 
 
-def _segments(phones: list[tuple[str, float, float]]) -> list[tuple[Viseme, float, float, float]]:
-    """(viseme, start, end, stress gain) with diphthongs cut in two."""
-    segments = []
+def segments(phones: list[tuple[str, float, float]]) -> list[tuple[str, float, float, float]]:
+    """(viseme class, start, end, stress gain) with diphthongs cut in two."""
+    parts_of_all = []
     for symbol, start, end in phones:
         plain = symbol.strip("ˈˌ ")
         gain = 1.08 if symbol.startswith("ˈ") else 0.92
         parts = DIPHTHONGS.get(plain, (plain,))
         middle = start + 0.55 * (end - start)
         bounds = [(start, end)] if len(parts) == 1 else [(start, middle), (middle, end)]
-        segments += [(VISEMES[viseme_of(part)], a, b, gain) for part, (a, b) in zip(parts, bounds, strict=True)]
-    return segments
+        parts_of_all += [(viseme_of(part), a, b, gain) for part, (a, b) in zip(parts, bounds, strict=True)]
+    return parts_of_all
 
 
-def _blend(times: np.ndarray, segments: list[tuple[Viseme, float, float, float]]) -> np.ndarray:
+def dominance(viseme: Viseme, start: float, end: float, times: np.ndarray) -> np.ndarray:
+    """How much a phone has to say at ``times``, 0..1. The plateau is its middle half; long ones keep their target all along."""
+    quarter = min(0.25 * (end - start), 0.05)
+    before, after = np.maximum(start + quarter - times, 0.0), np.maximum(times - (end - quarter), 0.0)
+    lead = ROUNDED_LEAD if viseme.pucker > 0.3 else OTHER_LEAD
+    return np.exp(-before / lead - after / TRAIL)
+
+
+def gates(speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far lips must touch, and lip and teeth, 0..1 at ``times``."""
+    closure = _gate(times, _contacts(speech, BILABIAL), 0.045, 0.040)
+    return closure, _gate(times, _contacts(speech, LABIODENTAL), 0.050, 0.045)
+
+
+def _blend(times: np.ndarray, parts: list[tuple[str, float, float, float]]) -> np.ndarray:
     """Dominance-weighted mean of targets, ``(steps, len(UNITS))``."""
     total = np.zeros((len(times), len(UNITS)))
     weight = np.full((len(times), len(UNITS)), 1e-6)
     split = len(OPENING_UNITS)
-    for viseme, start, end, gain in segments:
-        # The plateau is the middle half; a very long silence or vowel keeps its target all along.
-        quarter = min(0.25 * (end - start), 0.05)
-        before, after = np.maximum(start + quarter - times, 0.0), np.maximum(times - (end - quarter), 0.0)
-        lead = ROUNDED_LEAD if viseme.pucker > 0.3 else OTHER_LEAD
-        dominance = np.exp(-before / lead - after / TRAIL)
-        targets = viseme.targets()
+    for name, start, end, gain in parts:
+        viseme, targets = VISEMES[name], TARGETS[name].copy()
         targets[:split] *= gain
+        held = dominance(viseme, start, end, times)
         for part, hold in ((slice(0, split), viseme.hold_open), (slice(split, None), viseme.hold_shape)):
-            share = (hold * dominance)[:, None]
+            share = (hold * held)[:, None]
             total[:, part] += share * targets[part]
             weight[:, part] += share
     return total / weight
@@ -249,11 +305,11 @@ def _strongest(gate: np.ndarray, per: int) -> np.ndarray:
     return np.where(strongest > 0.98, strongest, blocks.mean(axis=1))
 
 
-def _loudness(wave: np.ndarray, steps: int) -> np.ndarray:
-    """Opening gain 0.8..1.15 from loudness relative to the clip's own loud parts, smoothed over 100 ms."""
+def loudness(wave: np.ndarray, steps: int) -> np.ndarray:
+    """Opening gain 0.5..1.3 from loudness relative to the clip's own loud parts, smoothed over 100 ms."""
     step = SAMPLE_RATE // RATE
     padded = np.pad(wave, (0, max(steps * step - len(wave), 0)))[: steps * step].reshape(steps, step).astype(np.float64)
     window = np.hanning(23)[1:-1]
     power = np.convolve((padded**2).mean(axis=1), window / window.sum(), "same")
     reference = np.percentile(power, 85) + 1e-9
-    return np.clip((power / reference) ** 0.12, 0.8, 1.15)
+    return np.clip((power / reference) ** 0.12, 0.5, 1.3)

@@ -1,0 +1,159 @@
+"""How open and how wide lips are at each class of phones, fitted on video whose words have known times.
+
+    python -m datamodules.corpus.fit_visemes SHARDS [--strength 1000]
+
+SHARDS is what ``emo preprocess --source grid`` wrote. Words are cut into phones in espeak-ng's own proportions, the corpus's
+dominances say how much of each frame belongs to each class, and the tracked opening and width of the lips are regressed on
+that, drawn to the prior of :mod:`datamodules.corpus.visemes` (ridge). Prints its table ``LIPS``, and how well the lips of the
+clips that are not for training are followed by the prior and by the fit. GRID has 51 words: what they lack keeps the prior.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.corpus import espeak
+from datamodules.corpus.speech import Speech
+from datamodules.corpus.visemes import FPS, RATE, VISEMES, ArticulationStyle, dominance, gates, loudness, prior, segments
+from datamodules.schema import Sample
+from datamodules.shards import iter_samples
+from datamodules.sources.grid import PAUSES
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.face.pose import rotation
+
+NAMES = tuple(VISEMES)
+VOICE, PACE, PITCH = "en-us", 160, 50
+FLOOR = 0.008
+"""Lips that do not touch are at least this far apart."""
+SPREADS = np.array([0.052, 0.026])
+"""Standard deviations of a talking person's opening and width; what a regression loses of them is given back."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Shares of the classes in opening and shape ``(T, classes)`` and tracked lips ``(T, 2)``, all less their means."""
+
+    opening: np.ndarray
+    shape: np.ndarray
+    lips: np.ndarray
+    split: str
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--strength", type=float, default=1000.0, help="weight of the prior, in frames (default 1000)")
+    args = parser.parse_args(arguments)
+    clips = read(args.shards)
+    train, held_out = ([c for c in clips if (c.split == "train") is wanted] for wanted in (True, False))
+    start = np.array([prior(viseme) for viseme in VISEMES.values()])
+    fitted = fit(train, start, args.strength)
+    for name, table in (("prior", start), ("fitted", fitted)):
+        scores = np.array([agreement(clip, table) for clip in held_out or train])
+        print(f"# {name}: correlation of opening {scores[:, 0].mean():.3f}, width {scores[:, 1].mean():.3f} on {len(scores)} clips")
+    spreads = np.mean([((clip.opening @ fitted[:, 0]).std(), (clip.shape @ fitted[:, 1]).std()) for clip in train], axis=0)
+    for name, (opening, width) in zip(NAMES, settled(fitted, SPREADS / spreads), strict=True):
+        print(f'    "{name}": ({opening:.3f}, {width:.3f}),')
+
+
+def read(shards: Path) -> list[Clip]:
+    """Every clip that has word times."""
+    clips = []
+    for sample in iter_samples(shards, None, ("wave", "coefficients", "landmarks")):
+        words = sample.meta.extra.get("words")
+        if words:
+            clips.append(_clip(sample, phones_of(words, sample.meta.frames / FPS)))
+    return clips
+
+
+def fit(clips: list[Clip], start: np.ndarray, strength: float) -> np.ndarray:
+    """Opening and width of every class ``(classes, 2)`` by ridge regression towards ``start``."""
+    columns = []
+    for column in range(2):
+        shares = np.concatenate([(clip.opening, clip.shape)[column] for clip in clips])
+        rest = np.concatenate([clip.lips[:, column] for clip in clips]) - shares @ start[:, column]
+        columns.append(start[:, column] + np.linalg.solve(shares.T @ shares + strength * np.eye(len(start)), shares.T @ rest))
+    return np.stack(columns, axis=1)
+
+
+def agreement(clip: Clip, table: np.ndarray) -> tuple[float, float]:
+    """Correlation of opening and of width with the tracked lips; the better of a file in sync and one a frame early."""
+    made = np.stack([clip.opening @ table[:, 0], clip.shape @ table[:, 1]], axis=1)
+    pairs = [(made, clip.lips), (made[:-1], clip.lips[1:])]
+    scores = [[float(np.corrcoef(a[:, k], b[:, k])[0, 1]) for k in range(2)] for a, b in pairs]
+    return max(s[0] for s in scores), max(s[1] for s in scores)
+
+
+def settled(table: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The table relative to rest, times ``gain`` (2,); only p, b and m touch."""
+    out = (table - table[NAMES.index("rest")]) * gain
+    for row, name in enumerate(NAMES):
+        if name == "m":
+            out[row] = 0.0
+        elif name != "rest":
+            out[row, 0] = max(out[row, 0], FLOOR)
+    return out
+
+
+def phones_of(words: Sequence[tuple[float, float, str]], seconds: float) -> list[tuple[str, float, float]]:
+    """Phones with times: each word's, stretched to the word's own time, and the pauses between."""
+    phones: list[tuple[str, float, float]] = []
+    now = 0.0
+    for begin, end, word in words:
+        if word in PAUSES:
+            continue
+        if begin > now + 1e-3:
+            phones.append(("", now, begin))
+        spoken = _spoken(word)
+        first, last = spoken[0][1], spoken[-1][2]
+        scale = (end - begin) / (last - first)
+        phones += [(symbol, begin + (a - first) * scale, begin + (b - first) * scale) for symbol, a, b in spoken]
+        now = end
+    return phones if now >= seconds else [*phones, ("", now, seconds)]
+
+
+@lru_cache(maxsize=1024)
+def _spoken(word: str) -> tuple[tuple[str, float, float], ...]:
+    return tuple(phone for phone in espeak.speak(word, VOICE, PACE, PITCH, PITCH)[2] if phone[0])
+
+
+def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> Clip:
+    """Shares and lips of one clip."""
+    assert sample.wave is not None and sample.coefficients is not None and sample.landmarks is not None
+    frames = sample.meta.frames
+    times = (np.arange(frames * RATE // FPS) + 0.5) / RATE
+    speech = Speech(sample.wave, phones)
+    opening, shape = (np.full((len(times), len(NAMES)), 1e-9) for _ in range(2))
+    for name, start, end, _ in segments(phones):
+        held = dominance(VISEMES[name], start, end, times + ArticulationStyle().lead)
+        opening[:, NAMES.index(name)] += VISEMES[name].hold_open * held
+        shape[:, NAMES.index(name)] += VISEMES[name].hold_shape * held
+    closure, contact = gates(speech, times)
+    gain = (1.0 - closure) * (1.0 - 0.75 * contact) * loudness(sample.wave, len(times))
+    opening *= (gain / opening.sum(axis=1))[:, None]
+    shape /= shape.sum(axis=1, keepdims=True)
+    values = [_frames(opening, frames), _frames(shape, frames), tracked_lips(sample.landmarks, sample.coefficients)]
+    opening, shape, lips = (value - value.mean(axis=0) for value in values)
+    return Clip(opening, shape, lips, sample.meta.split)
+
+
+def tracked_lips(landmarks: np.ndarray, coefficients: Coefficients) -> np.ndarray:
+    """Gap of the inner lips and width of the mouth ``(T, 2)`` of ``(T, 478, 3)``, head upright, in outer eye-corner distances."""
+    upright = np.einsum("tji,tnj->tni", rotation(coefficients["angle"]), landmarks.astype(np.float64))
+    upright /= np.exp(coefficients["trans"][:, 2])[:, None, None]
+    return np.stack([upright[:, 14, 1] - upright[:, 13, 1], np.linalg.norm(upright[:, 291] - upright[:, 61], axis=1)], 1)
+
+
+def _frames(values: np.ndarray, frames: int) -> np.ndarray:
+    return values.reshape(frames, RATE // FPS, -1).mean(axis=1)
+
+
+if __name__ == "__main__":
+    main()
