@@ -22,6 +22,8 @@ from emo_lightning.onsets import OFFSETS, ONSETS, Crossover, Curve, Ramp
 EMOTIONS: tuple[str, ...] = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
 NEUTRAL = 0
 LEVEL_MIN, LEVEL_MAX = 1.0, 15.0
+BAND_LIMIT = 5.0
+"""The most levels by which a voice may move what was asked for, either way: a third of the scale."""
 ANNOTATED_LEVELS: Mapping[int, float] = {1: 3.0, 2: 8.0, 3: 13.0}
 """MEAD's intensity (1, 2, 3) -> the level in the middle of its third of the scale."""
 
@@ -68,6 +70,18 @@ def check_level(level: float, argument: str = "--level") -> float:
         raise UserError(argument, level, "a number from 1 to 15", "is not a number") from None
     if not math.isfinite(value) or not LEVEL_MIN <= value <= LEVEL_MAX:
         raise UserError(argument, level, "a number from 1 to 15", "is out of range")
+    return value
+
+
+def check_band(band: float | str, argument: str = "--voice-level") -> float:
+    """Return how far a voice may move levels; raise UserError outside 0..5 or when it is not a finite number."""
+    accepted = f"a number of levels from 0 (off) to {BAND_LIMIT:g}"
+    try:
+        value = float(band)
+    except (TypeError, ValueError):
+        raise UserError(argument, band, accepted, "is not a number") from None
+    if not math.isfinite(value) or not 0.0 <= value <= BAND_LIMIT:
+        raise UserError(argument, band, accepted, "is out of range")
     return value
 
 

@@ -22,7 +22,7 @@ from emo_lightning import assets
 from emo_lightning.audio import AudioInfo, MelStream, check_sound, frames_for, iter_audio, iter_sound
 from emo_lightning.checkpoints import load_talker, weight_files
 from emo_lightning.coefficients import BUILTIN, Coefficients
-from emo_lightning.emotions import EmotionTrack
+from emo_lightning.emotions import EmotionTrack, check_band
 from emo_lightning.errors import UserError
 from emo_lightning.loudness import SpeechLevel
 from emo_lightning.outputs import check_file, publish, staging
@@ -71,6 +71,7 @@ def generate(
     seed: int = 0,
     head_motion: bool = True,
     checkpoint_dir: str | Path | None = None,
+    voice_level: float = 0.0,
 ) -> GenerateResult:
     """Make a talking video.
 
@@ -84,6 +85,7 @@ def generate(
         seed: of head motion and blinks; the same seed gives the same frames.
         head_motion: False keeps the head as it is in the portrait.
         checkpoint_dir: folder of trained weights; those shipped by default.
+        voice_level: how many levels the strength of the voice may move the track's, either way, 0 to 5; 0 leaves them alone.
 
     Raises:
         UserError: any input that cannot be used, before the long work.
@@ -93,8 +95,9 @@ def generate(
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     if folder is not None and not folder.is_dir():
         raise UserError("--checkpoint-dir", folder, "a folder of trained weights", "is not a folder")
+    voice_level = check_band(voice_level)
     arguments = {"portrait": portrait, "audio": audio, "out": out, "renderer": renderer, "size": size, "seed": seed}
-    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder}
+    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder, "voice_level": voice_level}
     clock = Clock()
     with staging(out.parent, "--out") as stage, _full_disk(out):
         with clock("audio"):
@@ -106,7 +109,8 @@ def generate(
             drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
         with clock("prepare"):
             source = drawer.prepare(face)
-        chunks = talker.generate(mel_blocks(audio, gain), face.coefficients, track, seed=seed, head_motion=head_motion, total_frames=frames)
+        sound = mel_blocks(audio, gain)
+        chunks = talker.generate(sound, face.coefficients, track, seed, head_motion, total_frames=frames, voice_level=voice_level)
         spool = _Spool(stage / "coefficients")
         pictures = clock.each("render", renderers.stream(drawer, source, spool.each(clock.each("coefficients", chunks))))
         _encode(stage / out.name, pictures, audio, (size, size), frames, clock)
@@ -121,6 +125,7 @@ def generate(
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": track.to_json(),
+            "voice_level": voice_level,
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
             "weights": _weights(folder, renderer),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},

@@ -5,9 +5,13 @@ Writes O.mp4 (H.264, AAC, 25 frames/s), O.npz (the coefficients) and O.json (wha
   emo generate --portrait me.jpg --audio hello.wav --emotion happy --level 12 --out hello.mp4
   emo generate --portrait me.jpg --audio story.mp3 --emotion-track story.yaml --out story.mp4
 
-An emotion track is a YAML list; feelings cross over smoothly at each time:
+An emotion track is a YAML list. Feelings come and go as they do on faces, surprise fast and sadness slowly, and are half
+there at their time:
   - {time: 0, emotion: neutral}
   - {time: 2.5, emotion: happy, level: 9}
+  - {time: 6, emotion: angry, level: 4, onset: 0.3, offset: 1.5}    seconds to come and to leave; without them the emotion's own
+  - {time: 12, emotion: angry, level: 13, ease: linear}             grows steadily from the key before it
+Or, with times for all that name none: {onset: 0.5, offset: 1, keys: [...]}.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import argparse
 from pathlib import Path
 
 from emo_lightning.commands.arguments import integer
-from emo_lightning.emotions import EMOTIONS, EmotionTrack, check_level, emotion_index
+from emo_lightning.emotions import EMOTIONS, EmotionTrack, check_band, check_level, emotion_index
 from emo_lightning.errors import UserError
 
 SUMMARY = "make a talking video from a portrait and a recording"
@@ -34,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emotion", metavar="E", help=f"{', '.join(EMOTIONS)} (default neutral)")
     parser.add_argument("--level", metavar="L", help=f"how strong, 1 to 15, fractions too (default {DEFAULT_LEVEL:g}); neutral has none")
     parser.add_argument("--emotion-track", type=Path, metavar="T.yaml", help="emotions over time, instead of --emotion and --level")
+    band = "let a voice stronger or weaker than its own middle move the level by up to BAND, 0 (default: off) to 5"
+    parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
     parser.add_argument("--renderer", metavar="R", default="mesh", help="mesh (default; needs no training) or keypoint (stage 3's network)")
     size = integer("--size", *SIZES)
     parser.add_argument("--size", type=size, default=256, metavar="S", help="side of the video in pixels, 128 to 1024 (default 256)")
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         head_motion=not args.no_head_motion,
         checkpoint_dir=args.checkpoint_dir,
+        voice_level=args.voice_level,
     )
     print(f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s")
 

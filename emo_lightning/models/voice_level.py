@@ -18,8 +18,6 @@ from emo_lightning.models.layers import Reach
 
 MEL_PER_FRAME = 4
 FPS = 25.0
-BAND_LIMIT = 5.0
-"""The widest band, levels: a third of the scale."""
 AHEAD = 6
 """Frames of sound after a frame that may count for it; they make up for half of the smoothing's delay."""
 _SPEECH = -1.2
