@@ -1,7 +1,8 @@
-"""Closing eyelids: painted, because a lid stretched over the eye smears its lashes.
+"""Closing eyelids: a lid that comes down shows skin that the open eye hides, and takes its lashes along.
 
-The lid's colour is the portrait's own skin between lid and brow, column by column; on it a soft shading for the eyeball's
-bulge, and the lash line along the margin. How much is painted grows with how far the lid came down.
+When a portrait is prepared, each upper lid's hidden skin is made: the skin around the eye carried smoothly across it
+(a harmonic membrane, so it meets its surroundings without a seam), with the pores of the cheek below. The lashes are
+read as what darkens the skin above the lid's margin; as the lid closes they swing from up to down.
 """
 
 from __future__ import annotations
@@ -10,121 +11,107 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import splu
 
 from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.eyelid_kernel import ALONG, HEIGHT, LASH, paint
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
 
 COLUMNS = 33
 LEAST = 0.02
 """Share of closing below which nothing is painted."""
 FULL = 0.3
-"""Share of closing from which the paint is at its strongest."""
-FOLLOW = 0.75
-"""How far the picture's own lid still follows then."""
-BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
-"""Lower edge of each brow, from the image's left to its right."""
-DARK = 0.62
-"""Share of the cheeks' brightness below which a sample is no skin."""
-BEYOND = 0.10
-"""How far past the eye's corners, as a share of its width, the paint runs out."""
-LASH_RISE = 0.02
-"""IOD above the crease from where the paint fades in, so that long lashes do not stay behind."""
+"""Share of closing from which the lid is wholly its hidden skin."""
+GRID = (32, 48)
+"""Rows and columns on which the membrane is solved."""
+DARK = 0.6
+"""Share of the typical brightness around an eye below which a place is hair or the rim of glasses, not skin."""
+HANGING, LEAST_OVER = 0.33, 0.04
+"""Share of the brightest skin below which a thing that reaches over a lid is no brow, and the least share of the lid it hides."""
+THIN = 0.12
+"""Lengths of an eye: dark structures thinner than this are lashes."""
+GRAIN = 7.0
+"""Most that the cheek's pores and freckles change a lid's tone."""
 
 
 @dataclass(frozen=True)
 class Lid:
-    """One upper lid of a portrait.
+    """One upper lid of a portrait; lengths are shares of the eye's, corner to corner.
 
     Attributes:
-        above, below: ``(COLUMNS, 3)`` RGB of the skin over the crease and under the eye, from the image's left to its right.
-        clear: ``(COLUMNS,)`` in [0, 1], 0 where hair or the rim of glasses hides the skin above.
-        lash: ``(3,)`` RGB of the lash line.
+        skin: ``(h, w, 4)`` float32 over :data:`ALONG` by :data:`HEIGHT`: RGB of the shut lid, and 0 instead of 1 where hair
+            or the rim of glasses lies over it.
+        crease: ``(COLUMNS,)`` height of the crease in the portrait, below the line between the corners.
+        lashes: ``(n, w)`` float32 in [0, 1], what is left of the light at :data:`LASH` above the margin, 0 first.
+        ink: ``(3,)`` RGB of the line where the lids meet.
         open: IOD of its own opening.
+        hung: whether hair or a rim lies over it, which must not come down with it.
     """
 
-    above: np.ndarray
-    below: np.ndarray
-    clear: np.ndarray
-    lash: np.ndarray
+    skin: np.ndarray
+    crease: np.ndarray
+    lashes: np.ndarray
+    ink: np.ndarray
     open: float
+    hung: bool
 
 
 def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
     """Look at the portrait's two upper lids; arguments as in :func:`emo_lightning.renderers.mesh.mouth.read`."""
-    size = image.shape[0]
-    points = pixels(pose.apply(rest), size)
-    unit = pose.scale * size / 2.0
-    blurred = cv2.GaussianBlur(image, (0, 0), max(0.6, 0.015 * unit)).astype(np.float64)
-    cheeks = np.median(_pick(blurred, points[[50, 280, 101, 330, 205, 425, 151, 9]]), axis=0)
-    down = pose.turn[:2, 1] * unit
+    points = pixels(pose.apply(rest), image.shape[0])
     lids = []
-    for (upper, lower), (crease, _), brow in zip(topology.EYES, topology.LID_ROWS, BROWS, strict=True):
-        crease_line, brow_line, low_line = (_resample(points[rows]) for rows in (crease, brow, lower))
-        above = np.stack([_pick(blurred, crease_line + share * (brow_line - crease_line)) for share in (0.15, 0.3, 0.45)])
-        below = np.stack([_pick(blurred, low_line + step * down) for step in (0.06, 0.08, 0.10)])
-        hidden = (np.median(above, axis=0).mean(axis=1) < DARK * cheeks.mean()).astype(np.float64)
-        clear = 1.0 - np.convolve(np.pad(hidden, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-        above, below = _smooth_skin(above, cheeks), _smooth_skin(below, cheeks)
-        margin = _pick(image.astype(np.float64), _resample(points[upper]))
-        dark = margin[np.argsort(margin.mean(axis=1))[: COLUMNS // 4]].mean(axis=0)
-        lash = np.minimum(dark, 0.5 * np.median(above, axis=0))
-        lids.append(Lid(above, below, clear, lash, float(_opening(rest, upper, lower).max())))
+    for eye, folds in zip(topology.EYES, topology.LID_ROWS, strict=True):
+        corner, axis, down, length = _frame(points[eye[0]])
+        lines = [_height(points[row] - corner, axis, down, length) / length for row in (folds[0], eye[0], folds[1])]
+        patch = _patch(image, corner, axis, down, length)
+        opening = float((rest[eye[1][1:-1], 1] - rest[eye[0][1:-1], 1]).max())
+        skin, lashes, ink = _shut(patch, *lines)
+        lids.append(Lid(skin, lines[0], lashes, ink, opening, bool(skin[..., 3].min() < 0.5)))
     return lids[0], lids[1]
 
 
-def held_open(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """The vertices ``(468, 3)`` by which the picture is warped: lids that close lag a little, and paint makes up the rest."""
-    held = vertices
+def held(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """The vertices ``(468, 3)`` by which the picture is warped: what lies over a lid stays where it is when it closes."""
     for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
         closed = _closed(lid, rest, vertices, upper)
-        if closed <= LEAST:
+        if not lid.hung or closed <= LEAST:
             continue
-        held = vertices.copy() if held is vertices else held
-        follow = 1.0 - (1.0 - FOLLOW) * float(smoothstep(LEAST, FULL, closed))
+        vertices = vertices.copy()
+        follow = 1.0 - float(smoothstep(LEAST, FULL, closed))
         for rows in (upper, crease):
             fall = vertices[rows, 1] - rest[rows, 1]
-            held[rows, 1] = rest[rows, 1] + np.where(fall > 0, follow * fall, fall)
-    return held
+            vertices[rows, 1] = rest[rows, 1] + np.where(fall > 0, follow * fall, fall)
+    return vertices
 
 
 def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose) -> None:
     """Paint both lids over the frame, in place, as far as they came down from the portrait's own place.
 
     Args:
-        frame: ``(S, S, 3)`` uint8, warped by :func:`held_open`.
+        frame: ``(S, S, 3)`` uint8, the warped portrait.
         lids: from :func:`read`.
         rest, vertices: ``(468, 3)`` model space, the portrait's own and this frame's.
         pose: of this frame.
     """
     size = frame.shape[0]
-    unit = pose.scale * size / 2.0
     for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
         closed = _closed(lid, rest, vertices, upper)
         if closed <= LEAST:
             continue
-        moved = pixels(pose.apply(vertices[upper]), size)
-        held = held_open(lids, rest, vertices)
-        still, fold = pixels(pose.apply(rest[upper]), size), pixels(pose.apply(held[crease]), size)
-        axis = moved[-1] - moved[0]
-        length = float(np.hypot(*axis))
+        margin, fold = pixels(pose.apply(vertices[upper]), size), pixels(pose.apply(held(lids, rest, vertices)[crease]), size)
+        corner, axis, down, length = _frame(margin)
         if length < 3.0:
             continue
-        axis /= length
-        down = np.array([-axis[1], axis[0]])
-        lines = np.stack([_height(p - moved[0], axis, down, length) for p in (fold, still, moved)])
-        ends = moved[[0, -1]] + BEYOND * length * np.array([-axis, axis])
-        around = np.concatenate([fold - 2 * LASH_RISE * unit * down, moved + 2.0, ends])
+        lines = np.stack([_height(p - corner, axis, down, length) for p in (fold, margin)])
+        ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
+        around = np.concatenate([fold - 0.2 * length * down, margin + LASH * length * down, ends])
         low = np.maximum(np.floor(around.min(axis=0) - 2).astype(int), 0)
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
-        _paint(
-            frame, low[0], low[1], high[0], high[1], moved[0], axis, down, length, lines,
-            lid.above, lid.below, lid.clear, lid.lash, closed, float(smoothstep(LEAST, FULL, closed)), unit,
+        paint(
+            frame, low[0], low[1], high[0], high[1], corner, axis, down, length, lines, lid.crease, lid.skin, lid.lashes,
+            lid.ink, closed, float(smoothstep(LEAST, FULL, closed)),
         )  # fmt: skip
-
-
-def _opening(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    return vertices[lower[1:-1], 1] - vertices[upper[1:-1], 1]
 
 
 def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
@@ -133,25 +120,12 @@ def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray)
     return min(fall / max(lid.open, 0.03), 1.0)
 
 
-def _smooth_skin(samples: np.ndarray, cheeks: np.ndarray) -> np.ndarray:
-    """``(N, COLUMNS, 3)`` samples to one smooth row; hair, lashes and the rims of glasses must not stripe the lid."""
-    row = np.median(samples, axis=0)
-    value, least = row.mean(axis=1), DARK * cheeks.mean()
-    row = np.where((value < least)[:, None], 0.5 * row + 0.5 * 0.8 * cheeks, row)
-    middle = np.median(row, axis=0)
-    row = middle + np.clip(row - middle, -16.0, 16.0)
-    kernel = np.hanning(15) / np.hanning(15).sum()
-    return np.stack([np.convolve(np.pad(c, 7, mode="edge"), kernel, mode="valid") for c in row.T], axis=1)
-
-
-def _resample(line: np.ndarray) -> np.ndarray:
-    at = np.linspace(0, len(line) - 1, COLUMNS)
-    return np.stack([np.interp(at, np.arange(len(line)), c) for c in line.T], axis=1)
-
-
-def _pick(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    at = np.clip(places.astype(int), 0, image.shape[0] - 1)
-    return image[at[:, 1], at[:, 0]]
+def _frame(margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """An eye's own axes from its margin's pixels: a corner, along, down, and the length between the corners."""
+    axis = margin[-1] - margin[0]
+    length = float(np.hypot(*axis))
+    axis = axis / max(length, 1e-6)
+    return margin[0], axis, np.array([-axis[1], axis[0]]), length
 
 
 def _height(offsets: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
@@ -162,54 +136,92 @@ def _height(offsets: np.ndarray, axis: np.ndarray, down: np.ndarray, length: flo
     return np.convolve(np.pad(heights, 2, mode="reflect", reflect_type="odd"), [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid")
 
 
-@njit(cache=True, inline="always")
-def _step(low: float, high: float, x: float) -> float:
-    t = min(max((x - low) / (high - low), 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
+def _patch(image: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
+    """The picture around an eye, upright, ``(h, w, 3)`` float32 over ALONG by HEIGHT."""
+    fine = max(length, 24.0)
+    along = np.linspace(*ALONG, round((ALONG[1] - ALONG[0]) * fine))
+    height = np.linspace(*HEIGHT, round((HEIGHT[1] - HEIGHT[0]) * fine))
+    at = corner + length * (along[None, :, None] * axis + height[:, None, None] * down) - 0.5
+    at = at.astype(np.float32)
+    return cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
 
-@njit(cache=True)
-def _paint(
-    frame: np.ndarray, left: int, top: int, right: int, bottom: int, origin: np.ndarray, axis: np.ndarray, down: np.ndarray,
-    length: float, lines: np.ndarray, above: np.ndarray, under: np.ndarray, clear: np.ndarray, lash: np.ndarray, closed: float,
-    amount: float, unit: float,
-) -> None:  # fmt: skip
-    """``lines`` are the crease, the margin's own place and the margin now, as heights below the corner line."""
-    thick = max(0.6, (0.008 + 0.004 * closed) * unit)
-    rise = LASH_RISE * unit
-    last = above.shape[0] - 1
-    for row in range(top, bottom):
-        for column in range(left, right):
-            x, y = column + 0.5 - origin[0], row + 0.5 - origin[1]
-            along = (x * axis[0] + y * axis[1]) / length
-            if along <= -BEYOND or along >= 1.0 + BEYOND:
-                continue
-            below = x * down[0] + y * down[1]
-            place = min(max(along, 0.0), 1.0) * last
-            k = min(int(place), last - 1)
-            f = place - k
-            crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f
-            own = lines[1, k] * (1 - f) + lines[1, k + 1] * f
-            margin = max(lines[2, k] * (1 - f) + lines[2, k + 1] * f, own)
-            t = (below - crease) / max(margin - crease, 1.0)
-            place = amount * _step(margin + 0.7, margin - 0.7, below) * _step(crease - rise, crease + 0.2 * rise, below)
-            place *= _step(-BEYOND, 0.04, along) * _step(1.0 + BEYOND, 0.96, along)
-            if place > 0.004:
-                low = 0.55 * _step(0.1, 1.0, t)
-                shade = 1.0 + 0.05 * _step(0.0, 0.5, t) - 0.15 * _step(0.5, 1.1, t)
-                darker = 0.0
-                for c in range(3):
-                    tone = above[k, c] * (1 - low) + under[k, c] * low
-                    darker += 1.0 - frame[row, column, c] / max(tone * shade, 1.0)
-                # Lashes, and what shows of the eye, are darker than skin: they go; skin keeps its own texture.
-                cover = place * max(0.9 * _step(0.15, 0.75, t), clear[k] * _step(0.08, 0.25, darker / 3.0) * _step(-0.6, 0.1, t))
-                for c in range(3):
-                    tone = (above[k, c] * (1 - low) + under[k, c] * low) * shade
-                    value = frame[row, column, c] * (1 - cover) + tone * cover
-                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
-            away = (below - margin) / (thick if below > margin else 0.7 * thick)
-            dark = np.exp(-0.5 * away * away) * amount * 0.78 * _step(0.0, 0.14, along) * _step(1.0, 0.86, along)
-            if dark > 0.01:
-                for c in range(3):
-                    value = frame[row, column, c] * (1 - dark) + lash[c] * dark
-                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+def _shut(patch: np.ndarray, crease: np.ndarray, margin: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Skin, lashes and ink of :class:`Lid` from the picture around an open eye and its lines."""
+    rows, columns = patch.shape[:2]
+    along, height = np.linspace(*ALONG, columns), np.linspace(*HEIGHT, rows)[:, None]
+    place = np.clip(along, 0.0, 1.0) * (COLUMNS - 1)
+    crease, margin, fold = (np.interp(place, np.arange(COLUMNS), line) for line in (crease, margin, fold))
+    unit = columns / (ALONG[1] - ALONG[0])
+    thin = max(3, round(THIN * unit)) | 1
+    bare = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin)))
+    bare = cv2.GaussianBlur(bare, (0, 0), max(0.7, 0.03 * unit))
+    inside = (height > crease) & (height < fold) & (along > -0.04) & (along < 1.04)
+    cover = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(0.7, 0.03 * unit))[..., None]
+    skin = bare + np.clip(2.0 * cover, 0.0, 1.0) * (_membrane(bare, inside) - bare)
+    skin += cover * _grain(patch, fold, unit)
+    clear = 1.0 - _over(bare, along, height, crease, margin, thin)
+    light, lit = patch.mean(axis=2), np.maximum(skin.mean(axis=2), 8.0)
+    steps = np.linspace(0.0, LASH, max(6, round(LASH * unit)))
+    at = ((margin[None] - steps[:, None] - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * rows - 0.5).astype(np.float32)
+    across = np.repeat(np.arange(columns, dtype=np.float32)[None], len(steps), axis=0)
+    left = cv2.remap(np.clip(light / lit, 0.1, 1.0), across, at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fade = smoothstep(LASH, 0.4 * LASH, steps)[:, None] * smoothstep(-0.12, 0.04, along) * smoothstep(1.12, 0.96, along)
+    lashes = 1.0 - fade * (1.0 - left)
+    dark = patch[(np.abs(height - margin) < 0.04) & (along > 0) & (along < 1)]
+    dark = dark[np.argsort(dark.mean(axis=1))[: max(1, len(dark) // 4)]].mean(axis=0)
+    ink = np.minimum(dark, 0.55 * skin[inside].mean(axis=0) if inside.any() else dark)
+    skin = np.dstack([skin, clear])
+    return skin.astype(np.float32), lashes.astype(np.float32), ink.astype(np.float64)
+
+
+def _membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The harmonic function inside that meets the picture around; hair and rims at the edge have no say."""
+    small = cv2.resize(bare, GRID[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
+    unknown = cv2.resize(inside.astype(np.float32), GRID[::-1], interpolation=cv2.INTER_AREA) > 0.0
+    light = small.mean(axis=2)
+    rim = cv2.dilate(unknown.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~unknown
+    skin = light >= DARK * np.percentile(light[rim], 65) if rim.any() else light >= 0
+    unknown |= rim & ~skin
+    if unknown.all():
+        return bare
+    number = np.arange(unknown.size).reshape(GRID)
+    entries = [(number[~unknown], number[~unknown], np.ones((~unknown).sum()))]
+    for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+        beside = np.roll(number, shift, axis)
+        edge = np.zeros(GRID, bool)
+        np.moveaxis(edge, axis, 0)[0 if shift == 1 else -1] = True
+        at = unknown & ~edge
+        entries += [(number[at], number[at], np.ones(at.sum())), (number[at], beside[at], -np.ones(at.sum()))]
+    row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
+    right = np.where(unknown[..., None], 0.0, small).reshape(-1, 3)
+    solved = splu(coo_matrix((value, (row, column))).tocsc()).solve(right).reshape(*GRID, 3)
+    return cv2.resize(solved.astype(np.float32), bare.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _over(bare: np.ndarray, along: np.ndarray, height: np.ndarray, crease: np.ndarray, margin: np.ndarray, thin: int) -> np.ndarray:
+    """Where dark things that come from well above the crease hang over the lid, ``(h, w)`` in [0, 1]; 0 if hardly any do."""
+    light = bare.mean(axis=2)
+    dark = (light < HANGING * np.percentile(light, 95)) & (height < margin - 0.03)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin + 2, thin + 2))
+    dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
+    _, labels = cv2.connectedComponents(dark.astype(np.uint8))
+    hanging = np.isin(labels, np.unique(labels[dark & (height < crease - 0.12)])) & dark
+    lid = (height > crease - 0.12) & (height < margin) & (along > 0.0) & (along < 1.0)
+    if hanging[lid].mean() < LEAST_OVER:
+        return np.zeros(light.shape, np.float32)
+    return cv2.GaussianBlur(hanging.astype(np.float32), (0, 0), 0.25 * thin)
+
+
+def _grain(patch: np.ndarray, fold: np.ndarray, unit: float) -> np.ndarray:
+    """Fine texture for the hidden skin ``(h, w, 3)``: that below the eye, mirrored up."""
+    rows, columns = patch.shape[:2]
+    fine = patch - cv2.GaussianBlur(patch, (0, 0), max(0.7, 0.06 * unit))
+    edge = (fold + 0.04 - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * rows
+    row = np.arange(rows, dtype=np.float32)[:, None]
+    mirrored = edge + np.abs(edge - row)
+    span = np.maximum(rows - 1.0 - edge, 1.0)
+    mirrored = edge + span - np.abs(np.mod(mirrored - edge, 2.0 * span) - span)
+    across = np.repeat(np.arange(columns, dtype=np.float32)[None], rows, axis=0)
+    found = cv2.remap(fine, across, mirrored.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return GRAIN * np.tanh(found / GRAIN)

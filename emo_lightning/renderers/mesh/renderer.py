@@ -16,7 +16,7 @@ import numpy as np
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh import background, eyelids, lattice, mouth, seam, topology
+from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, mouth, seam, topology
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.retarget import Retarget, unposed
 from emo_lightning.renderers.mesh.warp import Warp
@@ -62,7 +62,7 @@ class MeshRenderer:
         retarget = Retarget(rest, cleared, own["exp"][0], self.model)
         points = pose.apply(rest)
         rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
-        warp = Warp(self.skin, points, pose, rings, portrait.size)
+        warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
         inside = mouth.read(image, rest, retarget.neutral, pose)
         return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose))
 
@@ -80,7 +80,7 @@ class MeshRenderer:
 def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
     """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space and a pose."""
     rest = source.retarget.rest
-    flow = source.warp.flow(eyelids.held_open(source.lids, rest, vertices), pose)
+    flow = source.warp.flow(eyelids.held(source.lids, rest, vertices), pose)
     frame = remap(source.image, flow)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())

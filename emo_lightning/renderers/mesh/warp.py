@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.gaze import Gaze
 from emo_lightning.renderers.mesh.geometry import Pose, pixels
 from emo_lightning.renderers.mesh.lattice import Lattice
 from emo_lightning.renderers.mesh.raster import rasterise
@@ -20,8 +21,8 @@ class Warp:
     shows less of it instead of squeezing it.
     """
 
-    def __init__(self, triangles: np.ndarray, points: np.ndarray, pose: Pose, lattice: Lattice, size: int) -> None:
-        self.points, self.pose, self.lattice, self.size = points, pose, lattice, size
+    def __init__(self, triangles: np.ndarray, points: np.ndarray, pose: Pose, lattice: Lattice, gaze: Gaze, size: int) -> None:
+        self.points, self.pose, self.lattice, self.gaze, self.size = points, pose, lattice, gaze, size
         self.rest = pose.undo(points)
         self.rings = pose.undo(lattice.points)
         count = topology.VERTICES + len(lattice.points)
@@ -52,7 +53,7 @@ class Warp:
         rings = self._rings(face, pose)
         moved = np.concatenate([face, rings, face[self.lids]])
         source = self.source.copy()
-        source[self.lid_slice] = self._eyeball(vertices)
+        source[self.lid_slice] = self._eyeball(vertices, pose)
         size = self.size
         row = np.arange(size, dtype=np.float32)
         flow = np.empty((2, size, size), np.float32)
@@ -70,9 +71,9 @@ class Warp:
         moved[:, 2] = rigid[:, 2] + RING_SETBACK * pose.scale
         return moved
 
-    def _eyeball(self, vertices: np.ndarray) -> np.ndarray:
+    def _eyeball(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
         """Where in the portrait the eye holes' vertices look: the place itself where a lid came down, the lid's own
-        edge where it drew back (there is no picture of what it uncovers)."""
+        edge where it drew back (there is no picture of what it uncovers). An eye that turns looks from further on."""
         there = pixels(self.pose.apply(vertices[self.lids]), self.size)
         own = self.source[self.lid_slice]
         up = self.pose.turn[:2, 1]
@@ -83,4 +84,4 @@ class Warp:
             start += len(upper)
             beyond[start : start + len(lower)] = np.maximum(beyond[start : start + len(lower)], 0.0)
             start += len(lower)
-        return there - beyond[:, None] * up
+        return there - beyond[:, None] * up - self.gaze.shift(pose) * self.pose.scale * self.size / 2.0

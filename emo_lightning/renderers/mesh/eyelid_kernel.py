@@ -1,0 +1,87 @@
+"""The pixel loop of :mod:`emo_lightning.renderers.mesh.eyelids`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+ALONG = (-0.22, 1.22)
+HEIGHT = (-0.6, 0.75)
+"""What a lid's picture spans, in lengths of the eye: along it from one corner to the other, and below the corners' line."""
+LASH = 0.2
+"""How far lashes reach above the margin, in lengths of the eye."""
+
+
+@njit(cache=True, inline="always")
+def _step(low: float, high: float, x: float) -> float:
+    t = min(max((x - low) / (high - low), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+@njit(cache=True)
+def paint(
+    frame: np.ndarray, left: int, top: int, right: int, bottom: int, corner: np.ndarray, axis: np.ndarray, down: np.ndarray,
+    length: float, lines: np.ndarray, own_crease: np.ndarray, skin: np.ndarray, lashes: np.ndarray, ink: np.ndarray,
+    closed: float, amount: float,
+) -> None:  # fmt: skip
+    """Blend one lid into ``frame[top:bottom, left:right]``.
+
+    ``lines`` are crease and margin as pixels below the line from ``corner`` along ``axis``; ``own_crease`` that of the
+    portrait in lengths; ``closed`` and ``amount`` say how far the lid came down and how much of it is painted.
+    """
+    last = lines.shape[1] - 1
+    tall, wide = skin.shape[0], skin.shape[1]
+    swing = 1.0 - 1.45 * closed  # lashes point up (1), at the viewer (0), down
+    swing = swing if abs(swing) > 0.12 else (0.12 if swing > 0 else -0.12)
+    thick = max(0.6, (0.022 + 0.012 * closed) * length)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            x, y = column + 0.5 - corner[0], row + 0.5 - corner[1]
+            along = (x * axis[0] + y * axis[1]) / length
+            if along <= ALONG[0] or along >= ALONG[1]:
+                continue
+            below = x * down[0] + y * down[1]
+            place = min(max(along, 0.0), 1.0) * last
+            k = min(int(place), last - 1)
+            f = place - k
+            crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f
+            margin = lines[1, k] * (1 - f) + lines[1, k + 1] * f
+            ends = _step(-0.12, 0.03, along) * _step(1.12, 0.97, along)
+            rise = 0.12 * length
+            cover = amount * ends * _step(margin + 0.7, margin - 0.7, below) * _step(crease - rise, crease + 0.3 * rise, below)
+            u = min(max((along - ALONG[0]) / (ALONG[1] - ALONG[0]) * wide - 0.5, 0.0), wide - 1.001)
+            seen = 1.0
+            if cover > 0.004:
+                height = (below - crease) / length + own_crease[k] * (1 - f) + own_crease[k + 1] * f
+                v = min(max((height - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * tall - 0.5, 0.0), tall - 1.001)
+                i, j = int(u), int(v)
+                a, b = u - i, v - j
+                t = (below - crease) / max(margin - crease, 1.0)
+                shade = 1.0 + 0.04 * closed * (_step(0.0, 0.4, t) - 3.5 * _step(0.55, 1.1, t))
+                seen = skin[j, i, 3] * (1 - a) + skin[j, i + 1, 3] * a
+                cover *= seen
+                for c in range(3):
+                    tone = (skin[j, i, c] * (1 - a) + skin[j, i + 1, c] * a) * (1 - b)
+                    tone += (skin[j + 1, i, c] * (1 - a) + skin[j + 1, i + 1, c] * a) * b
+                    value = frame[row, column, c] * (1 - cover) + tone * shade * cover
+                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+            away = margin - below
+            reach = away / length / swing
+            if reach < 0.0:
+                soft = away / 0.8
+                light = 1.0 - (1.0 - lashes[0, int(u)]) * np.exp(-0.5 * soft * soft)
+            elif reach < LASH:
+                v = reach / LASH * (lashes.shape[0] - 1.001)
+                i, j = int(u), int(v)
+                light = (lashes[j, i] * (1 - u + i) + lashes[j, i + 1] * (u - i)) * (1 - v + j)
+                light += (lashes[j + 1, i] * (1 - u + i) + lashes[j + 1, i + 1] * (u - i)) * (v - j)
+            else:
+                light = 1.0
+            dark = amount * ends * seen * (1.0 - light) * (1.0 - 0.45 * closed)
+            line = away / (thick if away < 0.0 else 0.7 * thick)
+            line = np.exp(-0.5 * line * line) * amount * seen * 0.6 * _step(0.0, 0.14, along) * _step(1.0, 0.86, along)
+            if dark > 0.01 or line > 0.01:
+                for c in range(3):
+                    value = frame[row, column, c] * (1 - dark)
+                    value += line * (min(ink[c], value) - value)
+                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
