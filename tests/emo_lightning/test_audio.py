@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emo_lightning.audio import (
-    LEAD,
+    MEL_KINDS,
     N_FFT,
     SAMPLE_RATE,
     MelStream,
@@ -206,7 +206,7 @@ def test_rows_agree_with_librosa():
 
     rng = np.random.default_rng(2)
     wave = (0.1 * rng.standard_normal(16000)).astype(np.float32)
-    padded = np.pad(wave, (LEAD, N_FFT))
+    padded = np.pad(wave, (MEL_KINDS["mel"].lead, N_FFT))
     mel = librosa.feature.melspectrogram(
         y=padded, sr=16000, n_fft=800, hop_length=160, win_length=800, center=False, power=1.0, n_mels=80, fmin=55, fmax=7600
     )
