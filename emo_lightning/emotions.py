@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from emo_lightning.errors import UserError
-from emo_lightning.onsets import OFFSETS, ONSETS, Crossover, Curve, Ramp
+from emo_lightning.onsets import DISPLACED, OFFSETS, ONSETS, Crossover, Curve, Ramp
 
 EMOTIONS: tuple[str, ...] = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
 NEUTRAL = 0
@@ -29,18 +29,19 @@ ANNOTATED_LEVELS: Mapping[int, float] = {1: 3.0, 2: 8.0, 3: 13.0}
 
 PROTOTYPES: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
-    "angry": {"AU4": 1.0, "AU5": 0.3, "AU7": 0.7, "AU9": 0.3, "AU23": 0.8, "AU17": 0.3},
-    "contempt": {"AU12_L": 0.75, "AU14_L": 1.0, "AU7": 0.2, "AU2_L": 0.3},
-    "disgusted": {"AU9": 0.9, "AU10": 0.3, "AU15": 0.4, "AU17": 0.45, "AU4": 0.45, "AU7": 0.45},
-    "fear": {"AU1": 1.0, "AU2": 0.6, "AU4": 0.5, "AU5": 0.7, "AU7": 0.3, "AU20": 0.8, "AU26": 0.25},
-    "happy": {"AU6": 0.8, "AU12": 1.0, "AU7": 0.25, "AU25": 0.45},
-    "sad": {"AU1": 1.0, "AU4": 0.6, "AU15": 0.9, "AU17": 0.45, "AU7": 0.2},
-    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.7, "AU26": 0.55},
+    "angry": {"AU4": 1.15, "AU5": 0.35, "AU7": 0.85, "AU9": 0.5, "AU17": 0.4, "AU23": 0.8, "press": 0.75},
+    "contempt": {"AU12_L": 0.85, "AU14_L": 1.0, "AU7": 0.25, "AU2_L": 0.4, "AU17": 0.15},
+    "disgusted": {"AU9": 1.0, "AU10": 0.5, "AU15": 0.35, "AU17": 0.4, "AU4": 0.5, "AU7": 0.4},
+    "fear": {"AU1": 1.0, "AU2": 0.5, "AU4": 0.6, "AU5": 0.9, "AU7": 0.2, "AU20": 0.9, "AU25": 0.2, "AU26": 0.35},
+    "happy": {"AU6": 0.9, "AU12": 1.0, "AU25": 0.5},
+    "sad": {"AU1": 1.0, "AU4": 0.6, "AU15": 0.9, "AU17": 0.5, "AU7": 0.2},
+    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.8, "AU25": 0.15, "AU26": 0.6},
 }
 """FACS prototypes (Ekman, Friesen & Hager, *FACS Investigator's Guide*, 2002), weights of ours.
 
 At level 15 a face shows these units at these intensities (1 is the unit's maximum, FACS grade E). A name
-without a side means both sides. Contempt is one-sided, on the subject's left.
+without a side means both sides. Contempt is one-sided, on the subject's left. Anger is the one with lips pressed (AU24):
+raised lids (AU5) and tight ones (AU7) together glare where either alone looks tired or startled.
 """
 
 SIGNATURE_UNITS: Mapping[str, tuple[str, ...]] = {
@@ -136,9 +137,10 @@ class EmotionTrack:
     """How feeling changes within one video.
 
     ``keys`` are sorted by time, the first at 0. A natural change is half done at its key's time, so it is under way then and
-    begins a little before. A feeling comes within its emotion's onset and leaves within its offset, which is longer (see
-    :mod:`emo_lightning.onsets`); ``onset`` and ``offset`` here replace them for all keys that bring none of their own. ``onset``
-    alone stands for both. Onset 0 jumps.
+    begins a little before. A feeling comes within its emotion's onset; it leaves for neutral, or fades to a lower level of itself,
+    within its offset, which is longer; where another takes its place, the change takes the other's onset, but no less than a
+    third of its own offset (see :mod:`emo_lightning.onsets`). ``onset`` and ``offset`` here replace the emotions' own for all keys
+    that bring none. ``onset`` alone stands for both. Onset 0 jumps.
     """
 
     keys: tuple[EmotionKey, ...]
@@ -227,12 +229,11 @@ class EmotionTrack:
         if after.ease == "linear":
             return Ramp(after.time - before.time)
         coming, leaving = self._onset(after), self._offset(before)
-        if before.emotion != after.emotion and NEUTRAL not in (before.emotion, after.emotion):
-            return Crossover(coming, leaving)
-        # One feeling alone: it comes or grows, or it leaves or fades.
-        fades = after.emotion == NEUTRAL or (before.emotion == after.emotion and after.level < before.level)
-        seconds = leaving if fades else coming
-        return Crossover(seconds, seconds)
+        if after.emotion == NEUTRAL or (before.emotion == after.emotion and after.level < before.level):
+            return Crossover(leaving)
+        if before.emotion in (NEUTRAL, after.emotion) or coming == 0.0:
+            return Crossover(coming)
+        return Crossover(max(coming, leaving / DISPLACED))
 
     def _onset(self, key: EmotionKey) -> float:
         """Seconds that a key's feeling takes to come."""

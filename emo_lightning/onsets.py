@@ -43,6 +43,9 @@ OFFSETS: Mapping[str, float] = {
 }
 """Seconds from the whole expression back to none."""
 
+DISPLACED = 3.0
+"""A feeling that another takes the place of leaves this much faster than by itself, if the other comes as fast; ours."""
+
 CORNER = 0.5
 """Seconds over which a linear change starts and stops moving, at most half of the change each."""
 
@@ -61,38 +64,14 @@ def minimum_jerk(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Crossover:
-    """From one feeling to another: the new one comes within ``onset`` seconds while the old one leaves within ``offset``.
+    """As smooth a change as there is, ``length`` seconds long and half done at second 0; a jump there where the length is 0."""
 
-    Both start together; the share is that of the new in their sum. An old feeling never leaves faster than the new one comes,
-    for between them there is no third. It is half way at second 0.
-    """
-
-    onset: float
-    offset: float
+    length: float
 
     def __call__(self, seconds: np.ndarray) -> np.ndarray:
-        if self.onset <= 0.0:
-            return np.where(seconds >= 0.0, 1.0, 0.0)
-        return self._from_start(np.asarray(seconds, np.float64) + self.half)
-
-    @property
-    def half(self) -> float:
-        """Seconds from the first movement to half way."""
-        low, high = 0.0, self.length
-        for _ in range(60):  # the curve only rises: halving finds the place to the last bit
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if float(self._from_start(np.float64(middle))) < 0.5 else (low, middle)
-        return high
-
-    @property
-    def length(self) -> float:
-        """Seconds from the first movement to the last."""
-        return max(self.onset, self.offset)
-
-    def _from_start(self, seconds: np.ndarray) -> np.ndarray:
-        new = minimum_jerk(seconds / self.onset)
-        old = 1.0 - minimum_jerk(seconds / self.length)
-        return new / (new + old)
+        if self.length <= 0.0:
+            return np.where(np.asarray(seconds) >= 0.0, 1.0, 0.0)
+        return minimum_jerk(np.asarray(seconds, np.float64) / self.length + 0.5)
 
 
 @dataclass(frozen=True)
