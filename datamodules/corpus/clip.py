@@ -38,9 +38,10 @@ def make_sample(line: Line, speaker: Speaker, portrait: Portrait, seed: int) -> 
     speech = _say(line, speaker, rng)
     frames = frames_for(len(speech.wave))
     articulation = articulate(speech, frames, speaker.lips, prosody.gain_db)
-    feeling = act(line.emotion, line.level, frames, speaker.acting, rng)
+    stresses = stressed_times(speech)
+    feeling = act(line.emotion, line.level, frames, speaker.acting, rng, stresses)
     exp = combine(articulation, feeling, speaker.acting.resting)
-    motion = move(line.emotion, line.level, frames, stressed_times(speech), speaker.motion, rng)
+    motion = move(line.emotion, line.level, frames, stresses, speaker.motion, rng)
     for name in ("AU45_L", "AU45_R"):
         exp[:, EXP_NAMES.index(name)] = np.maximum(exp[:, EXP_NAMES.index(name)], motion.blink)
     own = portrait.coefficients

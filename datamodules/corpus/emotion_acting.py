@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,18 @@ YIELD_TO_ROUNDING: Mapping[str, float] = {"AU12_L": 0.35, "AU12_R": 0.35, "AU20"
 """Share of an emotion's unit that gives way at full pucker."""
 MOUTH_EMOTION = 0.85
 """How much of the mouth's own emotion stays while speaking; eyes and brows keep all."""
+LIFT, BROW_LEAD, BROW_WIDTH = 0.14, 0.06, 0.11
+"""Brows that move with the voice's stresses: how far, seconds before the middle of the vowel, and half the width of the movement.
+People raise their brows with pitch accents, a little early (Flecha-Garcia, Speech Communication 52, 2010); sizes are ours."""
+STRESS_GAIN = 0.12
+"""How much stronger the eyes and brows of a feeling are on a stress."""
+FROWNS = ("angry", "disgusted")
+"""Where stress knits the brows further in place of raising them."""
 MOUTH_UNITS = ("AU10", "AU12_L", "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26", "press")
+
+
+UPPER = np.array([float(name.partition("_")[0] in ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7")) for name in EXP_NAMES], np.float32)
+BROWS = np.array([float(name.partition("_")[0] in ("AU1", "AU2", "AU4")) for name in EXP_NAMES], np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,15 +63,18 @@ class ActingStyle:
         return ActingStyle(np.array(gains, np.float32), np.array(resting, np.float32))
 
 
-def act(emotion: str, level: float | None, frames: int, style: ActingStyle, rng: np.random.Generator) -> np.ndarray:
+def act(
+    emotion: str, level: float | None, frames: int, style: ActingStyle, rng: np.random.Generator, stresses: Sequence[float] = ()
+) -> np.ndarray:
     """The feeling alone: its prototype in proportion to the level, alive over the clip.
 
-    It starts at 85 % and is full after half a second, wavers by a few per cent like a held expression, each unit a
-    little on its own.
+    It starts at 85 % and is full after half a second, wavers by some per cent like a held expression, each unit a
+    little on its own, and the brows and eyes go with the stresses of what is said.
 
     Args:
         level: 1..15; None for neutral.
         frames: T.
+        stresses: seconds.
 
     Returns:
         ``(T, 28)``, without the resting face.
@@ -70,7 +84,18 @@ def act(emotion: str, level: float | None, frames: int, style: ActingStyle, rng:
     apart = _waver(rng, frames, len(EXP_NAMES))
     ramp = np.clip(np.arange(frames) / (0.5 * FPS), 0.0, 1.0)
     onset = 0.85 + 0.15 * ramp * ramp * (3.0 - 2.0 * ramp)
-    return (target * onset[:, None] * (1.0 + 0.05 * together + 0.03 * apart)).astype(np.float32)
+    beat = emphasis(rng, frames, stresses)[:, None]
+    alive = 1.0 + 0.06 * together + 0.04 * apart + STRESS_GAIN * beat * UPPER
+    brows = prototype_exp("angry" if emotion in FROWNS else "surprised", EXP_NAMES) * BROWS
+    return (target * onset[:, None] * alive + LIFT * beat * style.gains * brows).astype(np.float32)
+
+
+def emphasis(rng: np.random.Generator, frames: int, stresses: Sequence[float]) -> np.ndarray:
+    """How far the brows go with the stresses ``(T,)``, 0..1; some stresses more than others."""
+    time = (np.arange(frames) + 0.5) / FPS
+    strength = rng.uniform(0.4, 1.0, len(stresses))
+    bumps = [s * np.exp(-0.5 * ((time - (t - BROW_LEAD)) / BROW_WIDTH) ** 2) for t, s in zip(stresses, strength, strict=True)]
+    return np.max(bumps, axis=0) if bumps else np.zeros(frames)
 
 
 def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> np.ndarray:

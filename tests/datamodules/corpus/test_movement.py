@@ -118,6 +118,16 @@ def test_contempt_is_one_sided_and_neutral_is_nothing() -> None:
     assert not act("neutral", None, 50, ActingStyle.plain(), np.random.default_rng(0)).any()
 
 
+def test_brows_move_with_the_stresses_of_what_is_said() -> None:
+    brows, frown = EXP_NAMES.index("AU1_L"), EXP_NAMES.index("AU4")
+    for emotion, level, unit in (("neutral", None, brows), ("happy", 8, brows), ("angry", 8, frown)):
+        still, said = (act(emotion, level, 75, ActingStyle.plain(), np.random.default_rng(0), s) for s in ([], [1.5]))
+        raised = said[:, unit] - still[:, unit]
+        assert abs(int(raised.argmax()) - 36) <= 1 and 0.04 < raised.max() < 0.25
+        assert np.abs(raised[:20]).max() < 0.005
+        assert np.allclose(said[:, EXP_NAMES.index("AU12_L")], still[:, EXP_NAMES.index("AU12_L")])
+
+
 def test_people_differ_in_how_they_show_the_same() -> None:
     faces = [act("happy", 10, 50, ActingStyle.draw(np.random.default_rng(s)), np.random.default_rng(0)).mean(0) for s in range(4)]
     assert min(np.abs(a - b).max() for i, a in enumerate(faces) for b in faces[:i]) > 0.01
