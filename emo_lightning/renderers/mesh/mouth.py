@@ -13,7 +13,7 @@ import numpy as np
 
 from emo_lightning.renderers.mesh import topology
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
-from emo_lightning.renderers.mesh.mouth_kernel import paint
+from emo_lightning.renderers.mesh.mouth_kernel import LOWER_SHOW, UPPER_SHOW, paint
 
 OWN_OPEN = 0.035
 """IOD of own opening from which the portrait's own interior is used."""
@@ -24,6 +24,13 @@ JAW_SHARE = 0.85
 CHIN = (152, 175, 199, 200, 148, 377)
 SAME = 0.03
 """IOD of lip motion over which the portrait's own picture of an open mouth gives way to the one in depth."""
+SIDES = ([205, 206, 50, 187, 214], [425, 426, 280, 411, 434])
+"""Skin beside mouth and nose, about 0.6 IOD apart."""
+BARE = 0.62
+"""Share of the brightest row of an open mouth below which a row is no teeth."""
+HIGH, DROPPED = 0.3, 0.03
+"""Share of the opening below whose top teeth must begin to be the lower ones, and IOD by which the jaw must hang then."""
+NOTHING = np.zeros((1, 1), np.uint8)
 LEAST_GAP = 0.006
 """IOD of opening below which nothing is drawn: lips that touch."""
 
@@ -37,14 +44,20 @@ class Mouth:
         scale: size of this mouth against the average.
         chin: height of the chin with the mouth closed, model space.
         colours: ``(5, 3)`` RGB of teeth, gums, tongue, cavity, and of the line between closed lips.
-        own: ``(S, S)`` uint8, where the portrait shows its own interior; None with a closed mouth.
+        shows: how far below the seam the edges of upper and lower front teeth lie, IOD of an average mouth.
+        slant: how much brighter the light is per IOD to the image's right.
+        own: two ``(S, S)`` uint8, where the portrait shows what is fixed to the skull and to the jaw; ``(1, 1)`` if nothing.
+        own_jaw: how far its jaw hangs, IOD.
     """
 
     centre: np.ndarray
     scale: float
     chin: float
     colours: np.ndarray
-    own: np.ndarray | None
+    shows: np.ndarray
+    slant: float
+    own: tuple[np.ndarray, np.ndarray]
+    own_jaw: float
 
 
 def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -> Mouth:
@@ -59,15 +72,18 @@ def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -
     front = neutral[[13, 82, 312]].mean(axis=0)
     centre = np.array([front[0], front[1], front[2] + 0.05])
     scale = float(np.clip(np.linalg.norm(corners[1] - corners[0]) / 0.5, 0.85, 1.15))
-    size = image.shape[0]
+    chin = float(neutral[list(CHIN), 1].mean())
+    own_jaw = JAW_SHARE * float(rest[list(CHIN), 1].mean() - chin)
     gap = rest[topology.LIP_INNER_LOWER, 1] - rest[topology.LIP_INNER_UPPER, 1]
-    own = None
+    shows, own, inside = np.array([UPPER_SHOW, LOWER_SHOW]), (NOTHING, NOTHING), None
     if gap.max() > OWN_OPEN:
-        outline = pixels(pose.apply(rest), size)[_ring()]
-        own = _mask(outline, size, size, 0, 0, 0.0)
-        own = cv2.erode(own, np.ones((3, 3), np.uint8), iterations=max(1, round(OWN_INSET * pose.scale * size / 2)))
-        own = cv2.GaussianBlur(own, (0, 0), max(0.5, size / 400))
-    return Mouth(centre, scale, float(neutral[list(CHIN), 1].mean()), _colours(image, rest, pose, own), own)
+        split, edges = _rows(image, rest, pose, own_jaw)
+        own = tuple(_shown(image.shape[0], rest, pose, *part) for part in ((0.0, split), (split, 1.0)))
+        inside = np.maximum(*own) if own[0].shape == own[1].shape else max(own, key=len)
+        top, bottom = (float(rest[row, 1]) for row in (13, 14))
+        found = (top + edges * (bottom - top) - centre[1] - np.array([0.0, own_jaw])) / scale
+        shows = np.where(np.isfinite(found), np.clip(found, shows - 0.05, shows + 0.04), shows)
+    return Mouth(centre, scale, chin, _colours(image, rest, pose, inside), shows, _slant(image, rest, pose), own, own_jaw)
 
 
 def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarray, pose: Pose, own_pose: Pose, moved: float) -> None:
@@ -82,7 +98,7 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
         moved: IOD by which lips differ from the portrait's own; its own open mouth is kept as it is near 0.
     """
     gap = float((vertices[topology.LIP_INNER_LOWER, 1] - vertices[topology.LIP_INNER_UPPER, 1]).max())
-    if mouth.own is not None:
+    if len(mouth.own[0]) > 1 or len(mouth.own[1]) > 1:
         _shut(frame, mouth, vertices, pose, gap, float(smoothstep(0.0, SAME, moved)))
     strength = float(smoothstep(LEAST_GAP, 0.03, gap) * smoothstep(0.0, SAME, moved))
     if strength == 0.0:
@@ -102,10 +118,9 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
     camera, shift = pose.camera(size)
     own_camera, own_shift = own_pose.camera(size)
     jaw = jaw_drop(mouth, vertices)
-    own = mouth.own if mouth.own is not None else np.zeros((1, 1), np.uint8)
     paint(
-        frame, image, own, mask, left, top, strength, camera, shift, own_camera, own_shift, turn,
-        mouth.centre, mouth.scale, jaw, gap, mouth.colours, upper, middle, unit,
+        frame, image, *mouth.own, mask, left, top, strength, camera, shift, own_camera, own_shift, turn, mouth.centre,
+        mouth.scale, mouth.shows, mouth.slant, jaw, mouth.own_jaw, gap, mouth.colours, upper, middle, unit,
     )  # fmt: skip
 
 
@@ -156,6 +171,51 @@ def _mask(outline: np.ndarray, width: int, height: int, left: int, top: int, sof
     return cv2.GaussianBlur(mask, (0, 0), soft) if soft > 0 else mask
 
 
+def _rows(image: np.ndarray, rest: np.ndarray, pose: Pose, jaw: float) -> tuple[float, np.ndarray]:
+    """What an open mouth shows from the upper lip (0) to the lower (1): where the jaw's part begins, and the edges ``(2,)`` of
+    upper and lower teeth, nan where they do not show."""
+    steps = np.linspace(0.0, 1.0, 41)
+    upper, lower = rest[topology.LIP_INNER_UPPER[3:8]], rest[topology.LIP_INNER_LOWER[3:8]]
+    places = upper + steps[:, None, None] * (lower - upper)
+    at = (pixels(pose.apply(places.reshape(-1, 3)), image.shape[0]) - 0.5).astype(np.float32).reshape(*places.shape[:2], 2)
+    tone = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+    tone = np.median(tone[..., 1], axis=1)  # green: lips and tongue are dark in it
+    bright = tone > BARE * tone[6:35].max()
+    nothing = np.full(2, np.nan)
+    if bright[6:35].all() or tone[6:35].min() > 0.75 * tone[6:35].max():
+        return 1.0, nothing
+    first = 4 + int(np.argmax(bright[4:]))
+    if steps[first] > HIGH and jaw > DROPPED:
+        return 0.4 * float(steps[first]), np.array([-0.05, steps[first]])
+    ends = first + int(np.argmin(bright[first:])) if not bright[first:].all() else len(steps) - 1
+    again = ends + int(np.argmax(bright[ends:])) if bright[ends:36].any() else 0
+    if again and jaw > DROPPED:
+        return float(steps[(ends + again) // 2]), np.array([steps[ends], steps[again]])
+    return 1.0, np.array([steps[ends] if steps[ends] < 0.85 else np.nan, np.nan])
+
+
+def _shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float) -> np.ndarray:
+    """Where the portrait shows the part of its mouth between two shares of the opening, ``(S, S)`` uint8, off the lips."""
+    if end - start < 0.1:
+        return NOTHING
+    upper, lower = rest[topology.LIP_INNER_UPPER], rest[topology.LIP_INNER_LOWER]
+    rows = [upper + share * (lower - upper) for share in (start, end)]
+    outline = pixels(pose.apply(np.concatenate([rows[0], rows[1][-2:0:-1]])), size)
+    shown = _mask(outline, size, size, 0, 0, 0.0)
+    inset = _mask(pixels(pose.apply(rest), size)[_ring()], size, size, 0, 0, 0.0)
+    inset = cv2.erode(inset, np.ones((3, 3), np.uint8), iterations=max(1, round(OWN_INSET * pose.scale * size / 2)))
+    return cv2.GaussianBlur(np.minimum(shown, inset), (0, 0), max(0.5, size / 400))
+
+
+def _slant(image: np.ndarray, rest: np.ndarray, pose: Pose) -> float:
+    """How much brighter the face is to the image's right, as a share per IOD, from the skin beside mouth and nose."""
+    size = image.shape[0]
+    gray = cv2.GaussianBlur(image.mean(axis=2), (0, 0), max(1.0, 0.04 * pose.scale * size / 2))
+    points = np.clip(pixels(pose.apply(rest), size).astype(int), 0, size - 1)
+    left, right = (np.median(gray[points[rows, 1], points[rows, 0]]) for rows in SIDES)
+    return float(np.clip(2.0 * (right - left) / max(right + left, 1.0) / 0.6, -0.8, 0.8))
+
+
 def _upper_edge(outline: np.ndarray, turn: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """Heights of the upper lip's edge at 33 even places along the mouth, in the face's own axes: ``(35,)``, the first two
     the range in x."""
@@ -185,7 +245,7 @@ def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | 
             teeth = best
     lips = np.median(image[tuple(np.clip(points[[0, 17, 37, 267, 84, 314]].astype(int), 0, size - 1).T[::-1])], axis=0)
     gums = 0.6 * lips + 0.4 * light * np.array([0.75, 0.42, 0.42])
-    tongue = 0.5 * lips + 0.5 * light * np.array([0.68, 0.36, 0.36])
+    tongue = 0.45 * lips + 0.55 * light * np.array([0.80, 0.44, 0.43])
     cavity = light * np.array([0.16, 0.065, 0.06])
     return np.stack([teeth, gums * 0.9, tongue * 0.8, cavity, 0.42 * lips * np.array([1.05, 0.85, 0.85])])
 

@@ -78,3 +78,34 @@ def rasterise(
                 z += z_dx
                 u += sx_dx
                 v += sy_dx
+
+
+@njit(cache=True)
+def soften(frame: np.ndarray, map_xy: np.ndarray, jump: float) -> None:
+    """Blur the frame, in place, where neighbours come from places further apart than ``jump`` pixels: along a cheek or a jaw
+    that hides what is behind, edges would be jagged and crawl."""
+    height, width = frame.shape[0], frame.shape[1]
+    found = np.empty((height * width // 8, 2), np.int32)
+    count = 0
+    for row in range(1, height - 1):
+        for column in range(1, width - 1):
+            x, y = map_xy[0, row, column], map_xy[1, row, column]
+            across = abs(map_xy[0, row, column + 1] - x - 1.0) + abs(map_xy[1, row, column + 1] - y)
+            before = abs(x - map_xy[0, row, column - 1] - 1.0) + abs(y - map_xy[1, row, column - 1])
+            below = abs(map_xy[0, row + 1, column] - x) + abs(map_xy[1, row + 1, column] - y - 1.0)
+            above = abs(x - map_xy[0, row - 1, column]) + abs(y - map_xy[1, row - 1, column] - 1.0)
+            if max(max(across, before), max(below, above)) > jump and count < found.shape[0]:
+                found[count, 0], found[count, 1] = row, column
+                count += 1
+    blurred = np.empty((count, 3), np.uint8)
+    for k in range(count):
+        row, column = found[k, 0], found[k, 1]
+        for c in range(3):
+            total = 0
+            for i in range(-1, 2):
+                for j in range(-1, 2):
+                    total += (2 - abs(i)) * (2 - abs(j)) * int(frame[row + i, column + j, c])
+            blurred[k, c] = np.uint8((total + 8) // 16)
+    for k in range(count):
+        for c in range(3):
+            frame[found[k, 0], found[k, 1], c] = blurred[k, c]

@@ -18,11 +18,15 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.renderers.base import register
 from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, mouth, seam, topology
 from emo_lightning.renderers.mesh.geometry import Pose
+from emo_lightning.renderers.mesh.raster import soften
 from emo_lightning.renderers.mesh.retarget import Retarget, unposed
 from emo_lightning.renderers.mesh.warp import Warp
 
 if TYPE_CHECKING:
     from emo_lightning.portrait import Portrait
+
+HIDDEN = 0.008
+"""Share of the frame's side by which what neighbours show lies apart where one thing hides another."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
     rest = source.retarget.rest
     flow = source.warp.flow(eyelids.held(source.lids, rest, vertices), pose)
     frame = remap(source.image, flow)
+    soften(frame, flow, HIDDEN * source.warp.size)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
     mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)
