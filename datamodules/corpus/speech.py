@@ -1,7 +1,7 @@
 """Text to speech with known phoneme times, behind one interface for both synthesisers.
 
 :func:`synthesise` says a sentence with a :class:`Voice` and a :class:`Prosody`; all that changes the sound after
-synthesis (tilt, breath, tremor, gain) leaves the phoneme times true to within a millisecond.
+synthesis (colour, roughness, breath, tremor, gain) leaves the phoneme times true to within a millisecond.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datamodules.corpus import espeak, neural
 SAMPLE_RATE = 16000
 NEUTRAL_LEVEL_DB = -25.0
 """Level of neutral speech (RMS of its loud half), leaving an angry voice its 10 dB of headroom."""
-TREMOR_HZ = 7.0
+TREMOR_HZ, WAVER_HZ, ROUGH_HZ = 7.0, 6.0, 70.0
 PEAK = 0.97
 STOPS = "pbtdkgɡʔʧʤ"
 CLOSURE_DB = 32.0
@@ -44,7 +44,9 @@ class Prosody:
 
     ``semitones`` mean pitch; ``span`` factor on the pitch range; ``rise`` semitones at the end; ``rate`` factor on pace;
     ``gain_db``; ``tilt_db`` per octave above 500 Hz; ``breath`` share of aspiration noise, 0..1; ``tremor`` pitch
-    deviation of a 7 Hz shake as a fraction.
+    deviation of a 7 Hz shake as a fraction, ``waver`` depth of the loudness' shake beside it, 0..1; ``rough`` depth of a harsh
+    voice's fast, uneven beating, 0..1; ``ring_db`` of the third formant's region, which a smile raises and a lowered larynx
+    dulls; ``nasal_db`` of the nose's resonance, with its zero above; ``swell_db`` from the sentence's start to its end.
     """
 
     semitones: float = 0.0
@@ -55,6 +57,11 @@ class Prosody:
     tilt_db: float = 0.0
     breath: float = 0.0
     tremor: float = 0.0
+    waver: float = 0.0
+    rough: float = 0.0
+    ring_db: float = 0.0
+    nasal_db: float = 0.0
+    swell_db: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,11 @@ def synthesise(text: str, voice: Voice, prosody: Prosody = Prosody(), seed: int 
     wave, phones = _trim(wave, phones)
     rng = np.random.default_rng([seed, 1])
     wave = _normalise(wave)
-    wave = tilt(wave, prosody.tilt_db)
+    wave = colour(wave, prosody.tilt_db, prosody.ring_db, prosody.nasal_db)
+    wave = roughen(wave, prosody.rough, rng)
     wave = breathe(wave, prosody.breath, rng)
     wave = shake(wave, prosody.tremor, rng)
+    wave = waver(wave, prosody.waver, prosody.swell_db, rng)
     wave = wave * np.float32(10.0 ** (prosody.gain_db / 20.0))
     wave = np.concatenate([np.zeros(round(lead * SAMPLE_RATE), np.float32), wave, np.zeros(round(tail * SAMPLE_RATE), np.float32)])
     end = len(wave) / SAMPLE_RATE
@@ -176,19 +185,50 @@ def _limit(wave: np.ndarray) -> np.ndarray:
     return np.where(over > 0, np.sign(wave) * bent, wave).astype(np.float32)
 
 
-def tilt(wave: np.ndarray, db_per_octave: float) -> np.ndarray:
-    """Lean the spectrum above 500 Hz, up to 12 dB; zero phase, and the total power is kept."""
-    if db_per_octave == 0.0:
+def colour(wave: np.ndarray, tilt_db: float, ring_db: float = 0.0, nasal_db: float = 0.0) -> np.ndarray:
+    """Change the voice's quality by its spectrum; zero phase, and the total power is kept.
+
+    Args:
+        tilt_db: lean per octave above 500 Hz, up to 12 dB in all.
+        ring_db: of a band an octave wide around 3 kHz.
+        nasal_db: of the nasal resonance at 280 Hz; the nasal zero at 1 kHz takes as much away.
+    """
+    if tilt_db == ring_db == nasal_db == 0.0:
         return wave
     spectrum = np.fft.rfft(wave.astype(np.float64))
-    frequency = np.fft.rfftfreq(len(wave), 1.0 / SAMPLE_RATE)
-    gain_db = np.clip(db_per_octave * np.log2(np.maximum(frequency, 500.0) / 500.0), -12.0, 12.0)
-    leaned = np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(wave))
-    return (leaned * np.sqrt((wave**2).mean() / max((leaned**2).mean(), 1e-12))).astype(np.float32)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1.0 / SAMPLE_RATE), 20.0))
+    gain_db = np.clip(tilt_db * np.maximum(octaves - np.log2(500.0), 0.0), -12.0, 12.0)
+    for db, centre, width in ((ring_db, 3000.0, 0.5), (nasal_db, 280.0, 0.5), (-nasal_db, 1000.0, 0.4)):
+        gain_db += db * np.exp(-0.5 * ((octaves - np.log2(centre)) / width) ** 2)
+    changed = np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(wave))
+    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(np.float32)
+
+
+def roughen(wave: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndarray:
+    """Beat the loudness at about 70 Hz, unevenly, as the false folds of a harsh voice do."""
+    if depth <= 0.0:
+        return wave
+    steps = len(wave) // 160 + 2
+    pace = np.interp(np.arange(len(wave)), 160 * np.arange(steps), ROUGH_HZ * (1.0 + 0.15 * rng.standard_normal(steps)))
+    beat = np.cos(2.0 * np.pi * np.cumsum(pace) / SAMPLE_RATE)
+    depth = min(depth, 1.0)
+    return (wave * (1.0 + depth * beat) / np.sqrt(1.0 + 0.5 * depth**2)).astype(np.float32)
+
+
+def waver(wave: np.ndarray, depth: float, swell_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Shake the loudness at about 6 Hz by ``depth``, and let it grow by ``swell_db`` from start to end; the power is kept."""
+    if depth <= 0.0 and swell_db == 0.0:
+        return wave
+    time = np.arange(len(wave)) / SAMPLE_RATE
+    phase = 2.0 * np.pi * WAVER_HZ * time + np.sin(2.0 * np.pi * 0.9 * time + rng.uniform(0, 6.28)) + rng.uniform(0, 6.28)
+    gain = 1.0 + min(max(depth, 0.0), 0.9) * np.sin(phase)
+    gain = gain * 10.0 ** (swell_db * (time / max(time[-1], 1e-3) - 0.5) / 20.0)
+    changed = wave * gain
+    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(np.float32)
 
 
 def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Mix in noise above 1.5 kHz that follows the voice's loudness."""
+    """Mix in noise above 1.5 kHz that follows the voice's loudness; the power is kept."""
     if share <= 0.0:
         return wave
     noise = rng.standard_normal(len(wave))
@@ -197,7 +237,8 @@ def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndar
     noise = np.fft.irfft(spectrum * np.clip((frequency - 1000.0) / 1000.0, 0.0, 1.0), len(wave))
     window = np.hanning(801)
     envelope = np.sqrt(np.maximum(np.convolve(wave.astype(np.float64) ** 2, window / window.sum(), "same"), 0.0))
-    return ((1.0 - 0.4 * share) * wave + 0.45 * share * envelope * noise).astype(np.float32)
+    mixed = (1.0 - 0.4 * share) * wave + 0.45 * share * envelope * noise
+    return (mixed * np.sqrt((wave**2).mean() / max((mixed**2).mean(), 1e-12))).astype(np.float32)
 
 
 def shake(wave: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ pytest.importorskip("hibari")
 from datamodules.corpus.prosody import FULL, prosody_for
 from datamodules.corpus.sentences import HELD_OUT, SENTENCES, TRAIN
 from datamodules.corpus.speakers import VOICES
-from datamodules.corpus.speech import SAMPLE_RATE, Prosody, Speech, Voice, shake, synthesise, tilt
+from datamodules.corpus.speech import SAMPLE_RATE, Prosody, Speech, Voice, colour, roughen, shake, synthesise, waver
 from datamodules.corpus.visemes import VISEME_OF, viseme_of
 
 HIBARI, ESPEAK = Voice("hibari", "heart"), Voice("espeak", "en-us+f2")
@@ -107,10 +107,36 @@ def test_anger_is_louder_and_brighter_than_sadness() -> None:
 
 def test_effects_keep_time_and_power() -> None:
     wave = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
-    assert tilt(wave, 3.0).std() == pytest.approx(float(wave.std()), rel=0.01)
+    rng = np.random.default_rng(2)
+    for changed in (colour(wave, 3.0, 6.0, -5.0), roughen(wave, 0.8, rng), waver(wave, 0.5, -6.0, rng)):
+        assert changed.shape == wave.shape and changed.std() == pytest.approx(float(wave.std()), rel=0.02)
     click = np.zeros(16000, np.float32)
     click[8000] = 1.0
     assert abs(int(np.abs(shake(click, 0.04, np.random.default_rng(1))).argmax()) - 8000) <= 16
+
+
+def test_each_effect_does_what_it_says() -> None:
+    wave = np.random.default_rng(0).standard_normal(32000).astype(np.float32) * 0.1
+    rng = np.random.default_rng(2)
+
+    def band(wave: np.ndarray, low: float, high: float) -> float:
+        frequency = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
+        return float(10 * np.log10((np.abs(np.fft.rfft(wave)) ** 2)[(frequency > low) & (frequency < high)].mean()))
+
+    ringing, nasal = colour(wave, 0.0, ring_db=10.0), colour(wave, 0.0, nasal_db=10.0)
+    assert band(ringing, 2700, 3300) - band(ringing, 300, 800) == pytest.approx(10, abs=1.5)
+    assert band(nasal, 250, 310) - band(nasal, 950, 1050) == pytest.approx(20, abs=2.5)
+    swelling = waver(wave, 0.0, 9.0, rng)
+    assert 20 * np.log10(swelling[-3200:].std() / swelling[:3200].std()) == pytest.approx(9 * 0.9, abs=1)
+    tone = np.sin(2 * np.pi * 1000 * np.arange(32000) / SAMPLE_RATE).astype(np.float32)
+    assert band(roughen(tone, 0.8, rng), 1040, 1100) > band(tone, 1040, 1100) + 20
+
+
+def test_feelings_differ_in_voice_at_the_weakest_level_and_grow() -> None:
+    weak, strong = prosody_for("happy", 1), prosody_for("happy", 15)
+    assert 0.2 * strong.ring_db < weak.ring_db < prosody_for("happy", 8).ring_db < strong.ring_db
+    assert prosody_for("neutral", None) == Prosody()
+    assert len({str(prosody) for prosody in FULL.values()}) == len(FULL)
 
 
 def test_unknown_engine_and_voice_are_named() -> None:
