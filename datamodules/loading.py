@@ -248,7 +248,8 @@ class AudioShards(Shards):
     """Windows of ``window`` video frames with sound, AUs and coefficients, for stages 1 and 2; the options are :class:`Shards`'s.
 
     A batch: ``mel (B, 4W, 80)``, ``au (B, W, 17)``, each block of the layout ``(B, W, n)`` under its name, ``source
-    (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end,
+    (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end, ``phone
+    (B, W)`` int64 (places in :data:`datamodules.corpus.phones.NAMES`, 0 for silence, -1 where the clip has no phones),
     ``emotion``, ``intensity`` (-1 unknown), ``speaker`` int64 ``(B,)``, ``level`` float32 ``(B,)`` (nan unknown), and
     ``key``, a list. In training a clip gives one window, at a random place, for each W frames that it has; in
     validation the windows stand side by side.

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from datamodules.corpus.phones import frame_phones
 from datamodules.schema import Sample, SampleError
 from emo_lightning.audio import MEL_FLOOR, log_mel
 from emo_lightning.coefficients import Layout
@@ -45,19 +46,23 @@ class Labels:
 
 @dataclass(frozen=True)
 class AudioClip:
-    """A clip ready for stages 1 and 2: ``mel (4T, 80)``, ``au (T, 17)``, ``coefficients (T, C)``, and its labels."""
+    """A clip ready for stages 1 and 2: ``mel (4T, 80)``, ``au (T, 17)``, ``coefficients (T, C)``, ``phones (T,)``, and its labels."""
 
     frames: int
     labels: dict[str, Any]
     mel: np.ndarray
     au: np.ndarray
     coefficients: np.ndarray
+    phones: np.ndarray
 
     @staticmethod
     def of(sample: Sample, labels: Labels) -> AudioClip:
         """Compute the clip's spectrogram, once."""
         assert sample.wave is not None and sample.au is not None and sample.coefficients is not None
-        return AudioClip(sample.meta.frames, labels(sample), log_mel(levelled(sample.wave)), sample.au, sample.coefficients.joined())
+        frames, marks = sample.meta.frames, sample.meta.extra.get("phones")
+        phones = np.full(frames, -1) if marks is None else frame_phones(marks, frames)
+        mel = log_mel(levelled(sample.wave))
+        return AudioClip(frames, labels(sample), mel, sample.au, sample.coefficients.joined(), phones)
 
     def window(self, start: int, size: int, source: int, layout: Layout) -> dict[str, Any]:
         """Frames ``start .. start + size - 1``; beyond the clip the mask is False, sound is quiet and the face holds still."""
@@ -68,7 +73,8 @@ class AudioClip:
             mel = np.concatenate([mel, np.full((missing, mel.shape[1]), _QUIET)])
         blocks = {name: self.coefficients[at, layout.slice(name)] for name in layout.blocks}
         mask = np.arange(start, start + size) < self.frames
-        return {"mel": mel, "au": self.au[at], **blocks, "mask": mask, "source": self.coefficients[source], **self.labels}
+        own = {"mel": mel, "au": self.au[at], "phone": self.phones[at], "mask": mask, "source": self.coefficients[source]}
+        return {**own, **blocks, **self.labels}
 
 
 @dataclass(frozen=True)

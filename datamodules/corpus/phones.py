@@ -8,10 +8,11 @@ import numpy as np
 
 SILENCE = 0
 PHONES: Mapping[str, str] = {
-    "AA": "ɑ ɒ aː a:", "AE": "æ a", "AH": "ʌ ə ɐ ᵊ", "AO": "ɔ", "AW": "aʊ W ʌʉ", "AY": "aɪ I", "B": "b", "CH": "tʃ ʧ", "D": "d", "DH": "ð",
-    "EH": "ɛ e eə", "ER": "ɚ ɜ ɝ əɹ", "EY": "eɪ eː A", "F": "f", "G": "ɡ g", "HH": "h ɦ", "IH": "ɪ ᵻ ɨ y", "IY": "i", "JH": "dʒ ʤ", "K": "k x q c",
-    "L": "l ɫ", "M": "m", "N": "n", "NG": "ŋ ɲ", "OW": "oʊ əʊ o O Q", "OY": "ɔɪ Y", "P": "p", "R": "ɹ r ɻ", "S": "s", "SH": "ʃ", "T": "t ɾ T ʔ",
-    "TH": "θ", "UH": "ʊ", "UW": "u ʉ", "V": "v ʋ", "W": "w ʍ", "Y": "j", "Z": "z", "ZH": "ʒ",
+    "AA": "ɑ ɒ aː a:", "AE": "æ a", "AH": "ʌ ə ɐ ᵊ", "AO": "ɔ", "AW": "aʊ W ʌʉ", "AY": "aɪ I", "B": "b", "CH": "tʃ ʧ", "D": "d",
+    "DH": "ð", "EH": "ɛ e eə", "ER": "ɚ ɜ ɝ əɹ", "EY": "eɪ eː A", "F": "f", "G": "ɡ g", "HH": "h ɦ", "IH": "ɪ ᵻ ɨ y", "IY": "i",
+    "JH": "dʒ ʤ", "K": "k x q c", "L": "l ɫ", "M": "m", "N": "n", "NG": "ŋ ɲ", "OW": "oʊ əʊ o O Q", "OY": "ɔɪ Y", "P": "p",
+    "R": "ɹ r ɻ", "S": "s", "SH": "ʃ", "T": "t ɾ T ʔ", "TH": "θ", "UH": "ʊ", "UW": "u ʉ", "V": "v ʋ", "W": "w ʍ", "Y": "j", "Z": "z",
+    "ZH": "ʒ",
 }  # fmt: skip
 """Phone -> the symbols that begin it; a longer match wins, and what follows the match (length, a coloured r) is not looked at."""
 NAMES: tuple[str, ...] = ("", *PHONES)
