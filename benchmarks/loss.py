@@ -22,11 +22,11 @@ from emo_lightning.losses.adversarial import discriminator_hinge, feature_matchi
 from emo_lightning.losses.adversary import reverse_gradient
 from emo_lightning.losses.contrast import au_contrast
 from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, keypoint_prior, random_affine, warp_affine
-from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, smooth_l1, spread, velocity
+from emo_lightning.losses.masked import articulation, known_levels, masked_mean, smooth_l1, spread, velocity
 from emo_lightning.losses.motion import kl_divergence, spectrum_distance
 from emo_lightning.models.mapping import WINDOW
 from emo_lightning.stages.base import Stage
-from emo_lightning.stages.stage1 import DecouplerStage, _statistics
+from emo_lightning.stages.stage1 import DecouplerStage, phone_loss
 from emo_lightning.stages.stage2 import HeadsStage
 from emo_lightning.stages.stage3 import RendererStage
 
@@ -99,20 +99,18 @@ def _targets(stage: DecouplerStage | HeadsStage, example: Batch) -> Tensor:
 
 def _decoupler(stage: DecouplerStage, example: Batch) -> Jobs:
     out = stage.decoupler(example["mel"])
-    low, high, content = _leaf(out.au_low), _leaf(out.au_high), _leaf(out.content)
-    said, target = _leaf(stage.speech_readout(out.content)), _targets(stage, example)
-    mask = away_from_edges(example["mask"], stage.decoupler.reach.past, stage.decoupler.reach.future)
-
-    def adversary() -> Tensor:
-        guess = stage.emotion_probe(_statistics(reverse_gradient(content, stage.loss.adversary), mask))
-        return F.cross_entropy(guess, example["emotion"])
-
+    low, high, content, deep = _leaf(out.au_low), _leaf(out.au_high), _leaf(out.content), _leaf(out.low)
+    said, target, logits = _leaf(stage.speech_readout(out.content)), _targets(stage, example), _leaf(stage.phone_readout(out.content))
+    mask, emotion, moved = stage.mask(example), example["emotion"], stage.moved
+    grade = example["intensity"].clamp_min(0)
     return {
         "contrast": lambda: au_contrast(low, high, example["au"], mask, stage.units, stage.loss.temperature),
         "au": lambda: smooth_l1(low, example["au"], mask),
-        "speech": lambda: smooth_l1(said, target, mask),
-        "speech_velocity": lambda: velocity(said, target, mask),
-        "adversary": adversary,
+        "speech": lambda: smooth_l1(said, target, mask, weights=stage.spoken),
+        "speech_velocity": lambda: velocity(said * moved, target * moved, mask),
+        "phone": lambda: phone_loss(logits, example["phone"], mask),
+        "feeling": lambda: stage.low_readers(deep, emotion, mask) + 0.5 * stage.intensity_readers(deep, grade, mask),
+        "adversary": lambda: stage.content_readers(reverse_gradient(content, stage.loss.adversary), emotion, mask),
         "(the articulation to hit)": lambda: _targets(stage, example),
     }
 

@@ -1,7 +1,7 @@
 """Stage 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
 
 Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E), ``emotion``, ``level``,
-``intensity`` (B,), ``mask`` (B, T) bool.
+``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.emotions import EMOTIONS
-from emo_lightning.losses.adversary import reverse_gradient
+from emo_lightning.emotions import EMOTIONS, NEUTRAL
+from emo_lightning.losses.adversary import Readers, ramp, reverse_gradient
 from emo_lightning.losses.contrast import au_contrast, emotion_units
 from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, prototype_table, smooth_l1, velocity
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig, DecouplerOutput
-from emo_lightning.models.layers import mlp
 from emo_lightning.stages.augment import DRAWS, augment
 from emo_lightning.stages.base import OptimConfig, Stage, StageContext
 
@@ -39,15 +38,28 @@ class Stage1Loss:
     au: float = 1.0
     """AU(P) of low is AU(T): the contrast alone leaves the scale open."""
     speech: float = 10.0
-    """Content predicts the articulation, so that it carries speech."""
+    """Content predicts the articulation, so that it carries speech; units that feeling moves too count by their changes alone."""
     speech_velocity: float = 5.0
-    adversary: float = 0.3
-    """Strength of the reversed gradient of a classifier of emotion on content; at 0 the classifier only watches."""
+    phone: float = 0.5
+    """Content tells the 39 phones and silence apart, where the corpus knows them."""
+    feeling: float = 0.5
+    """Low tells emotion and intensity apart: the figure has low carry emotion, the contrast alone does not see to it."""
+    adversary: float = 1.0
+    """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
+    noise: float = 0.0
+    """Noise on content in training, in its own standard deviations: what is not worth saying loudly is lost."""
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
     temperature: float = 0.05
     levels: str = "fine"
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
+
+
+PHONES, INTENSITIES = 40, 4
+"""Classes of the phone read-out (silence first) and of the intensity read-out (neutral first)."""
+SPOKEN_UNITS = ("AU16", "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck")
+SHARED_UNITS = ("AU10", "AU12_L", "AU12_R", "AU17", "AU20")
+"""Units of the mouth that speech alone moves, and those that feeling moves too: their level would teach content the feeling."""
 
 
 class DecouplerStage(Stage):
@@ -56,6 +68,8 @@ class DecouplerStage(Stage):
     number, product = 1, "decoupler"
     units: Tensor
     prototypes: Tensor
+    spoken: Tensor
+    moved: Tensor
 
     def __init__(self, model: Stage1Model, loss: Stage1Loss, optim: OptimConfig, context: StageContext) -> None:
         super().__init__(model, loss, optim, context)
@@ -63,8 +77,15 @@ class DecouplerStage(Stage):
         sizes = {f.name: getattr(model, f.name) for f in fields(DecouplerConfig)}
         self.decoupler = self.trained = AudioDecoupler(DecouplerConfig(**sizes))
         self.speech_readout = nn.Linear(model.content, context.layout.width("exp"))
-        # Normalised, so that content cannot hide from the classifier by shrinking.
-        self.emotion_probe = nn.Sequential(nn.BatchNorm1d(2 * model.content, affine=False), mlp([2 * model.content, 128, len(EMOTIONS)]))
+        self.phone_readout = nn.Linear(model.content, PHONES)
+        self.content_readers = Readers(model.content, len(EMOTIONS))
+        self.low_readers = Readers(model.width, len(EMOTIONS))
+        self.intensity_readers = Readers(model.width, INTENSITIES)
+        names = context.layout.exp_names
+        spoken = [float(name in SPOKEN_UNITS) for name in names] or [1.0] * context.layout.width("exp")
+        moved = [float(name in (*SPOKEN_UNITS, *SHARED_UNITS)) for name in names] or spoken
+        self.register_buffer("spoken", torch.tensor(spoken), persistent=False)
+        self.register_buffer("moved", torch.tensor(moved), persistent=False)
         self.register_buffer("units", emotion_units(), persistent=False)
         self.register_buffer("prototypes", prototype_table(context.layout), persistent=False)
 
@@ -76,14 +97,14 @@ class DecouplerStage(Stage):
         if self.loss.augment:
             batch = {**batch, "mel": augment(batch["mel"], self.draw(len(batch["mel"]), DRAWS))}
         parts, _ = self.parts(batch)
-        # The classifier itself always learns at full rate; the weight is in the gradient that it sends back.
+        # The classifiers themselves always learn at full rate; the weight is in the gradient that they send back.
         total = self.total(parts) + parts["adversary"]
         self.note("train", {"loss": total, **parts}, len(batch["mel"]))
         return total
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts, out = self.parts(batch)
-        mask = away_from_edges(batch["mask"], self.decoupler.reach.past, self.decoupler.reach.future)
+        mask = self.mask(batch)
         gauges = {
             "au_low_error": masked_mean((out.au_low - batch["au"]).abs(), mask),
             "au_high_error": masked_mean((out.au_high - batch["au"]).abs(), mask),
@@ -93,19 +114,38 @@ class DecouplerStage(Stage):
     def parts(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], DecouplerOutput]:
         """Every part of the loss, unweighted, and the network's output."""
         out: DecouplerOutput = self.decoupler(batch["mel"])
-        mask = away_from_edges(batch["mask"], self.decoupler.reach.past, self.decoupler.reach.future)
+        mask = self.mask(batch)
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
-        said = self.speech_readout(out.content)
-        guess = self.emotion_probe(_statistics(reverse_gradient(out.content, self.loss.adversary), mask))
+        content = self.blurred(out.content)
+        said = self.speech_readout(content)
+        strength = self.loss.adversary * ramp(self.progress())
+        grade = batch["intensity"].clamp_min(0).where(batch["emotion"] != NEUTRAL, 0)
+        known = mask & ((batch["intensity"] > 0) | (batch["emotion"] == NEUTRAL))[:, None]
         parts = {
             "contrast": au_contrast(out.au_low, out.au_high, batch["au"], mask, self.units, self.loss.temperature),
             "au": smooth_l1(out.au_low, batch["au"], mask),
-            "speech": smooth_l1(said, target, mask),
-            "speech_velocity": velocity(said, target, mask),
-            "adversary": F.cross_entropy(guess, batch["emotion"]),
+            "speech": smooth_l1(said, target, mask, weights=self.spoken),
+            "speech_velocity": velocity(said * self.moved, target * self.moved, mask),
+            "phone": phone_loss(self.phone_readout(content), batch["phone"], mask),
+            "feeling": self.low_readers(out.low, batch["emotion"], mask) + 0.5 * self.intensity_readers(out.low, grade, known),
+            "adversary": self.content_readers(reverse_gradient(out.content, strength), batch["emotion"], mask),
         }
         return parts, out
+
+    def mask(self, batch: dict[str, Tensor]) -> Tensor:
+        """Frames that saw sound of their own clip alone, ``(B, T)``."""
+        return away_from_edges(batch["mask"], self.decoupler.near.past, self.decoupler.near.future)
+
+    def blurred(self, content: Tensor) -> Tensor:
+        """Content with noise in training."""
+        if not (self.training and self.loss.noise):
+            return content
+        return content + self.loss.noise * content.detach().std(dim=(0, 1)) * self.draw(*content.shape)
+
+    def progress(self) -> float:
+        """Share of the training that is done, 0..1."""
+        return self.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0) if self.training else 1.0
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum, the classifier apart."""
@@ -116,9 +156,7 @@ class DecouplerStage(Stage):
         return self.adamw(self.parameters(), self.model_config.lr)
 
 
-def _statistics(content: Tensor, mask: Tensor) -> Tensor:
-    """Mean and standard deviation of ``(B, T, C)`` over the frames that count, ``(B, 2 C)``."""
-    share = mask[..., None].float() / mask.sum(dim=1).clamp_min(1)[:, None, None]
-    mean = (content * share).sum(dim=1)
-    variance = ((content - mean[:, None]).square() * share).sum(dim=1)
-    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
+def phone_loss(logits: Tensor, phone: Tensor, mask: Tensor) -> Tensor:
+    """Mean cross-entropy of ``(B, T, PHONES)`` over the frames that count and whose phone is known; 0 when there are none."""
+    there = mask & (phone >= 0)
+    return F.cross_entropy(logits[there], phone[there]) if bool(there.any()) else logits.sum() * 0.0

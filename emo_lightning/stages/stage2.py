@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emo_lightning.losses.levels import even_response
+from emo_lightning.losses.lips import brief_closures, closure_loss, lip_distance, lip_table
 from emo_lightning.losses.masked import (
     articulation,
     away_from_edges,
@@ -52,6 +53,10 @@ class Stage2Loss:
     """ExpNet alone gives the articulation (default wiring)."""
     amplitude: float = 1.0
     """Fits the mouth's gain; touches nothing else."""
+    lips: float = 5.0
+    """Opening and width of the lips as such, however units make them up; 0 leaves it out, as an ablation does."""
+    closure: float = 1.0
+    """ExpNet tells brief closures of the lips, those of p, b and m."""
     identity: float = 1.0
     texture: float = 1.0
     levels_even: float = 0.05
@@ -74,6 +79,7 @@ class HeadsStage(Stage):
     number, product = 2, "heads"
     prototypes: Tensor
     voiced: Tensor
+    lip_table: Tensor
 
     def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: StageContext, decoupler: AudioDecoupler) -> None:
         super().__init__(model, loss, optim, context)
@@ -87,6 +93,7 @@ class HeadsStage(Stage):
         # Blinks do not follow the voice; they are made apart, so the expression is not judged by them.
         voiced = [float(name not in LIDS) for name in layout.exp_names] or [1.0] * layout.width("exp")
         self.register_buffer("voiced", torch.tensor(voiced), persistent=False)
+        self.register_buffer("lip_table", lip_table(layout), persistent=False)
 
     def meta(self) -> dict[str, Any]:
         sizes = {f.name for f in fields(HeadsConfig)}
@@ -113,7 +120,7 @@ class HeadsStage(Stage):
 
     def mask(self, batch: dict[str, Tensor]) -> Tensor:
         """Frames that saw sound of their own clip alone, ``(B, T)``."""
-        reach = self.decoupler.reach + self.heads.reach
+        reach = self.decoupler.near + self.heads.reach
         return away_from_edges(batch["mask"], reach.past, reach.future)
 
     def parts(self, batch: dict[str, Tensor], shuffle: bool) -> tuple[dict[str, Tensor], HeadsOutput]:
@@ -133,6 +140,7 @@ class HeadsStage(Stage):
             "texture": masked_mean((out.tex - batch["tex"]).abs(), mask),
             "levels_even": self.evenness(),
             **self._speech(out, said if self.heads.emonet.exp_delta else batch["exp"], mask),
+            **self._lips(out, batch["exp"], mask),
             **self._pose(batch, out.condition),
         }
         return parts, out
@@ -163,10 +171,18 @@ class HeadsStage(Stage):
     def _speech(self, out: HeadsOutput, said: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """ExpNet's own losses; the amplitude is fitted to the spread, all else held."""
         gain = self.heads.expnet.amplitude
-        shape = (out.speech / gain).detach()
+        shape = self.heads.close(out.speech / gain, out.closure).detach()
         return {
-            "speech": smooth_l1(out.speech, said, mask, weights=self.voiced),
+            "speech": smooth_l1(self.heads.close(out.speech, out.closure), said, mask, weights=self.voiced),
             "amplitude": spread(shape * gain * self.voiced, said * self.voiced, mask),
+        }
+
+    def _lips(self, out: HeadsOutput, exp: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The lips' own losses: they open and widen as they should, and their brief closures are told."""
+        wanted = exp @ self.lip_table
+        return {
+            "lips": lip_distance(out.exp @ self.lip_table, wanted, mask),
+            "closure": closure_loss(out.closure, brief_closures(wanted[..., 0], mask), mask),
         }
 
     def _pose(self, batch: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
