@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 KINDS = ("logistic", "perceptron")
 PENALTIES = (1e-3, 1e-2, 1e-1)
-HIDDEN, EPOCHS, BATCH, PATIENCE = 64, 60, 256, 8
+HIDDEN, EPOCHS, BATCHES, PATIENCE = 64, 60, 12, 12
 RESAMPLES = 1000
 HELD_BACK = 5
 """One in so many training groups chooses the penalty or the epoch."""
@@ -142,11 +142,11 @@ def _minimise(model: nn.Linear, x: Tensor, y: Tensor, penalty: float) -> None:
 
 def _perceptron(x: Tensor, y: Tensor, fit: Tensor, check: Tensor, classes: int) -> nn.Module:
     model = nn.Sequential(nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(0.2), nn.Linear(HIDDEN, classes))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     best, kept, waited = -1.0, copy.deepcopy(model).eval(), 0
     for _ in range(EPOCHS):
         model.train()
-        for rows in fit[torch.randperm(len(fit))].split(BATCH):
+        for rows in fit[torch.randperm(len(fit))].split(max(16, len(fit) // BATCHES)):
             optimizer.zero_grad()
             F.cross_entropy(model(x[rows]), y[rows]).backward()
             optimizer.step()

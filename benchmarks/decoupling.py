@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class Clip:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print one table a data set."""
-    parser = argparse.ArgumentParser(prog="benchmarks decoupling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="benchmarks decoupling", description=__doc__, formatter_class=shape)
     parser.add_argument("--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without")
     parser.add_argument("--ravdess", type=Path, help="shards of RAVDESS; left out without")
     parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
@@ -198,7 +199,7 @@ def ask(clips: Sequence[Clip], name: str, question: Question, reading: str) -> P
     if reading == "clip":
         rows, owners = clip_rows(clips, name), np.arange(len(clips))
     else:
-        counts = [FRAMES_OF_TRAIN if train else FRAMES_OF_TEST if test else 0 for train, test in zip(question.train, question.test, strict=True)]
+        counts = np.where(question.train, FRAMES_OF_TRAIN, np.where(question.test, FRAMES_OF_TEST, 0)).tolist()
         rows, owners, _ = frame_rows(clips, name, counts)
     return Problem(rows, question.labels[owners], owners, question.groups[owners], question.train[owners], question.test[owners])
 
@@ -219,15 +220,15 @@ def corpus_tables(clips: Sequence[Clip], seeds: Sequence[int]) -> None:
     start = time.monotonic()
     asked = questions(clips)
     header = ["features", "reading", "probe", *(q.name for q in asked), "phone"]
-    print(f"\nEmbedded corpus: {sum(c.split == 'train' for c in clips)} clips to fit, seeds {list(seeds)}; mean recall, 95 % interval over clips")
+    fitted = sum(clip.split == "train" for clip in clips)
+    print(f"\nEmbedded corpus: {fitted} clips to fit, seeds {list(seeds)}; mean recall, 95 % interval over clips")
     print("| " + " | ".join(header) + " |\n|---|---|---|" + "---:|" * (len(header) - 3))
     last: dict[str, Score] = {}
     for name in clips[0].features:
         for reading in ("frame", "clip"):
-            problems: dict[str, Callable[[], Problem]] = {q.name: lambda q=q: ask(clips, name, q, reading) for q in asked}
+            made = {q.name: ask(clips, name, q, reading) for q in asked}
             if reading == "frame" and all(clip.phones is not None for clip in clips):
-                problems["phone"] = lambda: phone_problem(clips, name)
-            made = {key: make() for key, make in problems.items()}
+                made["phone"] = phone_problem(clips, name)
             for kind in KINDS:
                 scores = {key: probe(problem, kind, seeds if key != "phone" else list(seeds)[:1]) for key, problem in made.items()}
                 last |= scores
