@@ -16,7 +16,9 @@ from emo_lightning.models.layers import Reach
 from emo_lightning.models.posenet import PoseNet
 
 LIP_PARTING = ("AU10", "AU16", "AU25", "AU26", "jaw", "funnel")
-"""Units by which an emotion keeps the lips apart; they give way where speech closes the mouth."""
+"""Units that keep the lips apart; they give way where speech closes the mouth."""
+CLOSING = (0.2, 0.5)
+"""ExpNet's closure at which the lips start to give way, and from which they touch."""
 WIRINGS = ("default", "figure")
 EXP_CEILING = 1.2
 
@@ -97,5 +99,14 @@ class Heads(nn.Module):
         return HeadsOutput(said.speech, said.closure, felt.exp, exp, felt.id, felt.tex, condition)
 
     def compose(self, speech: Tensor, emotion: Tensor, closure: Tensor) -> Tensor:
-        """EXP: speech plus the emotion, whose lip-parting units give way where the mouth must close."""
-        return speech + emotion * (1.0 - closure * self.parting)
+        """EXP: speech plus the emotion, closed where speech closes the mouth."""
+        return self.close(speech + emotion, closure)
+
+    def close(self, exp: Tensor, closure: Tensor) -> Tensor:
+        """The expression with the units that part the lips held back where the mouth must close.
+
+        A mean of open and closed lips is neither, so a likely closure is made a whole one; ``closure`` itself is learned apart.
+        """
+        low, high = CLOSING
+        gate = ((closure.detach() - low) / (high - low)).clamp(0.0, 1.0)
+        return exp * (1.0 - gate * self.parting)

@@ -204,5 +204,3 @@ class HeadsStage(Stage):
             "kl": kl_divergence(made.mean, made.log_variance),
             "spectrum": spectra,
         }
-
-
