@@ -79,7 +79,7 @@ class RunConfig:
     stage: int = MISSING
     size: str = "cpu"
     data: str = MISSING
-    """Folder of shards."""
+    """Folder of shards, or several with commas between."""
     out: str = MISSING
     """Folder of the run."""
     seed: int = 0

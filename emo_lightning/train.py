@@ -67,10 +67,10 @@ def train(config: AnyRun) -> Path:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)
-    source = open_set(config.data, "data")
-    index = source.index
+    sources = [open_set(place, "data") for place in data_places(config.data)]
+    index = sources[0].index
     folder = prepare_folder(config.out)
-    origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": source.index_sha256}
+    origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": " ".join(source.index_sha256 for source in sources)}
     stage = build_stage(config, index, origin)
     data = build_data(config, index)
     data.setup()
@@ -88,6 +88,11 @@ def train(config: AnyRun) -> Path:
         export(path, stage.trained, stage.meta(), half=stage.product == "renderer")
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
     return path
+
+
+def data_places(text: str) -> list[str]:
+    """The sets that ``data=`` names: one, or several with commas between, which are mixed in proportion to their length."""
+    return [text] if Path(text).exists() else text.split(",")
 
 
 def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> Stage:
@@ -116,8 +121,8 @@ def build_data(config: AnyRun, index: ShardIndex) -> AudioShards | VideoShards:
     common |= {"layout": index.layout.name, "batch_size": loader.batch_size}
     common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
     if isinstance(config, Stage3Run):
-        return VideoShards(config.data, size=config.model.image_size, **common)
-    return AudioShards(config.data, window=loader.frames, **common)
+        return VideoShards(data_places(config.data), size=config.model.image_size, **common)
+    return AudioShards(data_places(config.data), window=loader.frames, **common)
 
 
 def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool) -> L.Trainer:
