@@ -1,6 +1,13 @@
-"""How a system's face follows levels 1..15, feature by feature, beside figures known of it.
+"""How a face follows levels 1..15, feature by feature: our own on portraits made to speak, or any system's on its videos.
 
+    python -m benchmarks levels [--portraits FILE|DIR ...] [--audio FILE ...] [--reference FILE.json] [--checkpoint-dir D] [--sheet DIR]
     python -m benchmarks levels --videos DIR [--emotions angry,happy,sad] [--reference FILE.json --set NAME]
+
+The first form speaks, draws and tracks each portrait at every emotion and level (without --portraits the demo's photograph; frames
+are tracked as drawn, before encoding; about a minute and a half of one core each). ``signature`` is the sum of the distances that show
+the emotion's signature units, signed; ``own_units`` their mean intensity as the fit reads it. Judges of emotion look at levels 8 and
+15 of every recording. With a reference (a file as below, all of its sets) ranges are also given as multiples of its largest. --sheet
+draws emotions by levels 1, 4, 8, 12, 15, each with lips closed and open.
 
 DIR holds fifteen videos for each of the emotions, one emotion after the other by name (as those that EmoSpeaker published), or a
 ``manifest.csv`` with columns generated, emotion and level. The reference is JSON, ``{set: {emotion: {feature: {rho, range, r2,
@@ -23,14 +30,22 @@ from emo_lightning.errors import UserError
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the table, and how it agrees with what is known."""
     parser = argparse.ArgumentParser(prog="benchmarks levels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, help="a folder of videos; without it there is nothing to measure")
+    parser.add_argument("--videos", type=Path, help="a folder of videos; without it portraits are made to speak")
+    parser.add_argument("--portraits", type=Path, nargs="+", default=[], help="pictures, or folders of them")
+    parser.add_argument("--audio", type=Path, nargs="+", default=[], help="recordings; the first drives the levels (default: our sample)")
+    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
+    parser.add_argument("--seconds", type=float, default=2.4, help="of each recording (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="side of the drawn frames (default: %(default)s)")
+    parser.add_argument("--sheet", type=Path, metavar="DIR", help="only draw contact sheets, one a portrait, into this folder")
     parser.add_argument("--emotions", default="angry,happy,sad", help="in the order of the videos' names (default: %(default)s)")
     parser.add_argument("--reference", type=Path, help="known figures, JSON")
     parser.add_argument("--set", default="hdtf", help="which set of them (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=1, help="look at every so many frames (default: all)")
+    parser.add_argument("--every", type=int, default=0, help="look at every so many frames (default: all of videos, every third of ours)")
     args = parser.parse_args(arguments)
     if args.videos is None:
-        print("skipped: --videos names no folder of videos at levels 1 to 15")
+        from benchmarks import _level_tables
+
+        _level_tables.run(args)
         return
     from evaluation import levels
 

@@ -33,7 +33,7 @@ def contact_sheet(folder: Path, out: Path, levels: Sequence[int], moments: Seque
         for level in levels:
             cell = cells[emotion, level]
             label = "neutral" if emotion == EMOTIONS[0] else f"{emotion} {level}"
-            row.append(np.vstack([_caption(label if cell is not None else "", empty.shape[1]), empty if cell is None else cell]))
+            row.append(captioned(empty, "") if cell is None else captioned(cell, label))
         rows.append(np.hstack(row))
     cv2.imwrite(str(out), np.vstack(rows)[:, :, ::-1])
     return out
@@ -46,6 +46,7 @@ def _frames(path: Path, moments: Sequence[float]) -> np.ndarray | None:
     return np.hstack([frames[min(int(m * len(frames)), len(frames) - 1)] for m in moments])
 
 
-def _caption(text: str, width: int) -> np.ndarray:
-    bar = np.full((BAR, width, 3), 245, np.uint8)
-    return cv2.putText(bar, text, (6, BAR - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
+def captioned(cell: np.ndarray, text: str) -> np.ndarray:
+    """A picture ``(H, W, 3)`` uint8 with a caption above it."""
+    bar = np.full((BAR, cell.shape[1], 3), 245, np.uint8)
+    return np.vstack([cv2.putText(bar, text, (6, BAR - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA), cell])

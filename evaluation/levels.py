@@ -32,6 +32,17 @@ from evaluation.tracks import check_faces, own_box
 LEVELS = tuple(range(1, 16))
 OWN_UNITS = "own_units"
 """The emotion's signature action units, mean intensity; beside the geometric features."""
+SIGNATURE_FEATURES: Mapping[str, Mapping[str, int]] = {
+    "angry": {"brow_in": -1, "brow_out": -1},
+    "contempt": {"corner_left": 1, "corner_width": 1},
+    "disgusted": {"nose_lip": -1, "brow_in": -1},
+    "fear": {"brow_in": 1, "corner_width": 1},
+    "happy": {"corner_width": 1, "corner_height": 1},
+    "sad": {"brow_in": 1, "corner_height": -1},
+    "surprised": {"brow_in": 1, "brow_out": 1, "lip_open": 1},
+}
+"""The distances by which points show each emotion's signature units, and which way they go: what the fit of single units makes of
+AU4, AU6, AU9, AU14 and AU23 is weak. ``corner_left`` is the height of the subject's left mouth corner against the nose's root."""
 CLEAR_RHO, CLEAR_RANGE = 0.9, 0.02
 """A known response counts as clear from here on (the range in eye-corner distances)."""
 TOLERANCE: Mapping[str, float] = {"rho": 0.07, "range": 0.02, "half": 0.2}
