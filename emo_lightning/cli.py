@@ -12,11 +12,12 @@ from types import FrameType
 from typing import NoReturn
 
 from emo_lightning import __version__
-from emo_lightning.commands import assets, corpus, evaluate, generate, preprocess, shards, train
+from emo_lightning.commands import assets, calibrate, corpus, evaluate, generate, preprocess, shards, train
 from emo_lightning.errors import UserError
 
 COMMANDS = {
     "generate": generate,
+    "calibrate": calibrate,
     "preprocess": preprocess,
     "shards": shards,
     "corpus": corpus,
