@@ -39,6 +39,25 @@ def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) ->
     assert not torch.equal(net(changed).low[:, frame], one.low[:, frame])
 
 
+def test_settling_takes_out_what_stays_and_streams() -> None:
+    torch.manual_seed(0)
+    net = AudioDecoupler(DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10))
+    mel = torch.randn(1, 400, 80) - 5.0
+    whole, reach = net(mel), net.reach
+    assert reach.past == net.near.past + 10 and reach.future == net.near.future
+    first, count = 40, 20
+    piece = mel[:, 4 * (first - reach.past) : 4 * (first + count + reach.future)]
+    for a, b in zip(whole, net.features(piece), strict=True):
+        assert torch.allclose(a[:, first : first + count], b, atol=1e-5)
+    assert torch.equal(net.features(piece).content, net.content(piece))
+    low, loud = torch.randn(1, 60, 16), torch.zeros(1, 60)
+    as_it_is, moved = net.settling(low, loud), net.settling(low * 3.0 + 40.0, loud)
+    plain = (low[:, 10:], low[:, 10:] * 3.0 + 40.0)
+    assert (moved - as_it_is).abs().mean() < 0.05 * (plain[1] - plain[0]).abs().mean()
+    silent = net.settling(low + 40.0, loud - 11.5)
+    assert torch.allclose(silent, low[:, 10:] + 40.0, rtol=0.05), "nothing is learned from silence"
+
+
 def test_one_au_decoder_serves_low_and_high() -> None:
     net = AudioDecoupler(DecouplerConfig())
     out = net(torch.randn(1, 40, 80))

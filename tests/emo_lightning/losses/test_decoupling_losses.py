@@ -1,0 +1,63 @@
+"""What takes feeling out of content and keeps speech in it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from emo_lightning.losses.adversary import Readers, ramp, reverse_gradient, statistics
+from emo_lightning.stages.stage1 import PHONES, phone_loss
+
+
+def feeling(strength: float, steps: int = 250) -> tuple[float, float]:
+    """Train a linear encoder against readers; how well the label is read at the end, in nats, and how much is left of the rest."""
+    torch.manual_seed(0)
+    labels, mask = torch.arange(48) % 4, torch.ones(48, 6, dtype=torch.bool)
+    speech = torch.randn(48, 6, 4)
+    sound = torch.cat([3.0 * torch.eye(4)[labels][:, None].expand(-1, 6, -1), speech], dim=-1)
+    encoder, readers, readout = torch.nn.Linear(8, 8), Readers(8, 4, hidden=16), torch.nn.Linear(8, 4)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *readers.parameters(), *readout.parameters()], lr=0.01)
+    for step in range(steps):
+        content = encoder(sound)
+        read = readers(reverse_gradient(content, strength * ramp(step / steps)), labels, mask)
+        kept = (readout(content) - speech).square().mean()
+        optimizer.zero_grad()
+        (read + kept).backward()
+        optimizer.step()
+    return float(read.detach()), float(kept.detach())
+
+
+def test_readers_find_a_label_and_reversal_hides_it_while_speech_stays() -> None:
+    watched, hidden = feeling(0.0), feeling(1.0)
+    assert watched[0] < 0.1 and hidden[0] > 0.6 * math.log(4)
+    assert hidden[1] < 0.2
+
+
+def test_strength_ramps_up() -> None:
+    assert ramp(0.0) == 0.0 and 0.9 < ramp(0.33) < ramp(1.0) < 1.0
+
+
+def test_statistics_leave_out_masked_frames() -> None:
+    x, mask = torch.randn(2, 5, 3), torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
+    other = x.clone()
+    other[0, 3:] = 99.0
+    assert torch.allclose(statistics(x, mask), statistics(other, mask))
+    assert torch.allclose(statistics(x, mask)[1], torch.cat([x[1].mean(0), x[1].std(0, correction=0)]), atol=1e-4)
+
+
+def test_too_few_clips_cost_nothing_but_reach_every_weight() -> None:
+    readers, x = Readers(3, 4), torch.randn(2, 5, 3, requires_grad=True)
+    loss = readers(x, torch.tensor([0, 1]), torch.zeros(2, 5, dtype=torch.bool))
+    loss.backward()
+    assert float(loss.detach()) == 0.0 and all(weight.grad is not None for weight in readers.parameters())
+
+
+def test_unknown_phones_do_not_count() -> None:
+    logits, mask = torch.randn(2, 6, PHONES, requires_grad=True), torch.ones(2, 6, dtype=torch.bool)
+    phone = torch.randint(0, PHONES, (2, 6))
+    known = phone_loss(logits[:1], phone[:1], mask[:1])
+    phone[1] = -1
+    assert float(phone_loss(logits, phone, mask)) == pytest.approx(float(known))
+    assert float(phone_loss(logits, torch.full((2, 6), -1), mask)) == 0.0
