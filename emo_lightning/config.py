@@ -17,6 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emo_lightning.errors import UserError
+from emo_lightning.models.ear import FRONT_ENDS
 from emo_lightning.models.heads import WIRINGS
 from emo_lightning.stages.base import OptimConfig
 from emo_lightning.stages.stage1 import Stage1Loss, Stage1Model
@@ -127,6 +128,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "trainer.precision": ("32-true", "bf16-mixed"),
     "loss.levels": ("fine", "annotated"),
     "model.wiring": WIRINGS,
+    "model.front_end": tuple(FRONT_ENDS),
 }
 AT_LEAST_ONE = ("loader.batch_size", "loader.frames", "trainer.max_steps", "trainer.val_every", "trainer.val_batches", "trainer.log_every",
                 "trainer.devices")  # fmt: skip

@@ -109,7 +109,7 @@ def generate(
             drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
         with clock("prepare"):
             source = drawer.prepare(face)
-        sound = mel_blocks(audio, gain)
+        sound = mel_blocks(audio, gain, talker.sound)
         chunks = talker.generate(sound, face.coefficients, track, seed, head_motion, total_frames=frames, voice_level=voice_level)
         spool = _Spool(stage / "coefficients")
         pictures = clock.each("render", renderers.stream(drawer, source, spool.each(clock.each("coefficients", chunks))))
@@ -150,9 +150,12 @@ def listen(audio: Path) -> tuple[int, float]:
     return frames_for(samples), level.gain()
 
 
-def mel_blocks(audio: Path, gain: float = 1.0) -> Iterator[np.ndarray]:
-    """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame."""
-    stream = MelStream()
+def mel_blocks(audio: Path, gain: float = 1.0, kind: str = "mel") -> Iterator[np.ndarray]:
+    """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame.
+
+    ``kind`` is that of the rows, :attr:`emo_lightning.models.talker.Talker.sound`.
+    """
+    stream = MelStream(kind)
     for block in iter_audio(audio, BLOCK):
         yield stream.push(np.float32(gain) * block)
     yield stream.finish()

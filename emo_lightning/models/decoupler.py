@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emo_lightning.coefficients import AU_NAMES
+from emo_lightning.models.ear import FRONT_ENDS, MEL_SILENCE, FrontEnd, WhisperEntrance
 from emo_lightning.models.layers import Reach, TemporalStack, mlp, trim
 
 MEL_PER_FRAME = 4
-MEL_SILENCE = -11.512925
-"""log(1e-5): the floor of the log mel spectrogram."""
 MEL_MEAN, MEL_STD = -6.0, 3.0
 """Rough statistics of speech, so that the first layer sees numbers near one; fixed, so silence and noise keep their level."""
 SPEECH_LOUDNESS, LOUDNESS_SLOPE = -7.5, 3.0
@@ -39,6 +38,8 @@ class DecouplerConfig:
     """Sliding window of the fine-grained controller, video frames (40 ms each)."""
     look_ahead: int = 4
     """How many of the window's frames lie after the present one; lips lead the sound, so at least 1."""
+    front_end: str = "mel"
+    """What is heard, one of :data:`~emo_lightning.models.ear.FRONT_ENDS`: our mel, or the features of Whisper's encoder."""
     mel_bands: int = 80
     front_width: int = 64
     """Channels at mel rate."""
@@ -64,9 +65,9 @@ class DecouplerOutput(NamedTuple):
 
 
 class FineGrainedController(nn.Module):
-    """Sliding windows over the mel spectrogram, one vector a video frame.
+    """Sliding windows over the mel spectrogram, or over Whisper's features, one vector a video frame.
 
-    ``(B, 4 (T + window - 1), bands) -> (B, T, width)``.
+    ``(B, 4 (T + window - 1), bands) -> (B, T, width)``; 2 a frame with Whisper.
     """
 
     def __init__(self, config: DecouplerConfig) -> None:
@@ -74,11 +75,16 @@ class FineGrainedController(nn.Module):
         if not 0 <= config.look_ahead < config.window:
             raise ValueError(f"look_ahead {config.look_ahead} must be less than the window, {config.window} frames")
         self.reach = Reach(config.window - 1 - config.look_ahead, config.look_ahead)
-        self.bands = nn.Sequential(nn.Conv1d(config.mel_bands, config.front_width, 1), nn.GELU())
-        self.window = nn.Conv1d(config.front_width, config.width, MEL_PER_FRAME * config.window, stride=MEL_PER_FRAME)
+        if config.front_end not in FRONT_ENDS:
+            raise ValueError(f"front_end {config.front_end!r} is none of {tuple(FRONT_ENDS)}")
+        self.shift, self.scale = (MEL_MEAN, MEL_STD) if config.front_end == "mel" else (0.0, 1.0)
+        enter = nn.Conv1d(config.mel_bands, config.front_width, 1) if config.front_end == "mel" else WhisperEntrance(config.front_width)
+        self.bands = nn.Sequential(enter, nn.GELU())
+        step = FRONT_ENDS[config.front_end].per_frame
+        self.window = nn.Conv1d(config.front_width, config.width, step * config.window, stride=step)
 
     def forward(self, mel_btf: Tensor) -> Tensor:
-        x = (mel_btf - MEL_MEAN) / MEL_STD
+        x = (mel_btf - self.shift) / self.scale
         return self.window(self.bands(x.transpose(1, 2))).transpose(1, 2)
 
 
@@ -122,6 +128,8 @@ class AudioDecoupler(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
+        if config.settle and config.front_end != "mel":
+            raise ValueError("settle goes by the mel's loudness, which the other front ends do not hand on")
         self.controller = FineGrainedController(config)
         self.low_encoder = TemporalStack(width, 1, Reach(0, 0))
         self.settling = Settling(width, config.settle) if config.settle else None
@@ -129,6 +137,11 @@ class AudioDecoupler(nn.Module):
         self.high_encoder = TemporalStack(width, config.high_blocks, Reach(1, 1))
         self.au_decoder = nn.Sequential(nn.LayerNorm(width), mlp([width, width, len(AU_NAMES)]), nn.Sigmoid())
         self.to_content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.content))
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """What is heard: vectors a frame, their width, and their key in a batch."""
+        return FRONT_ENDS[self.config.front_end]
 
     @property
     def reach(self) -> Reach:
@@ -144,10 +157,11 @@ class AudioDecoupler(nn.Module):
         """Features of a whole clip, silent before its start and after its end.
 
         Args:
-            mel: ``(B, 4T, bands)`` log mel.
+            mel: ``(B, 4T, bands)`` log mel, or ``(B, 2T, 384)`` features of Whisper.
         """
-        before, after = MEL_PER_FRAME * self.reach.past, MEL_PER_FRAME * self.reach.future
-        return self.features(F.pad(mel, (0, 0, before, after), value=MEL_SILENCE))
+        step = self.front_end.per_frame
+        quiet = MEL_SILENCE if self.config.front_end == "mel" else 0.0
+        return self.features(F.pad(mel, (0, 0, step * self.reach.past, step * self.reach.future), value=quiet))
 
     def features(self, mel: Tensor) -> DecouplerOutput:
         """Features of the middle of a piece of sound: ``(B, 4 (T + reach.total), bands) -> T frames``."""

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from emo_lightning.coefficients import Coefficients, Layout
 from emo_lightning.emotions import EMOTIONS, EmotionTrack
+from emo_lightning.errors import UserError
 from emo_lightning.models.blinks import BlinkProcess
-from emo_lightning.models.decoupler import MEL_PER_FRAME, MEL_SILENCE, AudioDecoupler
+from emo_lightning.models.decoupler import AudioDecoupler
+from emo_lightning.models.ear import Ear, MelEar
 from emo_lightning.models.heads import EXP_CEILING, Heads
 from emo_lightning.models.posenet import POSE_SIZE, PoseStream
 from emo_lightning.models.voice_level import VoiceLevel
@@ -29,13 +31,20 @@ LIDS = ("AU45_L", "AU45_R")
 class Talker:
     """Sound, portrait coefficients and an emotion track to coefficients a frame."""
 
-    def __init__(self, decoupler: AudioDecoupler, heads: Heads) -> None:
-        self.decoupler, self.heads = decoupler.eval(), heads.eval()
+    def __init__(self, decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> None:
+        self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelEar()
+        if self.ear.kind != decoupler.config.front_end:
+            raise ValueError(f"a decoupler of {decoupler.config.front_end} cannot hear with {self.ear.kind}")
 
     @staticmethod
-    def from_modules(decoupler: AudioDecoupler, heads: Heads) -> Talker:
-        """Join two networks that were trained for each other."""
-        return Talker(decoupler, heads)
+    def from_modules(decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> Talker:
+        """Join two networks that were trained for each other, with the ear of their front end (our mel by default)."""
+        return Talker(decoupler, heads, ear)
+
+    @property
+    def sound(self) -> str:
+        """The kind of rows (:data:`emo_lightning.audio.MEL_KINDS`) that :meth:`generate` takes."""
+        return self.ear.kind
 
     @property
     def layout(self) -> Layout:
@@ -45,7 +54,7 @@ class Talker:
     @property
     def latency(self) -> float:
         """Seconds of sound after a frame that must have arrived before the frame comes out, at most."""
-        ahead = self.decoupler.reach.future + self.heads.reach.future + self.heads.posenet.window
+        ahead = self.ear.ahead + self.decoupler.reach.future + self.heads.reach.future + self.heads.posenet.window
         return (ahead + BLOCK - 1) / FPS
 
     def generate(
@@ -61,7 +70,7 @@ class Talker:
         """Coefficients in pieces of some frames.
 
         Args:
-            mel_blocks: pieces ``(n, 80)`` of the log mel spectrogram, of any length; 4 rows a video frame.
+            mel_blocks: pieces ``(n, 80)`` of the log mel spectrogram of the kind :attr:`sound`, of any length; 4 rows a video frame.
             source: the portrait's coefficients, one frame.
             track: emotion over time.
             seed: draws head motion and blinks; same seed, same result.
@@ -71,13 +80,16 @@ class Talker:
 
         Raises:
             MismatchError: the portrait's coefficients have another layout than the heads.
+            UserError: a voice level asked of a talker that hears no mel.
         """
+        if voice_level > 0 and self.ear.kind != "mel":
+            raise UserError("--voice-level", voice_level, "0 with weights that hear through Whisper", "reads the mel spectrogram")
         self.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
         faces = _FaceStream(self, source, track, seed, voice_level)
         poses = PoseStream(self.heads.posenet, seed) if head_motion else _StillPose()
         start = np.concatenate([source["angle"], source["trans"]], axis=1)
         values, moved = source.joined()[:0], np.zeros((0, POSE_SIZE), np.float32)
-        for mel, frames in self._blocks(mel_blocks, total_frames):
+        for mel, frames in self._blocks(self.ear.stream(mel_blocks), total_frames):
             face, condition = faces.push(mel, frames)
             values = np.concatenate([values, face])
             moved = np.concatenate([moved, poses.push(condition).numpy()])
@@ -88,11 +100,10 @@ class Talker:
             yield self._placed(values, start + poses.finish(faces.done).numpy())
 
     def _blocks(self, mel_blocks: Iterable[np.ndarray], total: int | None) -> Iterator[tuple[Tensor, int]]:
-        """Sound of :data:`BLOCK` frames with context, ``(1, 4 (BLOCK + reach), 80)``, and how many of the frames count."""
-        reach = self.decoupler.reach + self.heads.reach
-        bands = self.decoupler.config.mel_bands
-        context, step = MEL_PER_FRAME * reach.total, MEL_PER_FRAME * BLOCK
-        rows = np.full((MEL_PER_FRAME * reach.past, bands), MEL_SILENCE, np.float32)
+        """Sound of :data:`BLOCK` frames with context, ``(1, per_frame (BLOCK + reach), n)``, and how many of the frames count."""
+        reach, per_frame = self.decoupler.reach + self.heads.reach, self.ear.front_end.per_frame
+        context, step = per_frame * reach.total, per_frame * BLOCK
+        rows = self._quiet(per_frame * reach.past)
         heard = made = 0
         for block in mel_blocks:
             heard += len(block)
@@ -103,13 +114,16 @@ class Talker:
                 rows, made = rows[step:], made + frames
             if total is not None and made >= total:
                 return
-        total = heard // MEL_PER_FRAME if total is None else total
+        total = heard // per_frame if total is None else total
         while made < total:
-            silence = np.full((max(step + context - len(rows), 0), bands), MEL_SILENCE, np.float32)
-            rows = np.concatenate([rows, silence])
+            rows = np.concatenate([rows, self._quiet(max(step + context - len(rows), 0))])
             frames = min(BLOCK, total - made)
             yield torch.from_numpy(rows[: step + context])[None], frames
             rows, made = rows[step:], made + frames
+
+    def _quiet(self, rows: int) -> np.ndarray:
+        """Silence as the decoupler hears it, ``(rows, n)``."""
+        return np.repeat(self.ear.quiet[None], rows, axis=0)
 
     def _placed(self, values: np.ndarray, pose: np.ndarray) -> Coefficients:
         """Coefficients ``(n, size)`` with the pose ``(n, 6)`` put in."""

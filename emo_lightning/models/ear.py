@@ -1,0 +1,126 @@
+"""What the decoupler hears with: our own mel as it is, or the frozen first half of Whisper's encoder.
+
+``mel`` hands the sound's rows on. ``whisper`` makes features of speech of them, on pieces of fixed length and place, each
+with the same context, so a stream gives what the whole recording gives. Its weights are never part of a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emo_lightning.models.layers import Reach
+from emo_lightning.models.whisper import WhisperEncoder
+
+ROWS_PER_FRAME = 4
+"""Rows of sound that go with a video frame, whatever the kind."""
+STEP = 32
+"""Video frames of a piece."""
+CONTEXT = Reach(50, 15)
+"""Video frames that Whisper hears before and after a piece: 2 s and 0.6 s."""
+MEL_SILENCE = -11.512925
+"""log(1e-5): the floor of our mel."""
+DEPTH = 2
+"""Blocks of Whisper's encoder that are used. Lips follow from the second's features better than from the last's."""
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What a front end hands on: vectors a video frame, their width, and the key that a training batch has them under."""
+
+    per_frame: int
+    width: int
+    key: str
+
+
+FRONT_ENDS = {"mel": FrontEnd(4, 80, "mel"), "whisper": FrontEnd(2, 384, "whisper")}
+
+
+class MelEar:
+    """Hands the rows on."""
+
+    kind = "mel"
+    front_end = FRONT_ENDS["mel"]
+    ahead = 0
+    """Video frames of sound after a frame that are needed at most."""
+
+    def __init__(self) -> None:
+        self.quiet = np.full(self.front_end.width, MEL_SILENCE, np.float32)
+
+    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same pieces ``(n, 80)``."""
+        return iter(blocks)
+
+
+class WhisperEar:
+    """Whisper's features, 50 a second.
+
+    Args:
+        encoder: with :data:`DEPTH` blocks at least; what follows them is not used.
+        quiet_row: what silence is in the rows that come in.
+    """
+
+    kind = "whisper"
+    front_end = FRONT_ENDS["whisper"]
+    ahead = CONTEXT.future + STEP - 1
+
+    def __init__(self, encoder: WhisperEncoder, quiet_row: float) -> None:
+        self.encoder, self.quiet_row = encoder.requires_grad_(False).eval(), quiet_row
+        self.quiet = self._piece(self._silence(CONTEXT.total + STEP)).mean(0)
+        """What silence is in the features."""
+
+    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Features ``(64, 384)`` a piece, the last shorter, of rows ``(n, 80)`` that arrive in pieces of any length.
+
+        Four rows, a video frame, give two features; what lies before the first and after the last row is silence.
+        """
+        rows, heard, made = self._silence(CONTEXT.past), 0, 0
+        whole = ROWS_PER_FRAME * (CONTEXT.total + STEP)
+        for block in blocks:
+            heard += len(block)
+            rows = np.concatenate([rows, np.asarray(block, np.float32)])
+            while len(rows) >= whole:
+                yield self._piece(rows[:whole])
+                rows, made = rows[ROWS_PER_FRAME * STEP :], made + STEP
+        frames = heard // ROWS_PER_FRAME
+        while made < frames:
+            padded = np.concatenate([rows, self._silence(CONTEXT.total + STEP)])[:whole]
+            yield self._piece(padded)[: self.front_end.per_frame * (frames - made)]
+            rows, made = rows[ROWS_PER_FRAME * STEP :], made + STEP
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Features ``(2T, 384)`` of a whole recording's rows ``(4T, 80)``."""
+        return np.concatenate([np.zeros((0, self.front_end.width), np.float32), *self.stream([rows])])
+
+    @torch.no_grad()
+    def _piece(self, rows: np.ndarray) -> np.ndarray:
+        """Features of the :data:`STEP` frames within their context."""
+        features = self.encoder.after(torch.from_numpy(rows)[None], DEPTH)[0]
+        start = self.front_end.per_frame * CONTEXT.past
+        return features[start : start + self.front_end.per_frame * STEP].numpy()
+
+    def _silence(self, frames: int) -> np.ndarray:
+        return np.full((ROWS_PER_FRAME * frames, self.encoder.size.bands), self.quiet_row, np.float32)
+
+
+Ear = MelEar | WhisperEar
+
+
+class WhisperEntrance(nn.Module):
+    """Whisper's features to the controller's channels; ``(B, 384, F) -> (B, width, F)``.
+
+    The middle of the encoder has a few channels many times larger than the rest, and its positions in it; a norm over
+    each channel's own statistics, learned in training, evens them out.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(FRONT_ENDS["whisper"].width, momentum=0.01, affine=False)
+        self.mix = nn.Conv1d(FRONT_ENDS["whisper"].width, width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.mix(self.norm(features))
