@@ -123,7 +123,7 @@ def landmark_frame(source: Source, points: np.ndarray, fitted: Coefficients, fra
     pose = Pose.of(fitted, frame)
     depth = points[: topology.VERTICES].astype(np.float64).copy()
     depth[:, 2] -= (depth[:, 2] - model.project(fitted.frames(slice(frame, frame + 1)))[0, :, 2]).mean()
-    return draw(source, pose.undo(depth), pose)
+    return draw(source, pose.undo(depth), pose, fitted["exp"][frame])
 
 
 def score(frame: np.ndarray, truth: np.ndarray, points: np.ndarray, landmarker: LandmarkBackend) -> tuple[float, ...]:

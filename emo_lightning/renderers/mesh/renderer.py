@@ -1,7 +1,8 @@
 """The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
 
-It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), the mouth's inside
-(mouth), closing lids (eyelids), how much moves with the head (background, matte).
+It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), folds of the skin
+(wrinkles), where the eyes look (gaze), the mouth's inside (mouth), closing lids (eyelids), how much moves with the head
+(background, matte).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, mouth, seam, topology
+from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, mouth, seam, topology, wrinkles
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.raster import soften
 from emo_lightning.renderers.mesh.retarget import Retarget, unposed
@@ -39,6 +40,7 @@ class Source:
     pose: Pose
     mouth: mouth.Mouth
     lids: tuple[eyelids.Lid, eyelids.Lid]
+    wrinkles: wrinkles.Wrinkles
 
 
 @register("mesh")
@@ -68,7 +70,8 @@ class MeshRenderer:
         rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
         warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
         inside = mouth.read(image, rest, retarget.neutral, pose)
-        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose))
+        folds = wrinkles.read(image, rest, pose, own["exp"][0])
+        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds)
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
@@ -78,14 +81,15 @@ class MeshRenderer:
         """
         self.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
         for t in range(len(coefficients)):
-            yield draw(source, source.retarget.vertices(coefficients["exp"][t]), Pose.of(coefficients, t))
+            exp = coefficients["exp"][t]
+            yield draw(source, source.retarget.vertices(exp), Pose.of(coefficients, t), exp)
 
 
-def draw(source: Source, vertices: np.ndarray, pose: Pose) -> np.ndarray:
-    """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space and a pose."""
+def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> np.ndarray:
+    """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space, a pose, and the expression ``(E,)`` for folds."""
     rest = source.retarget.rest
     flow = source.warp.flow(eyelids.held(source.lids, rest, vertices), pose)
-    frame = remap(source.image, flow)
+    frame = remap(source.wrinkles.lay(source.image, exp), flow)
     soften(frame, flow, HIDDEN * source.warp.size)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())

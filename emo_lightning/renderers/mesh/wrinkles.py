@@ -1,0 +1,224 @@
+"""Folds that deepen with the muscles under them: frown, forehead, nose, nasolabial fold, dimples, crow's feet.
+
+A fold is a soft dark valley beside a faint bulge, laid on the portrait's own picture before it is warped, so it moves with
+the skin. Its depth is linear in the action units and relative to the portrait's own: nothing changes where they do not.
+Which unit makes which fold: Ekman, Friesen & Hager, *FACS Investigator's Guide*, 2002.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numba import njit
+
+from emo_lightning.coefficients import EXP_NAMES
+from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
+
+Point = tuple[tuple[int, float], ...]
+"""A place on the face: vertices and their shares."""
+FADE = 0.5
+"""How much of a fold that the portrait has already is taken away as its muscle relaxes."""
+CHEEKS = [50, 280, 101, 330, 205, 425, 118, 347]
+ROUGH, YOUNG = (0.006, 0.02), 0.6
+"""Median relief of cheeks of smooth and of lined skin, as a share of its brightness; depth on the former."""
+RED = np.array([0.85, 1.05, 1.1])
+"""Powers of a fold's shade in red, green and blue: light in a fold has passed through skin."""
+LEAST = 0.01
+"""Change of intensity below which a fold is left alone: less than half a grey level."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A line on the face.
+
+    Attributes:
+        units: names of expression coefficients and what each adds to the depth.
+        line: places along it; it fades towards both ends.
+        width: IOD, standard deviation of the valley.
+        depth: share of the light that its deepest point loses at intensity 1.
+        bulge: share of that depth by which the skin on its left, going along, gets lighter.
+    """
+
+    units: Mapping[str, float]
+    line: Sequence[Point]
+    width: float
+    depth: float
+    bulge: float = 0.4
+
+
+def _at(vertex: int) -> Point:
+    return ((vertex, 1.0),)
+
+
+def _mix(a: int, b: int, share: float) -> Point:
+    return ((a, 1.0 - share), (b, share))
+
+
+_FOREHEAD = (
+    (104, 69, 108, 151, 337, 299, 333),
+    (103, 67, 109, 10, 338, 297, 332),
+)
+_BROW_ROW = (105, 66, 107, 9, 336, 296, 334)
+
+
+def _across(low: Sequence[int], high: Sequence[int], share: float, part: slice) -> list[Point]:
+    """A line across the forehead between two rows of vertices."""
+    return [_mix(a, b, share) for a, b in zip(low[part], high[part], strict=True)]
+
+
+def _forehead(units: Mapping[str, float], part: slice, depth: float) -> list[Fold]:
+    places = ((_BROW_ROW, _FOREHEAD[0], 0.62), (_FOREHEAD[0], _FOREHEAD[1], 0.08), (_FOREHEAD[0], _FOREHEAD[1], 0.55))
+    return [Fold(units, _across(low, high, share, part), 0.011, depth, 0.5) for low, high, share in places]
+
+
+def _side(units: Mapping[str, float], side: str) -> dict[str, float]:
+    """The units of one side of the face: a name that has sides gets this one."""
+    return {name if name in EXP_NAMES else f"{name}_{side}": share for name, share in units.items()}
+
+
+_MIRROR = {
+    49: 279, 203: 423, 36: 266, 206: 426, 205: 425, 216: 436, 207: 427, 212: 432, 186: 410, 57: 287, 43: 273, 202: 422, 210: 430,
+    69: 299, 108: 337, 107: 336, 55: 285, 245: 465, 122: 351, 188: 412, 196: 419, 174: 399, 226: 446, 113: 342, 124: 353, 156: 383,
+    35: 265, 143: 372, 31: 261, 111: 340,
+}  # fmt: skip
+"""The other side's vertex of those that lie on the subject's right."""
+
+
+def _pair(units: Mapping[str, float], line: Sequence[Point], width: float, depth: float, bulge: float) -> tuple[Fold, Fold]:
+    """A fold on the subject's right and its mirror image."""
+    mirrored = [tuple((_MIRROR.get(vertex, vertex), share) for vertex, share in place) for place in line]
+    return Fold(_side(units, "R"), line, width, depth, bulge), Fold(_side(units, "L"), mirrored, width, depth, -bulge)
+
+
+FOLDS: tuple[Fold, ...] = (
+    *_pair(
+        {"AU12": 0.75, "AU10": 0.5, "AU9": 0.45, "AU6": 0.25},
+        [_at(49), _mix(203, 36, 0.3), _mix(206, 205, 0.3), _mix(216, 207, 0.2), _mix(216, 212, 0.7)], 0.024, 0.13, -0.6,
+    ),
+    *_pair({"AU4": 1.0, "AU9": 0.3}, [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)], 0.015, 0.15, -0.6),
+    *_forehead({"AU1_L": 0.5, "AU1_R": 0.5, "AU4": -0.3}, slice(1, 6), 0.08),
+    *_forehead({"AU2_R": 0.9}, slice(0, 4), 0.06),
+    *_forehead({"AU2_L": 0.9}, slice(3, 7), 0.06),
+    Fold({"AU9": 1.0}, [_mix(193, 122, 0.2), _mix(168, 6, 0.35), _mix(417, 351, 0.2)], 0.014, 0.08, 0.6),
+    *_pair({"AU9": 1.0}, [_mix(245, 122, 0.3), _mix(188, 122, 0.5), _mix(188, 196, 0.5), _mix(174, 196, 0.6)], 0.016, 0.10, 0.6),
+    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 113, 0.6), _mix(124, 156, 0.6)], 0.011, 0.09, 0.5),
+    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 35, 0.4), _mix(35, 143, 0.8)], 0.011, 0.09, 0.5),
+    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 31, 0.6), _mix(35, 111, 0.6)], 0.011, 0.09, 0.5),
+    *_pair({"AU14": 1.0, "AU12": 0.25}, [_mix(216, 186, 0.3), _mix(57, 212, 0.35), _mix(43, 212, 0.4)], 0.022, 0.12, -0.5),
+    *_pair({"AU15": 0.8, "AU17": 0.2}, [_mix(57, 43, 0.3), _mix(43, 202, 0.5), _mix(202, 210, 0.6)], 0.019, 0.11, -0.5),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wrinkles:
+    """The folds of one portrait.
+
+    Attributes:
+        units: ``(K, E)`` from expression coefficients to depths.
+        own: ``(E,)`` the portrait's own expression.
+        places: ``(K, 2)`` int64, row and column of each field's corner.
+        fields: one ``(h, w)`` float32 a fold: the logarithm of what it does to the light at intensity 1.
+    """
+
+    units: np.ndarray
+    own: np.ndarray
+    places: np.ndarray
+    fields: tuple[np.ndarray, ...]
+
+    def lay(self, image: np.ndarray, exp: np.ndarray) -> np.ndarray:
+        """The portrait ``(S, S, 3)`` uint8 with the folds of an expression ``(E,)``; itself where nothing changes."""
+        own = self.units @ self.own
+        change = np.maximum(self.units @ exp, 0.0) - np.maximum(own, 0.0)
+        change = np.where(change < 0, FADE * change, change)
+        active = np.flatnonzero(np.abs(change) > LEAST)
+        if len(active) == 0:
+            return image
+        image = image.copy()
+        for k in active:
+            _shade(image, self.fields[k], self.places[k, 0], self.places[k, 1], change[k])
+        return image
+
+
+def read(image: np.ndarray, rest: np.ndarray, pose: Pose, exp: np.ndarray) -> Wrinkles:
+    """Lay the folds' lines on a portrait.
+
+    Args:
+        image: ``(S, S, 3)`` uint8.
+        rest: ``(468, 3)`` model space.
+        pose: of the portrait.
+        exp: ``(E,)`` its own expression.
+    """
+    size = image.shape[0]
+    points = pixels(pose.apply(rest), size)
+    unit = pose.scale * size / 2.0
+    skin = _skin(image, points, unit)
+    units, places, fields = [], [], []
+    for fold in FOLDS:
+        line = np.array([sum(share * points[vertex] for vertex, share in place) for place in fold.line])
+        corner, field = _field(_smooth(line), max(fold.width * unit, 0.6), fold, size)
+        field *= skin[corner[0] : corner[0] + field.shape[0], corner[1] : corner[1] + field.shape[1]]
+        units.append([fold.units.get(name, 0.0) for name in EXP_NAMES])
+        places.append(corner)
+        fields.append(field)
+    return Wrinkles(np.array(units), exp.astype(np.float64), np.array(places), tuple(fields))
+
+
+def _skin(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
+    """How deep folds can be at each place ``(S, S)`` float32: none in hair or on a rim, less on smooth young skin than on rough."""
+    light = image.mean(axis=2, dtype=np.float32)
+    soft = cv2.GaussianBlur(light, (0, 0), max(0.7, 0.012 * unit))
+    at = np.clip(points[CHEEKS].astype(int), 0, image.shape[0] - 1)
+    tone = max(float(np.median(soft[at[:, 1], at[:, 0]])), 1.0)
+    rough = np.abs(soft - cv2.GaussianBlur(soft, (0, 0), max(1.4, 0.035 * unit))) / tone
+    rough = cv2.GaussianBlur(rough, (0, 0), max(2.0, 0.06 * unit))
+    age = float(smoothstep(*ROUGH, np.median(rough[at[:, 1], at[:, 0]])))
+    bare = cv2.erode(soft, np.ones((3, 3), np.uint8), iterations=max(1, round(0.02 * unit)))
+    clear = cv2.GaussianBlur(smoothstep(0.35, 0.55, bare / tone).astype(np.float32), (0, 0), max(0.7, 0.02 * unit))
+    return clear * np.float32(YOUNG + (1.0 - YOUNG) * age)
+
+
+def _smooth(line: np.ndarray, count: int = 24) -> np.ndarray:
+    """A Catmull-Rom curve through the places, ``(count, 2)``."""
+    ends = [2 * line[0] - line[1], *line, 2 * line[-1] - line[-2]]
+    at = np.linspace(0, len(line) - 1, count)
+    k = np.minimum(at.astype(int), len(line) - 2)
+    t = (at - k)[:, None]
+    p0, p1, p2, p3 = (np.array(ends)[k + i] for i in range(4))
+    return 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
+
+
+def _field(line: np.ndarray, width: float, fold: Fold, size: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Corner (row, column) and logarithm of the shade of one fold around its line in pixels."""
+    low = np.clip(np.floor(line.min(axis=0) - 7 * width).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(line.max(axis=0) + 7 * width).astype(int), low + 1, size)
+    x, y = np.meshgrid(np.arange(low[0], high[0]) + 0.5, np.arange(low[1], high[1]) + 0.5)
+    start, way = line[:-1], np.diff(line, axis=0)
+    offset = np.stack([x, y], axis=-1)[:, :, None] - start
+    share = np.clip((offset * way).sum(-1) / np.maximum((way**2).sum(-1), 1e-9), 0.0, 1.0)
+    away = offset - share[..., None] * way
+    nearest = np.argmin((away**2).sum(-1), axis=-1)[..., None]
+    along = (np.take_along_axis(share, nearest, -1) + nearest)[..., 0] / len(way)
+    side = np.sign(way[:, 1] * offset[..., 0] - way[:, 0] * offset[..., 1])
+    distance = np.sqrt((away**2).sum(-1)) * side
+    distance = np.take_along_axis(distance, nearest, -1)[..., 0] / width
+    distance *= np.sign(fold.bulge)
+    valley = np.exp(-0.5 * distance**2) + 0.35 * np.exp(-0.5 * ((distance + 1.2) / 2.2) ** 2)
+    lobe = abs(fold.bulge) * np.exp(-0.5 * ((distance - 2.6) / 1.7) ** 2)
+    taper = smoothstep(0.0, 0.35, along) * smoothstep(1.0, 0.6, along)
+    return (int(low[1]), int(low[0])), (fold.depth * taper * (lobe - valley)).astype(np.float32)
+
+
+@njit(cache=True)
+def _shade(image: np.ndarray, field: np.ndarray, top: int, left: int, amount: float) -> None:
+    """Multiply the light of ``image`` by ``exp(amount * field)``, in place."""
+    for row in range(field.shape[0]):
+        for column in range(field.shape[1]):
+            x = amount * field[row, column]
+            if abs(x) > 0.002:
+                for c in range(3):
+                    power = x * RED[c]
+                    value = image[top + row, left + column, c] * (1.0 + power * (1.0 + 0.5 * power))
+                    image[top + row, left + column, c] = np.uint8(min(value + 0.5, 255.0))
