@@ -34,7 +34,7 @@ from emo_lightning.coefficients import AU_NAMES
 from emo_lightning.emotions import EMOTIONS, NEUTRAL, PROTOTYPES
 from emo_lightning.loudness import SpeechLevel, levelled
 
-CLIPS, STEPS, TRACKS = 192, 150, 24
+CLIPS, STEPS, TRACKS = 192, 250, 24
 FRAME_MS = 40.0
 SPAN = 22
 """Frames before and after a cut that are looked at."""
@@ -111,6 +111,8 @@ def train_window(data: Path, out: Path, window: int, steps: int) -> Any:
     from emo_lightning.checkpoints import load_decoupler, read_network
 
     sizes = [f"model.window={window}", f"model.look_ahead={window // 2}", "loader.frames=80", "loader.batch_size=12"]
+    # So short a training goes to what is looked at.
+    sizes += ["loss.au=20", "loss.contrast=0.1"]
     pace = [f"trainer.max_steps={steps}", f"trainer.val_every={steps}", "trainer.val_batches=1", "optim.warmup_steps=30"]
     path = train_stage(1, out, [f"data={data}", *sizes, *pace])
     return load_decoupler(read_network(path, "decoupler", "--windows"))
