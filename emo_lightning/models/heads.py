@@ -17,6 +17,8 @@ from emo_lightning.models.posenet import PoseNet
 
 LIP_PARTING = ("AU10", "AU16", "AU25", "AU26", "jaw", "funnel")
 """Units that keep the lips apart; they give way where speech closes the mouth."""
+SNEER, SNEER_YIELDS = "AU9", 0.4
+"""A nose wrinkle lifts the upper lip a little; so much of it gives way that the lips touch, and the nose does not twitch."""
 CLOSING = (0.2, 0.5)
 """ExpNet's closure at which the lips start to give way, and from which they touch."""
 WIRINGS = ("default", "figure")
@@ -75,7 +77,7 @@ class Heads(nn.Module):
         self.emonet = EmoNet(layout, config.exp_width, config.emo_width, prototypes, config.wiring == "default")
         condition = config.exp_width + config.emo_width + CONTROL_SIZE
         self.posenet = PoseNet(condition, config.pose_window, config.pose_latent, config.pose_width)
-        parting = [float(name in LIP_PARTING) for name in layout.exp_names] or [0.0] * n_exp
+        parting = [SNEER_YIELDS if name == SNEER else float(name in LIP_PARTING) for name in layout.exp_names] or [0.0] * n_exp
         self.register_buffer("parting", torch.tensor(parting), persistent=False)
 
     @property
