@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks._level_videos import Booth, Seen, moments, pictures, recording, responses, signature_names
+from benchmarks._level_videos import Booth, Seen, Speaker, moments, pictures, recording, responses, signature_names, without_blinks
 from benchmarks.emotion import wilson
 from emo_lightning.checkpoints import load_talker
 from emo_lightning.contact_sheet import captioned
@@ -145,7 +145,7 @@ def judge_tables(judged: Sequence[Seen], level: float) -> None:
 
 
 def sheets(booth: Booth, portraits: Sequence[Path], wave: np.ndarray, out: Path) -> None:
-    """A PNG for each portrait: emotions down, levels across, lips closed and open."""
+    """A PNG for each portrait: emotions down, levels across, lips closed and open; the face alone, without blinks."""
     out.mkdir(parents=True, exist_ok=True)
     for path in portraits:
         speaker = booth.seat(path, SHEET_SIZE)
@@ -154,9 +154,19 @@ def sheets(booth: Booth, portraits: Sequence[Path], wave: np.ndarray, out: Path)
         for emotion in EMOTIONS:
             row = []
             for level in SHEET_LEVELS:
-                spoken = booth.speak(speaker, wave, emotion, level)
-                frames = [cv2.resize(f, (CELL, CELL), interpolation=cv2.INTER_AREA) for f in booth.draw(speaker, spoken.frames(when))]
+                spoken = without_blinks(booth.speak(speaker, wave, emotion, level).frames(when))
+                frames = [_face(speaker, frame) for frame in booth.draw(speaker, spoken)]
                 row.append(captioned(np.hstack(frames), emotion if emotion == EMOTIONS[NEUTRAL] else f"{emotion} {level}"))
             rows.append(np.hstack(row))
         cv2.imwrite(str(out / f"{path.stem}.png"), np.vstack(rows)[:, :, ::-1])
         print(f"wrote {out / f'{path.stem}.png'}", flush=True)
+
+
+def _face(speaker: Speaker, frame: np.ndarray) -> np.ndarray:
+    """The square around the face as a cell of the sheet."""
+    points = (speaker.portrait.points[:, :2] + 1.0) / 2.0 * len(frame)
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = min(1.25 * float((high - low).max()), float(len(frame)))
+    corner = np.clip((low + high - side) / 2.0, 0.0, len(frame) - side).round().astype(int)
+    x, y = corner
+    return cv2.resize(frame[y : y + int(side), x : x + int(side)], (CELL, CELL), interpolation=cv2.INTER_AREA)

@@ -31,6 +31,7 @@ from evaluation.tracks import check_faces, own_box
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SIDES = {"right": 61, "left": 291}
 """The mouth corners on the subject's own sides."""
+LIDS = ("AU45_L", "AU45_R")
 JUDGE_EVERY = 3
 """Others' judges look at so many of the frames that the tracker sees."""
 
@@ -168,9 +169,16 @@ def signature_names(emotion: str) -> list[str]:
     return [name for unit in SIGNATURE_UNITS[emotion] for name in EXP_NAMES if name == unit or name in (f"{unit}_L", f"{unit}_R")]
 
 
+def without_blinks(spoken: Coefficients) -> Coefficients:
+    """The same with open lids, for single frames to look at."""
+    exp = spoken["exp"].copy()
+    exp[:, [i for i, name in enumerate(EXP_NAMES) if name in LIDS]] = 0.0
+    return spoken.replace(exp=exp)
+
+
 def moments(booth: Booth, speaker: Speaker, wave: np.ndarray) -> tuple[int, int]:
     """Frames of the recording at which the neutral face's lips are closed and at their widest, away from both ends."""
-    spoken = booth.speak(speaker, wave, EMOTIONS[NEUTRAL], 1)
+    spoken = without_blinks(booth.speak(speaker, wave, EMOTIONS[NEUTRAL], 1))
     points = BuiltinFaceModel.load().vertices(spoken)
     gap = points[:, 14, 1] - points[:, 13, 1]
     margin = int(0.3 * FPS)
