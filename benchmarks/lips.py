@@ -1,97 +1,175 @@
-"""How well lips driven by sound follow the lips that were filmed: correlation of opening and width, a clip at a time.
+"""How well lips driven by sound follow the lips that were filmed; whether they close, keep still and bear noise and other languages.
 
-    python -m benchmarks lips --data SHARDS [--checkpoint-dir D] [--split val]
+    python -m benchmarks lips [--data SHARDS ...] [--compare NAME=WEIGHTS ...] [--portrait PICTURE] [--split val] [--per-clip]
 
-SHARDS is what ``emo preprocess`` wrote from talking video. A file may carry an offset of its own, so each clip is scored at
-its best lag within 6 frames, and again at lag 0. Opening is the gap of the inner lips (vertices 13, 14), width the distance
-of the mouth corners (61, 291), both upright in outer eye-corner distances.
+SHARDS is what ``emo preprocess`` wrote from talking video; without any, held-out people and sentences of an embedded corpus
+stand in, which is made on the spot (two minutes). A file may carry an offset of its own, so each clip is scored at its best
+lag within 6 frames, and again at lag 0. Opening is the gap of the inner lips (vertices 13, 14), width the distance of the
+mouth corners (61, 291), both upright in outer eye-corner distances; amplitude is the spread of ours by that of the filmed
+lips. Intervals are 95 %, over resampled clips. ``another's sound`` drives each clip with the next one's.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-MAX_LAG = 6
-LEAST_FRAMES = 50
-NAMES = ("opening", "width")
+from emo_lightning.errors import UserError
+from emo_lightning.models.talker import Talker
+
+SHIPPED = "shipped"
+CORPUS_CLIPS = 96
+SNR_DB = 10.0
+RENDERED_CLIPS = 12
+"""Clips of a set that are rendered and looked at again."""
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Print one line a clip and the means."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="benchmarks lips", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="shards of real talking video; without them there is nothing to compare with")
-    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="all by default")
+    add = parser.add_argument
+    add("--data", type=Path, action="append", default=[], help="shards of real talking video; may be given again")
+    add("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
+    add("--compare", action="append", default=[], metavar="NAME=WEIGHTS", help="further weights, such as an ablation's; may be given again")
+    add("--split", choices=("train", "val", "test"), help="all by default")
+    add("--clips", type=int, default=60, help="at most so many of a set (default: %(default)s)")
+    add("--portrait", type=Path, help="a picture to animate: closures are then measured on landmarks of the rendered face too")
+    add("--per-clip", action="store_true", help="one line a clip as well")
     args = parser.parse_args(arguments)
-    if args.data is None:
-        print("skipped: --data names no shards of real video")
-        return
-    from datamodules.shards import iter_samples
+    from benchmarks._small import one_thread, small_corpus
     from emo_lightning.checkpoints import load_talker
 
-    talker = load_talker(args.checkpoint_dir)
-    rows = []
-    print(f"{'clip':<40} {'frames':>6} {'lag':>4} {'opening':>8} {'width':>6} {'at 0':>12} {'amplitude':>10}")
-    for sample in iter_samples(args.data, args.split, ("wave", "coefficients", "landmarks")):
-        if sample.meta.frames < LEAST_FRAMES:
+    systems = {SHIPPED if args.checkpoint_dir is None else args.checkpoint_dir.name: load_talker(args.checkpoint_dir)}
+    systems |= {name: load_talker(where) for name, where in map(_named, args.compare)}
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        sets = [(where, args.split) for where in args.data]
+        if not sets:
+            print("no --data: an embedded corpus' held-out people stand in for real video")
+            sets = [(small_corpus(Path(folder) / "corpus", CORPUS_CLIPS), "test")]
+        report(systems, sets, args)
+
+
+def report(systems: dict[str, Talker], sets: list[tuple[Path, str | None]], args: argparse.Namespace) -> None:
+    """All tables, a set after the other."""
+    from benchmarks import _lips
+
+    print("\n| set | weights | n | opening r | width r | lag (median) | at lag 0 | opening's amplitude | width's | p, b, m closed |")
+    print("|---|---|---:|---|---|---:|---|---|---|---|")
+    clips = {}
+    for where, split in sets:
+        clips[where.name] = _lips.read(where, split, args.clips)
+        if not clips[where.name]:
+            print(f"| {where.name} | skipped: no clip of {_lips.LEAST_FRAMES} frames |")
             continue
-        row = score(talker, sample)
-        rows.append(row)
-        lag, best, zero, amplitude = row
-        at_zero = f"{zero[0]:.2f}/{zero[1]:.2f}"
-        print(f"{sample.key[:40]:<40} {sample.meta.frames:>6} {lag:>4} {best[0]:>8.2f} {best[1]:>6.2f} {at_zero:>12} {amplitude:>10.2f}")
-    if rows:
-        best, zero = (np.array([row[i] for row in rows]) for i in (1, 2))
-        lag, amplitude = np.median([row[0] for row in rows]), np.median([row[3] for row in rows])
-        print(f"n {len(rows)}: best lag {best.mean(0)[0]:.3f}/{best.mean(0)[1]:.3f} (median lag {lag:g}), "
-              f"lag 0 {zero.mean(0)[0]:.3f}/{zero.mean(0)[1]:.3f}, median amplitude of opening {amplitude:.2f} of the real")  # fmt: skip
+        for name, talker in systems.items():
+            print(_row(where.name, name, talker, clips[where.name], args.per_clip), flush=True)
+    known = {name: of for name, of in clips.items() if of}
+    if not known:
+        return
+    noise_table(systems, known)
+    mouth_table(systems, next(iter(known.values()))[0].source)
+    if args.portrait is None:
+        print("\nclosures on the rendered face: skipped: --portrait names no picture")
+    else:
+        rendered_table(systems, known, args.portrait)
 
 
-def score(talker: object, sample: object) -> tuple[int, np.ndarray, np.ndarray, float]:
-    """Best lag in frames (positive: ours comes late), correlations there and at 0, and how large our opening is against the real."""
-    from emo_lightning.audio import log_mel
-    from emo_lightning.emotions import EmotionTrack
-    from emo_lightning.face.builtin import BuiltinFaceModel
-    from emo_lightning.loudness import levelled
+def _row(place: str, name: str, talker: Talker, clips: list, per_clip: bool) -> str:
+    """One system on one set."""
+    from benchmarks import _lips
+    from benchmarks._small import mean_cell
 
-    mel = log_mel(levelled(sample.wave))
-    real = sample.coefficients
-    source = real.frames(slice(0, 1))
-    pieces = list(talker.generate([mel], source, EmotionTrack.constant("neutral", 1), head_motion=False, total_frames=len(real)))
-    exp = np.concatenate([piece["exp"] for piece in pieces])
-    model = BuiltinFaceModel.load()
-    still = {"id": real["id"], "angle": real["angle"] * 0, "trans": real["trans"] * 0}
-    ours = lips(model.vertices(real.replace(exp=exp, **still)))
-    theirs = lips(upright(sample.landmarks, real))
-    correlations = np.array([[correlation(ours[:, k], theirs[:, k], lag) for k in range(2)] for lag in range(-MAX_LAG, MAX_LAG + 1)])
-    best = int(correlations.sum(1).argmax())
-    return best - MAX_LAG, correlations[best], correlations[MAX_LAG], float(ours[:, 0].std() / max(theirs[:, 0].std(), 1e-6))
+    lips = [_lips.made_lips(talker, clip) for clip in clips]
+    scores = [_lips.following(ours, clip.lips) for ours, clip in zip(lips, clips, strict=True)]
+    if per_clip:
+        for clip, s in zip(clips, scores, strict=True):
+            print(f"  {clip.key[:44]:<44} {len(clip.lips):>4} lag {s.lag:>2} r {s.best[0]:.2f}/{s.best[1]:.2f} "
+                  f"at 0 {s.zero[0]:.2f}/{s.zero[1]:.2f} amplitude {s.amplitude[0]:.2f}/{s.amplitude[1]:.2f}")  # fmt: skip
+    closed = [_lips.closures(ours[:, 0], _lips.at_rest(clip.source), clip.phones) for ours, clip in zip(lips, clips, strict=True)]
+    best, zero, amplitude = (np.array([getattr(s, part) for s in scores]) for part in ("best", "zero", "amplitude"))
+    cells = [mean_cell(best[:, 0]), mean_cell(best[:, 1]), f"{np.median([s.lag for s in scores]):g}"]
+    cells += [f"{np.nanmean(zero[:, 0]):.2f} / {np.nanmean(zero[:, 1]):.2f}", median_cell(amplitude[:, 0]), median_cell(amplitude[:, 1])]
+    return f"| {place} | {name} | {len(clips)} | {' | '.join(cells)} | {share_cell(closed)} |"
 
 
-def upright(landmarks: np.ndarray, coefficients: object) -> np.ndarray:
-    """Tracked landmarks ``(T, N, 3)`` turned back to the front and scaled to outer eye-corner distances."""
-    from emo_lightning.face.pose import rotation
+def noise_table(systems: dict[str, Talker], sets: dict[str, list]) -> None:
+    """What noise costs, and what is left when the sound is another's."""
+    from benchmarks import _lips
 
-    turned = np.einsum("tji,tnj->tni", rotation(coefficients["angle"]), landmarks.astype(np.float64))
-    return turned / np.exp(coefficients["trans"][:, 2])[:, None, None]
+    print(f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound |\n|---|---|---|---|---:|---|")
+    for place, clips in sets.items():
+        for name, talker in systems.items():
+            waves: dict[str, Callable[[int], np.ndarray]] = {
+                "clean": lambda i, of=clips: of[i].wave,
+                "noisy": lambda i, of=clips: _lips.noisy(of[i].wave, SNR_DB, i),
+                "other": lambda i, of=clips: of[(i + 1) % len(of)].wave,
+            }
+            means = {}
+            for kind, wave in waves.items():
+                found = [_lips.following(_lips.made_lips(talker, clip, wave(i)), clip.lips).best for i, clip in enumerate(clips)]
+                means[kind] = np.nanmean(found, axis=0)
+            kept = means["noisy"] / means["clean"]
+            clean, rough, other = (f"{means[kind][0]:.2f} / {means[kind][1]:.2f}" for kind in waves)
+            print(f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} |", flush=True)
 
 
-def lips(points: np.ndarray) -> np.ndarray:
-    """Opening and width ``(T, 2)`` of ``(T, N, 3)`` upright points."""
-    return np.stack([points[:, 14, 1] - points[:, 13, 1], np.linalg.norm(points[:, 291] - points[:, 61], axis=1)], 1)
+def mouth_table(systems: dict[str, Talker], source: object) -> None:
+    """Silence and languages."""
+    from benchmarks import _lips
+
+    print("\n| weights | between two sentences | opening at most | change a frame at most |\n|---|---|---:|---:|")
+    for name, talker in systems.items():
+        for sound, (opening, change) in _lips.stillness(talker, source).items():
+            print(f"| {name} | {sound} | {opening:.3f} | {change:.4f} |")
+    print("\n| weights | language | opening's spread | width's spread | by English | p, b, m closed |\n|---|---|---:|---:|---|---:|")
+    for name, talker in systems.items():
+        english: np.ndarray | None = None
+        for language, spread, closed in _lips.languages(talker, source):
+            english = spread if english is None else english
+            share = f"{spread[0] / english[0]:.0%} / {spread[1] / english[1]:.0%}"
+            print(f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | {closed:.0%} |", flush=True)
 
 
-def correlation(ours: np.ndarray, theirs: np.ndarray, lag: int) -> float:
-    """Pearson's r when ours is moved ``lag`` frames earlier."""
-    ours = ours[max(lag, 0) : len(ours) + min(lag, 0)]
-    theirs = theirs[max(-lag, 0) : len(theirs) - max(lag, 0)]
-    if min(ours.std(), theirs.std()) < 1e-9:
-        return float("nan")
-    return float(np.corrcoef(ours, theirs)[0, 1])
+def rendered_table(systems: dict[str, Talker], sets: dict[str, list], picture: Path) -> None:
+    """Closures on landmarks found anew in pictures."""
+    from benchmarks import _lips
+    from emo_lightning.portrait import load_portrait
+
+    portrait = load_portrait(picture, 256)
+    print("\n| set | weights | p, b, m closed on the rendered face |\n|---|---|---|")
+    for place, clips in sets.items():
+        spoken = [clip for clip in clips if clip.phones][:RENDERED_CLIPS]
+        for name, talker in systems.items() if spoken else ():
+            print(f"| {place} | {name} | {share_cell([_lips.retracked(talker, [clip], portrait) for clip in spoken])} |", flush=True)
+
+
+def median_cell(values: np.ndarray) -> str:
+    """Median and its 95 % interval."""
+    from benchmarks._small import interval
+
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*interval(values, lambda rows: float(np.nanmedian(rows))))
+
+
+def share_cell(clips: Sequence[Sequence[bool]]) -> str:
+    """Share of closures over all clips that have any, with an interval over clips."""
+    from benchmarks._small import interval
+
+    counts = np.array([(sum(c), len(c)) for c in clips if c], np.float64)
+    if not len(counts):
+        return "phones unknown"
+    share, low, high = interval(counts, lambda rows: float(rows[:, 0].sum() / rows[:, 1].sum()))
+    return f"{share:.0%} [{low:.0%}, {high:.0%}] of {int(counts[:, 1].sum())}"
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, where = text.partition("=")
+    if not (name and equals and where):
+        raise UserError("--compare", text, "NAME=WEIGHTS", "has no name and folder")
+    return name, Path(where)
 
 
 if __name__ == "__main__":

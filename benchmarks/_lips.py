@@ -1,0 +1,187 @@
+"""What the table of lips measures: following, closures, stillness, noise, other languages, and the rendered face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.corpus.fit_visemes import phones_of, tracked_lips
+from datamodules.corpus.speech import Voice, synthesise
+from datamodules.corpus.visemes import viseme_of
+from datamodules.schema import Sample
+from datamodules.shards import iter_samples
+from emo_lightning.audio import frames_for, log_mel
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.emotions import EmotionTrack
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.loudness import levelled
+from emo_lightning.models.talker import FPS, Talker
+
+MAX_LAG = 6
+"""Frames; a file may carry an offset of its own."""
+LEAST_FRAMES = 50
+TOUCH = 0.012
+"""Gap of the inner lips, in outer eye-corner distances beyond the face at rest, below which they touch."""
+SENTENCES = {
+    "English": ("en-us", "My brother bought a big map before moving to Boston last summer."),
+    "German": ("de", "Mein Bruder kaufte eine große Karte, bevor er im Sommer nach Bremen zog."),
+    "French": ("fr", "Mon frère a acheté une belle carte avant de partir pour Bordeaux."),
+    "Spanish": ("es", "Mi hermano compró un mapa grande antes de mudarse a Barcelona."),
+    "Russian": ("ru", "Мой брат купил большую карту, прежде чем переехать в Москву."),
+    "Hindi": ("hi", "मेरे भाई ने मुंबई जाने से पहले एक बड़ा नक्शा खरीदा।"),
+    "Chinese": ("cmn", "我哥哥去北京以前买了一张很大的地图。"),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording with the lips that belong to it, ``(T, 2)`` opening and width, and its phones where they are known."""
+
+    key: str
+    person: str
+    wave: np.ndarray
+    lips: np.ndarray
+    source: Coefficients
+    phones: list[tuple[str, float, float]]
+    track: EmotionTrack
+
+
+@dataclass(frozen=True)
+class Following:
+    """Correlations ``(2,)`` at the best lag and at 0, that lag (positive: ours comes late), and our spread by the real one ``(2,)``."""
+
+    lag: int
+    best: np.ndarray
+    zero: np.ndarray
+    amplitude: np.ndarray
+
+
+def read(shards: Path, split: str | None, most: int) -> list[Clip]:
+    """Up to ``most`` clips of a set, evenly over it; those of the embedded corpus know their phones, GRID's their words."""
+    clips = [_clip(s) for s in iter_samples(shards, split, ("wave", "coefficients", "landmarks")) if s.meta.frames >= LEAST_FRAMES]
+    return clips if len(clips) <= most else [clips[i] for i in np.linspace(0, len(clips) - 1, most).round().astype(int)]
+
+
+def _clip(sample: Sample) -> Clip:
+    meta, real = sample.meta, sample.coefficients
+    assert sample.wave is not None and real is not None and sample.landmarks is not None
+    phones = [(str(p), float(a), float(b)) for p, a, b in meta.extra.get("phones", ())]
+    if meta.extra.get("words"):
+        phones = phones_of(meta.extra["words"], meta.frames / FPS)
+    track = EmotionTrack.constant(meta.emotion or "neutral", meta.level or 1)
+    person = str(meta.extra.get("path", meta.speaker))
+    return Clip(sample.key, person, sample.wave, tracked_lips(sample.landmarks, real), real.frames(slice(0, 1)), phones, track)
+
+
+def drive(talker: Talker, wave: np.ndarray, source: Coefficients, track: EmotionTrack, frames: int | None = None) -> Coefficients:
+    """What the talker makes of a recording, the head held still."""
+    pieces = talker.generate([log_mel(levelled(wave))], source, track, head_motion=False, total_frames=frames or frames_for(len(wave)))
+    return Coefficients.from_joined(talker.layout, np.concatenate([piece.joined() for piece in pieces]))
+
+
+def made_lips(talker: Talker, clip: Clip, wave: np.ndarray | None = None) -> np.ndarray:
+    """Opening and width ``(T, 2)`` of the face that the talker moves to the clip's sound, or to another."""
+    return shape_lips(drive(talker, clip.wave if wave is None else wave, clip.source, clip.track, len(clip.lips)))
+
+
+def shape_lips(coefficients: Coefficients) -> np.ndarray:
+    """Opening and width ``(T, 2)`` of the face's shape, upright."""
+    points = BuiltinFaceModel.load().vertices(coefficients)
+    return np.stack([points[:, 14, 1] - points[:, 13, 1], np.linalg.norm(points[:, 291] - points[:, 61], axis=1)], 1)
+
+
+def following(ours: np.ndarray, theirs: np.ndarray) -> Following:
+    """How well lips follow others."""
+    lags = range(-MAX_LAG, MAX_LAG + 1)
+    scores = np.array([[correlation(ours[:, k], theirs[:, k], lag) for k in range(2)] for lag in lags])
+    best = int(np.nan_to_num(scores.sum(axis=1), nan=-2.0).argmax())
+    return Following(best - MAX_LAG, scores[best], scores[MAX_LAG], ours.std(axis=0) / np.maximum(theirs.std(axis=0), 1e-6))
+
+
+def correlation(ours: np.ndarray, theirs: np.ndarray, lag: int) -> float:
+    """Pearson's r when ours is moved ``lag`` frames earlier."""
+    ours = ours[max(lag, 0) : len(ours) + min(lag, 0)]
+    theirs = theirs[max(-lag, 0) : len(theirs) - max(lag, 0)]
+    if min(ours.std(), theirs.std()) < 1e-9:
+        return float("nan")
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def closures(opening: np.ndarray, rest: float, phones: Sequence[tuple[str, float, float]]) -> list[bool]:
+    """Whether the lips touch in each p, b and m: the least gap from 60 ms before the phone, when they start to close, to its end."""
+    touched = []
+    for symbol, start, end in phones:
+        if viseme_of(symbol) == "m":
+            part = opening[max(int((start - 0.06) * FPS), 0) : int(end * FPS) + 2]
+            if len(part):
+                touched.append(bool(part.min() < rest + TOUCH))
+    return touched
+
+
+def at_rest(source: Coefficients) -> float:
+    """Gap of the inner lips of the person's face at rest, expression apart."""
+    return float(shape_lips(source.replace(exp=source["exp"] * 0.0))[0, 0])
+
+
+def noisy(wave: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
+    """The recording with pink noise, so many dB below its speech."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(len(wave)))
+    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1.0))
+    noise = np.fft.irfft(spectrum, len(wave))
+    loud = np.square(wave, dtype=np.float64).reshape(-1)
+    speech = np.sqrt(loud[loud >= np.quantile(loud, 0.5)].mean())
+    return (wave + noise * speech / noise.std() * 10.0 ** (-snr_db / 20.0)).astype(np.float32)
+
+
+def stillness(talker: Talker, source: Coefficients, seconds: float = 3.0) -> dict[str, tuple[float, float]]:
+    """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a room 45 dB below the speech.
+
+    Half a second at either end of the pause is left for the mouth to close and to open.
+    """
+    speech = synthesise(SENTENCES["English"][1], Voice("espeak", "en-us+m3")).wave
+    level = float(np.sqrt(np.square(speech, dtype=np.float64).mean()))
+    room = level * 10.0 ** (-45.0 / 20.0) * np.random.default_rng(0).standard_normal(int(16000 * seconds))
+    start, end = int(len(speech) / 640 + 0.5 * FPS), int(len(speech) / 640 + (seconds - 0.5) * FPS)
+    found = {}
+    for name, pause in (("silence", room * 0.0), ("a quiet room", room)):
+        wave = np.concatenate([speech, pause, speech]).astype(np.float32)
+        opening = shape_lips(drive(talker, wave, source, EmotionTrack.constant("neutral", 1)))[start:end, 0] - at_rest(source)
+        found[name] = (float(opening.max()), float(np.abs(np.diff(opening)).max()))
+    return found
+
+
+def languages(talker: Talker, source: Coefficients) -> Iterator[tuple[str, np.ndarray, float]]:
+    """(language, spread of opening and width over its sentence, share of p, b, m closed), synthetic voices."""
+    neutral = EmotionTrack.constant("neutral", 1)
+    for language, (voice, sentence) in SENTENCES.items():
+        speech = synthesise(sentence, Voice("espeak", f"{voice}+m3"))
+        lips = shape_lips(drive(talker, speech.wave, source, neutral))
+        closed = closures(lips[:, 0], at_rest(source), speech.phones)
+        yield language, lips.std(axis=0), float(np.mean(closed)) if closed else float("nan")
+
+
+def retracked(talker: Talker, clips: Sequence[Clip], portrait: Any) -> list[bool]:
+    """:func:`closures` on landmarks found anew in rendered pictures of a portrait that says the clips."""
+    from emo_lightning.face.landmarks import open_landmarker
+    from emo_lightning.renderers.base import create, stream
+
+    renderer, landmarker = create("mesh"), open_landmarker(max_faces=1)
+    source = renderer.prepare(portrait)
+    own = portrait.coefficients
+    resting = own.replace(exp=own["exp"] * 0.0)
+
+    def gaps(coefficients: Coefficients) -> np.ndarray:
+        found = [landmarker.detect(picture) for picture in stream(renderer, source, [coefficients])]
+        points = [faces[0].points if faces else np.full((478, 3), np.nan) for faces in found]
+        return np.array([np.linalg.norm(p[14] - p[13]) / np.linalg.norm(p[263] - p[33]) for p in points])
+
+    rest = float(np.nanmean(gaps(resting)))
+    touched: list[bool] = []
+    for clip in clips:
+        touched += closures(gaps(drive(talker, clip.wave, own, clip.track, len(clip.lips))), rest, clip.phones)
+    return touched
