@@ -29,7 +29,8 @@ MIN_MARGIN = 1.6
 """Least side of the square, as a multiple of the landmarks' extent."""
 ACCEPTED = "a picture of one whole face, seen from the front"
 _EYE_CORNERS = (33, 263)
-_MAX_FACES = 5
+MAX_FACES = 5
+"""Faces that are looked for, to tell whether the largest stands out."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> 
             small, turned too far away, or cut off by the picture's edge.
     """
     picture = load_picture(path, argument)
-    landmarker = open_landmarker(max_faces=_MAX_FACES)
+    landmarker = open_landmarker(max_faces=MAX_FACES)
     try:
         face = the_face(picture, landmarker, path, argument)
     finally:
@@ -119,17 +120,18 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
     return side if amount > MAX_OUTSIDE * extent(points) else ""
 
 
-def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
+def inside(box: CropBox, face: float, width: int, height: int, least: float = MIN_MARGIN) -> CropBox:
     """The square moved, and shrunk a little, so that as much of it as possible lies inside the picture.
 
     What lies outside would repeat the picture's border as streaks.
 
     Args:
         box: the square that would be best.
-        face: extent of the landmarks in pixels; the square stays at least :data:`MIN_MARGIN` times that.
+        face: extent in pixels of what must stay in view, by default of the landmarks.
         width: of the picture in pixels; height: likewise.
+        least: the square's side stays at least this times ``face``.
     """
-    half = min(box.half, max(min(width, height), MIN_MARGIN * face) / 2)
+    half = min(box.half, max(min(width, height), least * face) / 2)
     cx, cy = (min(max(c, half), side - half) if side >= 2 * half else c for c, side in ((box.cx, width), (box.cy, height)))
     return CropBox(cx, cy, half)
 

@@ -27,7 +27,8 @@ class Renderer(Protocol):
     fitted coefficients are known through the source, and giving them back yields the portrait.
 
     A renderer may have ``context``, a pair of ints: how many frames before and after it a frame depends on. Without, a
-    frame depends on its own coefficients alone, as with ``(0, 0)``.
+    frame depends on its own coefficients alone, as with ``(0, 0)``. It may have a ``margin``, a float: in a whole picture
+    it is given a square this much wider than the head's, because it can move shoulders too. Without, the head's own.
     """
 
     name: str

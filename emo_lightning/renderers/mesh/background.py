@@ -9,9 +9,12 @@ from emo_lightning.renderers.mesh import matte, topology
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.lattice import GRID, follow_field
 
-REACH = 0.42
-"""Crop units beside the head over which the background's giving way falls to 1/e; below the chin neck and chest spread it
-further."""
+REACH = 0.72
+"""IOD beside the head over which the background's giving way falls to 1/e; below the chin neck and chest spread it further."""
+SHOULDERS = 1.0
+"""IOD below the chin from where on shoulders move as one."""
+BODY = 0.22
+"""How much of the head's motion they take."""
 
 
 def follow(image: np.ndarray, points: np.ndarray, pose: Pose) -> np.ndarray:
@@ -29,8 +32,11 @@ def follow(image: np.ndarray, points: np.ndarray, pose: Pose) -> np.ndarray:
     if person is not None:
         coarse = cv2.resize(person.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
         head |= (coarse > 0.3) & (below < -0.25 * pose.scale)
-    still = below > pose.scale
-    return follow_field(head & ~still, still, np.where(below < -0.3 * pose.scale, REACH, np.inf))
+    body = below > SHOULDERS * pose.scale
+    if person is not None:
+        body &= coarse > 0.5
+    held = np.where(body, BODY, np.where(head, 1.0, np.nan))
+    return follow_field(held, np.where(below < -0.3 * pose.scale, REACH * pose.scale, np.inf))
 
 
 def _skull(points: np.ndarray, pose: Pose) -> np.ndarray:

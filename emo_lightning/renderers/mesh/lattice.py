@@ -1,7 +1,7 @@
 """What surrounds the face: rings of vertices from its outline to the frame's border, and how far each follows the head.
 
-Two weights a vertex. ``rigid`` says how much of the head's motion it takes: 1 on the head, 0 at the border and on the
-shoulders, in between the harmonic field, which has no bumps of its own and so cannot tear or streak. ``expression`` says
+Two weights a vertex. ``rigid`` says how much of the head's motion it takes: 1 on the head, little on the shoulders, 0 at
+the border, in between the harmonic field, which has no bumps of its own and so cannot tear or streak. ``expression`` says
 how much of the motion of the nearest outline vertex beyond that it takes, and dies out fast.
 """
 
@@ -74,19 +74,19 @@ def build(points: np.ndarray, iod: float, follow: np.ndarray) -> Lattice:
     )
 
 
-def follow_field(head: np.ndarray, still: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """The screened harmonic field that is 1 on the head and 0 on what stays still.
+def follow_field(held: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """The screened harmonic field between places that are known: 1 on the head, less on the shoulders, 0 at the border.
 
     Args:
-        head, still: ``(GRID, GRID)`` bool over the frame; the frame's border is always still.
+        held: ``(GRID, GRID)`` over the frame, nan where unknown; the frame's border is always 0.
         reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite where it is plainly harmonic.
 
     Returns:
         ``(GRID, GRID)`` float64 in [0, 1].
     """
-    still = still.copy()
-    still[0], still[-1], still[:, 0], still[:, -1] = True, True, True, True
-    known = head | still
+    held = held.copy()
+    held[0], held[-1], held[:, 0], held[:, -1] = 0.0, 0.0, 0.0, 0.0
+    known = np.isfinite(held)
     number = np.arange(GRID * GRID).reshape(GRID, GRID)
     rows, columns, values = [number.ravel()], [number.ravel()], [np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()]
     for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
@@ -95,8 +95,7 @@ def follow_field(head: np.ndarray, still: np.ndarray, reach: np.ndarray) -> np.n
         columns.append(neighbour[~known])
         values.append(np.full((~known).sum(), -0.25))
     matrix = coo_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))).tocsc()
-    right = np.where(still, 0.0, np.where(head, 1.0, 0.0)).ravel()
-    return np.clip(spsolve(matrix, right).reshape(GRID, GRID), 0.0, 1.0)
+    return np.clip(spsolve(matrix, np.nan_to_num(held).ravel()).reshape(GRID, GRID), 0.0, 1.0)
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -49,6 +49,7 @@ class MeshRenderer:
 
     name = "mesh"
     context = (0, 0)
+    margin = 1.5
 
     def __init__(self) -> None:
         self.model = BuiltinFaceModel.load()
