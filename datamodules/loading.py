@@ -29,6 +29,7 @@ from datamodules.loader import Loader, TrainLoader
 from datamodules.remote import ShardSet, open_set
 from datamodules.shards import LIGHT, VIDEO, ShardIndex
 from datamodules.stream import MAX_WORKERS, ClipReader, EvalStream, FailureTable, ShardFile, TrainStream
+from datamodules.teach import RECORD
 from datamodules.windows import AudioClip, Labels, VideoClip, collate
 from emo_lightning.coefficients import LAYOUTS, Layout
 from emo_lightning.emotions import EMOTIONS
@@ -251,17 +252,25 @@ class AudioShards(Shards):
     (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end, ``phone
     (B, W)`` int64 (places in :data:`datamodules.corpus.phones.NAMES`, 0 for silence, -1 where the clip has no phones),
     ``emotion``, ``intensity`` (-1 unknown), ``speaker`` int64 ``(B,)``, ``level`` float32 ``(B,)`` (nan unknown), and
-    ``key``, a list. In training a clip gives one window, at a random place, for each W frames that it has; in
-    validation the windows stand side by side.
+    ``key``, a list. With ``teacher`` also ``whisper (B, 2W, 384)``, from sets that have it. In training a clip gives one
+    window, at a random place, for each W frames that it has; in validation the windows stand side by side.
     """
 
     kind = LIGHT
 
-    def __init__(self, data: str | Sequence[str], *, window: int = 32, **options: Any) -> None:
+    def __init__(self, data: str | Sequence[str], *, window: int = 32, teacher: bool = False, **options: Any) -> None:
         super().__init__(data, **options)
+        self.teacher = teacher
         if not 1 <= window <= 10 * FPS:
             raise UserError("loader.frames", window, f"video frames, 1 to {10 * FPS}")
         self.window = window
+
+    def setup(self, stage: str | None = None) -> None:
+        """As :meth:`Shards.setup`; UserError too when the teacher's features are wanted and a set has none."""
+        super().setup(stage)
+        for shards in self.sets if self.teacher else ():
+            if RECORD not in shards.index.provenance:
+                raise UserError("data", shards.name, "what emo shards teach DIR --out DIR2 wrote", "holds no features of Whisper")
 
     def draw(self, clip: AudioClip, generator: np.random.Generator) -> list[tuple[AudioClip, int, int]]:
         """(clip, first frame, source frame) for each window of this visit."""
@@ -283,7 +292,14 @@ class AudioShards(Shards):
         return max(self._seconds(split) * FPS / self.window, self.samples(split))
 
     def _bytes(self, split: str) -> float:
-        return self._seconds(split) * FPS * 4 * (4 * 80 + 17 + self.layout.size)
+        heard = 2 * 2 * 384 if self.teacher else 0
+        return self._seconds(split) * FPS * (4 * (4 * 80 + 17 + self.layout.size) + heard)
+
+    def _reader(self, split: str, workers: int) -> ClipReader:
+        reader = super()._reader(split, workers)
+        if self.teacher:
+            reader.parts, reader.make = (*reader.parts, "whisper"), partial(reader.make, teacher=True)
+        return reader
 
 
 class VideoShards(Shards):

@@ -9,6 +9,7 @@ A sample is one clip of at most 10 s: 25 video frames and 16,000 sound samples a
 ``KEY.au.npy``            float32 ``(T, 17)``, order of :data:`emo_lightning.coefficients.AU_NAMES`, 0..1
 ``KEY.landmarks.npy``     float16 ``(T, P, 3)`` in crop units, P = 478, 468 or 68
 ``KEY.blend.npy``         float16 ``(T, 52)`` MediaPipe blendshapes, 0..1, where the back-end has them
+``KEY.whisper.npy``       float16 ``(2T, 384)``, features of Whisper's encoder, where :mod:`datamodules.teach` put them
 ``KEY.mp4``               the square crop, in video shards alone
 ========================  =====================================================================================
 
@@ -43,9 +44,10 @@ MAX_SECONDS = 10.0
 MAX_FRAMES = 250
 SPLITS = ("train", "val", "test")
 PARTS = ("wave", "coefficients", "au", "landmarks", "video")
-EXTRAS = ("blendshapes",)
+EXTRAS = ("blendshapes", "whisper")
 """Parts that a sample may lack; asking for one is no condition."""
 BLENDSHAPES = 52
+WHISPER_WIDTH, WHISPER_PER_FRAME = 384, 2
 MEMBER_LIMITS: Mapping[str, int] = {
     "json": 1 << 20,
     "flac": 4 << 20,
@@ -54,6 +56,7 @@ MEMBER_LIMITS: Mapping[str, int] = {
     "au.npy": 1 << 20,
     "landmarks.npy": 4 << 20,
     "blend.npy": 1 << 20,
+    "whisper.npy": 1 << 20,
     "mp4": 64 << 20,
 }
 """Members we know and the bytes each may have."""
@@ -177,6 +180,7 @@ class Sample:
         landmarks: ``(T, P, 3)`` crop units.
         video: the crop as mp4 bytes.
         blendshapes: ``(T, 52)`` float32.
+        whisper: ``(2T, 384)`` float16.
     """
 
     key: str
@@ -187,6 +191,7 @@ class Sample:
     landmarks: np.ndarray | None = None
     video: bytes | None = None
     blendshapes: np.ndarray | None = None
+    whisper: np.ndarray | None = None
 
 
 def safe_key(text: str) -> str:
@@ -226,9 +231,24 @@ def encode(sample: Sample) -> dict[str, bytes]:
         members["landmarks.npy"] = _npy(sample.landmarks.astype(np.float16))
     if sample.blendshapes is not None:
         members["blend.npy"] = _npy(sample.blendshapes.astype(np.float16))
+    if sample.whisper is not None:
+        members |= encode_teacher(sample.whisper, sample.meta)
     if sample.video is not None:
         members["mp4"] = sample.video
     return members
+
+
+def encode_teacher(features: np.ndarray, meta: SampleMeta) -> dict[str, bytes]:
+    """The member that holds a clip's features of Whisper's encoder; SampleError when they are not ``(2T, 384)`` and finite."""
+    stored = features.astype(np.float16)
+    _check_teacher(stored, meta.frames)
+    return {"whisper.npy": _npy(stored)}
+
+
+def _check_teacher(features: np.ndarray, frames: int) -> None:
+    _check_shape("whisper", features.shape, (WHISPER_PER_FRAME * frames, WHISPER_WIDTH))
+    if not np.isfinite(features).all():
+        raise SampleError("not_finite", "whisper")
 
 
 def decode(key: str, members: Mapping[str, bytes], parts: Collection[str] = PARTS, layout: Layout | None = None) -> Sample:
@@ -257,6 +277,9 @@ def decode(key: str, members: Mapping[str, bytes], parts: Collection[str] = PART
         sample.landmarks = _read_npy(_member(members, "landmarks.npy"), "landmarks", np.float16, (meta.frames, None, 3)).astype(np.float32)
     if "blendshapes" in parts and "blend.npy" in members:
         sample.blendshapes = _read_npy(members["blend.npy"], "blend", np.float16, (meta.frames, BLENDSHAPES)).astype(np.float32)
+    if "whisper" in parts and "whisper.npy" in members:
+        shape = (WHISPER_PER_FRAME * meta.frames, WHISPER_WIDTH)
+        sample.whisper = _read_npy(members["whisper.npy"], "whisper", np.float16, shape)
     if "wave" in parts:
         sample.wave = _read_sound(members["flac"] if "flac" in members else _member(members, "wav"))
     if "video" in parts:
@@ -283,6 +306,8 @@ def validate(sample: Sample) -> None:
             _check_shape(name, array.shape, shape)
             if not np.isfinite(array).all():
                 raise SampleError("not_finite", name)
+    if sample.whisper is not None:
+        _check_teacher(sample.whisper, frames)
     if sample.landmarks is not None and sample.landmarks.shape[1] not in (478, 468, 68):
         raise SampleError("wrong_shape", f"{sample.landmarks.shape[1]} landmarks, expected 478, 468 or 68")
     if sample.wave is not None:

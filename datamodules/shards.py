@@ -37,6 +37,7 @@ _MEMBERS_OF = {
     "au": ("au.npy",),
     "landmarks": ("landmarks.npy",),
     "blendshapes": ("blend.npy",),
+    "whisper": ("whisper.npy",),
     "video": ("mp4",),
 }
 

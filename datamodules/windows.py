@@ -46,7 +46,8 @@ class Labels:
 
 @dataclass(frozen=True)
 class AudioClip:
-    """A clip ready for stages 1 and 2: ``mel (4T, 80)``, ``au (T, 17)``, ``coefficients (T, C)``, ``phones (T,)``, and its labels."""
+    """A clip ready for stages 1 and 2: ``mel (4T, 80)``, ``au (T, 17)``, ``coefficients (T, C)``, ``phones (T,)``, its labels, and, where
+    they are wanted, Whisper's features ``(2T, 384)``."""
 
     frames: int
     labels: dict[str, Any]
@@ -54,15 +55,18 @@ class AudioClip:
     au: np.ndarray
     coefficients: np.ndarray
     phones: np.ndarray
+    whisper: np.ndarray | None = None
 
     @staticmethod
-    def of(sample: Sample, labels: Labels) -> AudioClip:
-        """Compute the clip's spectrogram, once."""
+    def of(sample: Sample, labels: Labels, teacher: bool = False) -> AudioClip:
+        """Compute the clip's spectrogram, once; SampleError where the ``teacher``'s features are wanted and missing."""
+        if teacher and sample.whisper is None:
+            raise SampleError("missing_member", "whisper.npy")
         assert sample.wave is not None and sample.au is not None and sample.coefficients is not None
         frames, marks = sample.meta.frames, sample.meta.extra.get("phones")
         phones = np.full(frames, -1) if marks is None else frame_phones(marks, frames)
         mel = log_mel(levelled(sample.wave))
-        return AudioClip(frames, labels(sample), mel, sample.au, sample.coefficients.joined(), phones)
+        return AudioClip(frames, labels(sample), mel, sample.au, sample.coefficients.joined(), phones, sample.whisper if teacher else None)
 
     def window(self, start: int, size: int, source: int, layout: Layout) -> dict[str, Any]:
         """Frames ``start .. start + size - 1``; beyond the clip the mask is False, sound is quiet and the face holds still."""
@@ -74,6 +78,8 @@ class AudioClip:
         blocks = {name: self.coefficients[at, layout.slice(name)] for name in layout.blocks}
         mask = np.arange(start, start + size) < self.frames
         own = {"mel": mel, "au": self.au[at], "phone": self.phones[at], "mask": mask, "source": self.coefficients[source]}
+        if self.whisper is not None:
+            own["whisper"] = self.whisper[np.minimum(np.arange(2 * start, 2 * (start + size)), 2 * self.frames - 1)].astype(np.float32)
         return {**own, **blocks, **self.labels}
 
 

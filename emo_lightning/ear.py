@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from emo_lightning.audio import MEL_KINDS
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from emo_lightning.audio import MEL_KINDS, WHISPER_PEAK, log_mel
 from emo_lightning.ear_weights import load_whisper
 from emo_lightning.errors import UserError
-from emo_lightning.models.ear import FRONT_ENDS, Ear, MelEar, WhisperEar
+from emo_lightning.loudness import levelled
+from emo_lightning.models.ear import CONTEXT, DEPTH, FRONT_ENDS, STEP, Ear, MelEar, WhisperEar
 
 
 def open_ear(kind: str) -> Ear:
@@ -19,3 +25,15 @@ def open_ear(kind: str) -> Ear:
     if kind == "mel":
         return MelEar()
     return WhisperEar(load_whisper(), MEL_KINDS[kind].quiet)
+
+
+def whisper_teacher() -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """What makes Whisper's features ``(2T, 384)`` of sound ``(N,)`` at 16 kHz, and how, in plain values.
+
+    Raises:
+        UserError: Whisper's weights are absent or damaged.
+    """
+    ear = open_ear("whisper")
+    assert isinstance(ear, WhisperEar)
+    about = {"network": "Whisper tiny.en", "blocks": DEPTH, "frames": {"before": CONTEXT.past, "piece": STEP, "after": CONTEXT.future}}
+    return lambda wave: ear.features(log_mel(levelled(wave), ear.kind)), {**about, "peak": WHISPER_PEAK}

@@ -19,8 +19,10 @@ from datamodules.loading import AudioShards, VideoShards
 from datamodules.remote import open_set
 from datamodules.shards import ShardIndex
 from emo_lightning.checkpoints import export, load_decoupler, read_network, read_training_checkpoint
+from emo_lightning.coefficients import BUILTIN
 from emo_lightning.config import AnyRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
 from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.losses.perceptual import VGGLoss
 from emo_lightning.models.layers import parameter_count
 from emo_lightning.provenance import provenance
@@ -72,7 +74,7 @@ def train(config: AnyRun) -> Path:
     folder = prepare_folder(config.out)
     origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": " ".join(source.index_sha256 for source in sources)}
     stage = build_stage(config, index, origin)
-    data = build_data(config, index)
+    data = build_data(config, index, stage.taught)
     data.setup()
     data.check_ranks(config.trainer.devices)
     resume = resume_path(config.resume, folder)
@@ -106,7 +108,8 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
         context.predecessor = before.fingerprint
         if config.loader.frames < config.model.pose_window:
             raise UserError("loader.frames", config.loader.frames, f"at least model.pose_window, {config.model.pose_window}")
-        return HeadsStage(config.model, config.loss, config.optim, context, load_decoupler(before))
+        lookalike = torch.from_numpy(BuiltinFaceModel.load().lookalike()) if index.layout.name == BUILTIN.name else None
+        return HeadsStage(config.model, config.loss, config.optim, context, load_decoupler(before), lookalike)
     if config.heads is not None:
         before = read_network(config.heads, "heads", "heads")
         before.layout.check_same(index.layout, "the heads", "data")
@@ -114,15 +117,15 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
     return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config))
 
 
-def build_data(config: AnyRun, index: ShardIndex) -> AudioShards | VideoShards:
-    """The stage's data module; an epoch is what lies between two validations."""
+def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> AudioShards | VideoShards:
+    """The stage's data module, with a teacher's features where wanted; an epoch is what lies between two validations."""
     loader = config.loader
     common: dict[str, Any] = {"workers": loader.workers, "share_shards": loader.share_shards, "seed": config.seed}
     common |= {"layout": index.layout.name, "batch_size": loader.batch_size}
     common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
     if isinstance(config, Stage3Run):
         return VideoShards(data_places(config.data), size=config.model.image_size, **common)
-    return AudioShards(data_places(config.data), window=loader.frames, **common)
+    return AudioShards(data_places(config.data), window=loader.frames, teacher=teacher, **common)
 
 
 def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool) -> L.Trainer:

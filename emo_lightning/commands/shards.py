@@ -1,8 +1,9 @@
-"""Look at a set of shards, hold it to its index, or give it fine levels.
+"""Look at a set of shards, hold it to its index, give it fine levels, or a teacher's features of its sound.
 
 emo shards show DIR                   data card; DIR/contact_sheet.png and DIR/histograms.html (elsewhere with --out)
 emo shards verify DIR --workers 4     hash every archive, read every sample, decode every frame; exit code 2 when something is wrong
 emo shards levels DIR --out DIR2      a copy with levels 1 to 15, from annotated intensities and action units
+emo shards teach DIR --out DIR2       a copy with Whisper's features of every sound, to hear with or to learn from
 emo shards labels                     how each corpus's emotions and intensities become ours
 """
 
@@ -14,8 +15,8 @@ from pathlib import Path
 from emo_lightning.commands.arguments import integer
 from emo_lightning.errors import UserError
 
-SUMMARY = "show, verify or level a set of shards; print the table of labels"
-ACTIONS = ("show", "verify", "levels", "labels")
+SUMMARY = "show, verify, level or teach a set of shards; print the table of labels"
+ACTIONS = ("show", "verify", "levels", "teach", "labels")
 SHEET, PAGE = "contact_sheet.png", "histograms.html"
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=ACTIONS, help="what to do")
     add("data", type=Path, metavar="DIR", nargs="?", help="folder of shards; labels needs none")
-    add("--out", type=Path, metavar="D", help="show: where the picture and the page go (default DIR); levels: a new or empty folder")
+    add("--out", type=Path, metavar="D", help="show: where the picture and the page go (default DIR); levels, teach: a new or empty folder")
     add("--clips", type=integer("--clips", 1, 400), default=16, metavar="N", help="show: clips in the picture (default 16)")
     add(
         "--measured",
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.data is None:
         raise UserError("DIR", "", "a folder of shards", "is missing")
-    {"show": show, "verify": verify, "levels": levels}[args.action](args)
+    {"show": show, "verify": verify, "levels": levels, "teach": teach}[args.action](args)
 
 
 def labels() -> None:
@@ -106,4 +107,19 @@ def levels(args: argparse.Namespace) -> None:
         raise UserError("--out", "", "a new or empty folder", "is missing")
     with Progress("levels", None, "shards") as progress:
         index = add_levels(args.data, args.out, progress.reach)
+    print(data_card(index, str(args.out)))
+
+
+def teach(args: argparse.Namespace) -> None:
+    """Write the copy with Whisper's features."""
+    from datamodules.card import data_card
+    from datamodules.teach import add_teacher
+    from emo_lightning.ear import whisper_teacher
+    from emo_lightning.progress import Progress
+
+    if args.out is None:
+        raise UserError("--out", "", "a new or empty folder", "is missing")
+    teacher, about = whisper_teacher()
+    with Progress("teach", None, "shards") as progress:
+        index = add_teacher(args.data, args.out, teacher, about, progress.reach)
     print(data_card(index, str(args.out)))

@@ -49,6 +49,8 @@ class Stage(L.LightningModule):
     number: int
     product: str
     trained: nn.Module
+    taught = False
+    """Whether batches must bring a teacher's features, ``whisper``."""
 
     def __init__(self, model: Any, loss: Any, optim: OptimConfig, context: StageContext) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Stage 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
 
 Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E), ``emotion``, ``level``,
-``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown.
+``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown; ``whisper`` (B, 2T, 384)
+where it is heard or learned from.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 from emo_lightning.emotions import EMOTIONS, NEUTRAL
 from emo_lightning.losses.adversary import Readers, ramp, reverse_gradient
 from emo_lightning.losses.contrast import au_contrast, emotion_units
+from emo_lightning.losses.distil import Pupil
 from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, prototype_table, smooth_l1, velocity
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig, DecouplerOutput
+from emo_lightning.models.ear import FRONT_ENDS
 from emo_lightning.stages.augment import DRAWS, augment
 from emo_lightning.stages.base import OptimConfig, Stage, StageContext
 
@@ -48,6 +51,8 @@ class Stage1Loss:
     """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
     noise: float = 0.0
     """Noise on content in training, in its own standard deviations: what is not worth saying loudly is lost."""
+    distil: float = 0.0
+    """High predicts the features of a teacher that heard more speech than any corpus with faces has; the teacher hears clean sound."""
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
     temperature: float = 0.05
@@ -55,6 +60,7 @@ class Stage1Loss:
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
 
 
+TEACHER = FRONT_ENDS["whisper"]
 PHONES, INTENSITIES = 40, 4
 """Classes of the phone read-out (silence first) and of the intensity read-out (neutral first)."""
 SPOKEN_UNITS = ("AU16", "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck")
@@ -77,6 +83,8 @@ class DecouplerStage(Stage):
         sizes = {f.name: getattr(model, f.name) for f in fields(DecouplerConfig)}
         self.decoupler = self.trained = AudioDecoupler(DecouplerConfig(**sizes))
         self.speech_readout = nn.Linear(model.content, context.layout.width("exp"))
+        self.taught = loss.distil > 0 or self.decoupler.front_end == TEACHER
+        self.pupil = Pupil(model.width) if loss.distil > 0 else None
         self.phone_readout = nn.Linear(model.content, PHONES)
         self.content_readers = Readers(model.content, len(EMOTIONS))
         self.low_readers = Readers(model.width, len(EMOTIONS))
@@ -113,7 +121,7 @@ class DecouplerStage(Stage):
 
     def parts(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], DecouplerOutput]:
         """Every part of the loss, unweighted, and the network's output."""
-        out: DecouplerOutput = self.decoupler(batch["mel"])
+        out: DecouplerOutput = self.decoupler(batch[self.decoupler.front_end.key])
         mask = self.mask(batch)
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
@@ -131,6 +139,8 @@ class DecouplerStage(Stage):
             "feeling": self.low_readers(out.low, batch["emotion"], mask) + 0.5 * self.intensity_readers(out.low, grade, known),
             "adversary": self.content_readers(reverse_gradient(out.content, strength), batch["emotion"], mask),
         }
+        if self.pupil is not None:
+            parts["distil"] = self.pupil(out.high, batch[TEACHER.key], mask)
         return parts, out
 
     def mask(self, batch: dict[str, Tensor]) -> Tensor:

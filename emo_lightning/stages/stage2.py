@@ -59,6 +59,8 @@ class Stage2Loss:
     """ExpNet tells brief closures of the lips, those of p, b and m."""
     identity: float = 1.0
     texture: float = 1.0
+    emotion_as_identity: bool = True
+    """In the figure's wiring, ID is to look like what the feeling does to the face, which ExpNet cannot know; False: ID as fitted."""
     levels_even: float = 0.05
     """Monotone, evenly spaced response of the emotion matrix."""
     pose: float = 1.0
@@ -80,11 +82,15 @@ class HeadsStage(Stage):
     prototypes: Tensor
     voiced: Tensor
     lip_table: Tensor
+    lookalike: Tensor | None
 
-    def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: StageContext, decoupler: AudioDecoupler) -> None:
+    def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: StageContext, decoupler: AudioDecoupler,
+                 lookalike: Tensor | None = None) -> None:  # fmt: skip
+        """``lookalike`` (I, E) gives the identity that looks most like an expression, None where the face model cannot say."""
         super().__init__(model, loss, optim, context)
         self.loss = loss
         self.decoupler = decoupler.requires_grad_(False).eval()
+        self.taught = decoupler.config.front_end == "whisper"
         layout = context.layout
         prototypes = prototype_table(layout)
         sizes = {f.name: getattr(model, f.name) for f in fields(HeadsConfig)}
@@ -93,6 +99,8 @@ class HeadsStage(Stage):
         # Blinks do not follow the voice; they are made apart, so the expression is not judged by them.
         voiced = [float(name not in LIDS) for name in layout.exp_names] or [1.0] * layout.width("exp")
         self.register_buffer("voiced", torch.tensor(voiced), persistent=False)
+        wanted = model.wiring == "figure" and loss.emotion_as_identity
+        self.register_buffer("lookalike", lookalike if wanted else None, persistent=False)
         self.register_buffer("lip_table", lip_table(layout), persistent=False)
 
     def meta(self) -> dict[str, Any]:
@@ -128,22 +136,32 @@ class HeadsStage(Stage):
         frames = batch["mask"].shape[1]
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         control = self.heads.matrix(batch["emotion"], level)[:, None].expand(-1, frames, -1)
-        content = repeat_edges(self.decoupler(batch["mel"]).content, self.heads.reach)
+        content = repeat_edges(self.decoupler(batch[self.decoupler.front_end.key]).content, self.heads.reach)
         source = self._shuffled(batch["source"]) if shuffle else batch["source"]
         out: HeadsOutput = self.heads(content, source, control)
         mask = self.mask(batch)
         said = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
+        exp, identity = self.goals(batch, said)
         parts = {
-            "exp": smooth_l1(out.exp, batch["exp"], mask, weights=self.voiced),
-            "exp_velocity": velocity(out.exp * self.voiced, batch["exp"] * self.voiced, mask),
-            "identity": masked_mean((out.id - batch["id"]).abs(), mask),
+            "exp": smooth_l1(out.exp, exp, mask, weights=self.voiced),
+            "exp_velocity": velocity(out.exp * self.voiced, exp * self.voiced, mask),
+            "identity": masked_mean((out.id - identity).abs(), mask),
             "texture": masked_mean((out.tex - batch["tex"]).abs(), mask),
             "levels_even": self.evenness(),
-            **self._speech(out, said if self.heads.emonet.exp_delta else batch["exp"], mask),
-            **self._lips(out, batch["exp"], mask),
+            **self._speech(out, said if self.heads.emonet.exp_delta else exp, mask),
+            **self._lips(out, exp, mask),
             **self._pose(batch, out.condition),
         }
         return parts, out
+
+    def goals(self, batch: dict[str, Tensor], said: Tensor) -> tuple[Tensor, Tensor]:
+        """EXP and ID to reach, ``(B, T, E)`` and ``(B, T, I)``.
+
+        ID is fitted once a clip and a source frame has its clip's, so ID as fitted teaches EmoNet nothing of feeling.
+        """
+        if self.lookalike is None:
+            return batch["exp"], batch["id"]
+        return said, batch["id"] + (batch["exp"] - said) @ self.lookalike.T
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
