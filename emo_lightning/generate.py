@@ -31,11 +31,14 @@ from emo_lightning.portrait import load_portrait
 from emo_lightning.progress import Progress
 from emo_lightning.provenance import provenance, sha256_of
 from emo_lightning.renderers import base as renderers
+from emo_lightning.scene import load_scene
 from emo_lightning.video_writer import AUDIO_RATE, FPS, VideoWriter
 
 T = TypeVar("T")
 BLOCK = 16_000
 """Samples that are decoded at a time: one second."""
+FRAMES = {"crop": 256, "picture": 1024}
+"""What a video can show, and its size where none is given."""
 LEARNED = frozenset({"keypoint"})
 """Renderers with trained weights of their own, which they take from the checkpoint folder."""
 
@@ -67,11 +70,12 @@ def generate(
     out: str | Path,
     track: EmotionTrack,
     renderer: str = "mesh",
-    size: int = 256,
+    size: int | None = None,
     seed: int = 0,
     head_motion: bool = True,
     checkpoint_dir: str | Path | None = None,
     voice_level: float = 0.0,
+    frame: str = "crop",
 ) -> GenerateResult:
     """Make a talking video.
 
@@ -81,11 +85,13 @@ def generate(
         out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it. All three appear at the end or not at all.
         track: the emotion over time.
         renderer: a name of :func:`emo_lightning.renderers.base.names`.
-        size: side of the video in pixels, even.
+        size: side of the video in pixels, even; with ``frame="picture"`` the most that its longer side may have. By default
+            that of :data:`FRAMES`.
         seed: of head motion and blinks; the same seed gives the same frames.
         head_motion: False keeps the head as it is in the portrait.
         checkpoint_dir: folder of trained weights; those shipped by default.
         voice_level: how many levels the strength of the voice may move the track's, either way, 0 to 5; 0 leaves them alone.
+        frame: "crop" shows the head in its square, "picture" the whole picture with the head moving in it.
 
     Raises:
         UserError: any input that cannot be used, before the long work.
@@ -96,31 +102,42 @@ def generate(
     if folder is not None and not folder.is_dir():
         raise UserError("--checkpoint-dir", folder, "a folder of trained weights", "is not a folder")
     voice_level = check_band(voice_level)
+    if frame not in FRAMES:
+        raise UserError("--frame", frame, " or ".join(FRAMES), "is not what a video can show")
+    size = FRAMES[frame] if size is None else size
     arguments = {"portrait": portrait, "audio": audio, "out": out, "renderer": renderer, "size": size, "seed": seed}
-    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder, "voice_level": voice_level}
+    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder, "voice_level": voice_level, "frame": frame}
     clock = Clock()
     with staging(out.parent, "--out") as stage, _full_disk(out):
         with clock("audio"):
             frames, gain = listen(audio)
         with clock("portrait"):
-            face = load_portrait(portrait, size)
+            scene = load_scene(portrait, size) if frame == "picture" else None
+            face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
             talker = load_talker(folder)
             drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
         with clock("prepare"):
-            source = drawer.prepare(face)
+            place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
+            source = drawer.prepare(face if place is None else place.portrait)
         sound = mel_blocks(audio, gain, talker.sound)
         chunks = talker.generate(sound, face.coefficients, track, seed, head_motion, total_frames=frames, voice_level=voice_level)
         spool = _Spool(stage / "coefficients")
-        pictures = clock.each("render", renderers.stream(drawer, source, spool.each(clock.each("coefficients", chunks))))
-        _encode(stage / out.name, pictures, audio, (size, size), frames, clock)
+        made = spool.each(clock.each("coefficients", chunks))
+        drawn = renderers.stream(drawer, source, made if place is None else map(place.coefficients, made))
+        shape = (size, size) if place is None else place.size
+        pictures = clock.each("render", drawn if place is None else map(place.put, drawn))
+        _encode(stage / out.name, pictures, audio, shape, frames, clock)
         clock.seconds["render"] -= clock.seconds["coefficients"]  # which drawing asked for as it went
         spoken = spool.read()
         np.savez(stage / f"{out.stem}.npz", **dict(spoken.items()))
         about = {
             "frames": len(spoken),
             "fps": FPS,
+            "frame": frame,
             "size": size,
+            "width": shape[0],
+            "height": shape[1],
             "renderer": renderer,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),

@@ -4,6 +4,7 @@ Writes O.mp4 (H.264, AAC, 25 frames/s), O.npz (the coefficients) and O.json (wha
 
   emo generate --portrait me.jpg --audio hello.wav --emotion happy --level 12 --out hello.mp4
   emo generate --portrait me.jpg --audio story.mp3 --emotion-track story.yaml --out story.mp4
+  emo generate --portrait holiday.jpg --audio hello.wav --frame picture --out holiday.mp4
 
 An emotion track is a YAML list. Feelings come and go as they do on faces, surprise fast and sadness slowly, and are half
 there at their time:
@@ -42,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
     parser.add_argument("--renderer", metavar="R", default="mesh", help="mesh (default; needs no training) or keypoint (stage 3's network)")
     size = integer("--size", *SIZES)
-    parser.add_argument("--size", type=size, default=256, metavar="S", help="side of the video in pixels, 128 to 1024 (default 256)")
+    sides = "side of the video in pixels, 128 to 1024 (default 256); with --frame picture the most for its longer side (default 1024)"
+    parser.add_argument("--size", type=size, metavar="S", help=sides)
+    shown = "crop (default): the head in its square; picture: the whole picture, of any shape, with the head moving in it"
+    parser.add_argument("--frame", metavar="F", default="crop", help=shown)
     parser.add_argument("--seed", type=integer("--seed", 0, 2**32 - 1), default=0, metavar="N", help="same seed, same video (default 0)")
     parser.add_argument("--no-head-motion", action="store_true", help="keep the head as it is in the portrait")
     parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help="folder of trained weights (default: those shipped)")
@@ -68,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         head_motion=not args.no_head_motion,
         checkpoint_dir=args.checkpoint_dir,
         voice_level=args.voice_level,
+        frame=args.frame,
     )
     print(f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s")
 
