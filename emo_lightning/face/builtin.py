@@ -117,6 +117,16 @@ class BuiltinFaceModel:
         distance = np.linalg.norm(placed[..., :2] - points[..., :2], axis=-1).mean(-1)
         return FitResult(coefficients, (distance / np.exp(trans[:, 2])).astype(np.float32))
 
+    def lookalike(self, spread: float = 0.1) -> np.ndarray:
+        """The likeliest identity that looks like an expression, ``(40, 28)``: ``id = lookalike @ exp``.
+
+        Regularised least squares over all vertices; ``spread`` (IOD, over the whole face) is what may be missed for one standard
+        deviation of identity. At 0.1 the prototypes at level 15 are 2 to 6 standard deviations long and show a quarter to a half of
+        their own movement; nearer looks need a face like nobody's.
+        """
+        own, wanted = (basis.reshape(len(basis), -1).astype(np.float64) for basis in (self.id_basis, self.exp_basis))
+        return np.linalg.solve(own @ own.T + spread**2 * np.eye(len(own)), own @ wanted.T).astype(np.float32)
+
     @cached_property
     def _dense(self) -> Problem:
         weights = np.ones(VERTICES)
