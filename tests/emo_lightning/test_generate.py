@@ -24,6 +24,7 @@ from emo_lightning.audio import load_audio
 from emo_lightning.checkpoints import export, load_talker
 from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.emotions import EmotionTrack
+from emo_lightning.errors import UserError
 from emo_lightning.generate import generate, mel_blocks
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
@@ -99,6 +100,21 @@ def test_a_video_its_coefficients_and_its_description(face, speech, weights, tmp
     assert about["provenance"]["arguments"]["seed"] == 3
     assert str(tmp_path) not in result.sidecar.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"face.png", "voice.wav", "out.mp4", "out.npz", "out.json"}
+
+
+def test_the_head_moves_in_the_whole_picture(speech, weights, tmp_path):
+    photograph = data.astronaut()[:, :400]
+    Image.fromarray(photograph).save(tmp_path / "tall.png")
+    result = generate(tmp_path / "tall.png", speech, tmp_path / "out.mp4", HAPPY, size=320, checkpoint_dir=weights, frame="picture")
+    film = frames_of(result.video).astype(float)
+    assert film.shape == (38, 320, 250, 3)
+    moves = film.std(axis=0).mean(axis=2)
+    assert moves[-60:].max() < 3.0, "knees stay where they are"
+    assert moves.max() > 10.0
+    about = json.loads(result.sidecar.read_text())
+    assert (about["frame"], about["width"], about["height"]) == ("picture", 250, 320)
+    with pytest.raises(UserError, match="--frame"):
+        generate(tmp_path / "tall.png", speech, tmp_path / "out.mp4", HAPPY, checkpoint_dir=weights, frame="poster")
 
 
 def test_learned_renderer_draws_every_frame_though_it_looks_ahead(face, speech, weights, tmp_path) -> None:

@@ -14,9 +14,11 @@ from emo_lightning.errors import MismatchError, UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
+from emo_lightning.face.pose import rotation
 from emo_lightning.portrait import Portrait, make_portrait
 from emo_lightning.renderers import base
 from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source
 
 
@@ -112,6 +114,63 @@ def test_a_blink_closes_the_lids(
     blink = frame(renderer, source, with_units(own, AU45=1.0, AU12=0.4))
     for upper, lower in ((159, 145), (386, 374)):
         assert gap(landmarker, blink, upper, lower) < 0.5 * gap(landmarker, portraits[256].image, upper, lower)
+
+
+def test_a_shut_eye_is_skin(renderer: MeshRenderer, portraits: dict[int, Portrait]) -> None:
+    portrait = portraits[512]
+    source = renderer.prepare(portrait)
+    shut = frame(
+        renderer,
+        source,
+        portrait.coefficients.replace(exp=np.maximum(portrait.coefficients["exp"], with_units(portrait.coefficients, AU45=1.0)["exp"])),
+    )
+    at = ((portrait.points[:, :2] + 1) * 256).astype(int)
+    for iris, cheek in ((468, 118), (473, 347)):
+        (x, y), (u, v) = at[iris], at[cheek]
+        open_, lid, skin = (
+            image[r - 4 : r + 5, c - 4 : c + 5].mean()
+            for image, r, c in ((portrait.image, y - 4, x), (shut, y - 4, x), (portrait.image, v, u))
+        )
+        assert open_ < 0.6 * skin, "the iris is dark"
+        assert lid > 0.75 * skin
+
+
+def test_eyes_stay_on_the_viewer_while_the_head_turns(source: Source) -> None:
+    own = source.pose
+    assert np.abs(source.warp.gaze.shift(own)).max() == 0.0
+    for angle in (-0.1, 0.1):
+        turned = Pose(own.turn @ rotation(np.array([0.0, angle, 0.0])), own.scale, own.shift)
+        across = source.warp.gaze.shift(turned)[:, 0]
+        assert np.sign(across[np.abs(across).argmax()]) == -np.sign(angle)
+        assert 0.004 < np.abs(across).max() < 0.03
+
+
+def test_folds_deepen_with_their_units(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    own, image = portraits[256].coefficients, portraits[256].image
+    for units, rows in (({"AU4": 1.0}, (55, 285)), ({"AU12": 1.0, "AU10": 1.0}, (206, 426)), ({"AU1": 1.0}, (151,))):
+        exp = np.maximum(own["exp"], with_units(own, **units)["exp"])[0]
+        relit = source.wrinkles.lay(image, exp).astype(float)
+        weaker = source.wrinkles.lay(image, own["exp"][0] + 0.5 * (exp - own["exp"][0])).astype(float)
+        at = ((portraits[256].points[list(rows), :2] + 1) * 128).astype(int)
+        for x, y in at:
+            part = np.s_[y - 12 : y + 12, x - 12 : x + 12]
+            deep, half = ((image[part] - lit[part]).max() for lit in (relit, weaker))
+            assert deep >= half >= 0
+            assert deep > 3
+    assert source.wrinkles.lay(image, own["exp"][0]) is image
+
+
+def test_a_smooth_track_does_not_flicker(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    own, count = portraits[256].coefficients, 16
+    time = np.arange(count)[:, None] / 25.0
+    rates = np.linspace(0.3, 0.9, len(EXP_NAMES))
+    exp = 0.3 * (1.0 + np.sin(2 * np.pi * rates * time + 7.0 * rates)).astype(np.float32)
+    moving = own.frames(np.zeros(count, int)).replace(exp=exp)
+    frames = np.stack(list(renderer.render(source, moving))).astype(np.float32)
+    speed = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    assert speed.max() < 2.0 * speed.mean(), "no frame jumps"
+    still = list(renderer.render(source, moving.frames(np.full(3, 5))))
+    assert np.array_equal(still[0], still[1]) and np.array_equal(still[0], still[2])
 
 
 def test_a_turn_moves_the_head_and_leaves_the_frame_s_edge(
