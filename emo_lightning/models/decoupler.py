@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emo_lightning.coefficients import AU_NAMES
+from emo_lightning.emotions import EMOTIONS
+from emo_lightning.models.content import Erasure, Settling, bits
 from emo_lightning.models.ear import FRONT_ENDS, MEL_SILENCE, FrontEnd, WhisperEntrance
 from emo_lightning.models.layers import Reach, TemporalStack, mlp, trim
 
 MEL_PER_FRAME = 4
 MEL_MEAN, MEL_STD = -6.0, 3.0
 """Rough statistics of speech, so that the first layer sees numbers near one; fixed, so silence and noise keep their level."""
-SPEECH_LOUDNESS, LOUDNESS_SLOPE = -7.5, 3.0
-"""Mean log mel above which a frame is more speech than not, and how sharply."""
 
 
 @dataclass
@@ -50,7 +50,11 @@ class DecouplerConfig:
     mid_blocks: int = 2
     high_blocks: int = 2
     settle: int = 0
-    """Frames of the past whose mean and spread are taken out of LOW before MID; 0 leaves LOW as it is."""
+    """Frames of the past whose mean and spread are taken out of content; 0 takes nothing."""
+    erase: bool = False
+    """Take out of content what tells the emotion linearly."""
+    bits: bool = False
+    """Content is +1 or -1 in each channel."""
 
 
 class DecouplerOutput(NamedTuple):
@@ -88,39 +92,6 @@ class FineGrainedController(nn.Module):
         return self.window(self.bands(x.transpose(1, 2))).transpose(1, 2)
 
 
-class Settling(nn.Module):
-    """Takes out of each channel the mean and the spread that it had over the last frames of speech.
-
-    What stays the same over a second or two is who speaks, into what and in which mood; what is said changes faster. Instance
-    normalisation does so over a whole recording (Chou, Yeh & Lee, *One-shot voice conversion by separating speaker and content
-    representations with instance normalization*, Interspeech 2019); looking back alone, this one streams. Until enough speech
-    has been heard a learned mean and spread stand in, with the weight of :data:`PRIOR_FRAMES`.
-
-    ``(B, T + past, C)`` and the loudness ``(B, T + past)`` of the same frames give ``(B, T, C)``.
-    """
-
-    PRIOR_FRAMES = 6.0
-
-    def __init__(self, width: int, frames: int) -> None:
-        super().__init__()
-        self.reach = Reach(frames, 0)
-        self.mean = nn.Parameter(torch.zeros(width))
-        self.log_spread = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor, loudness: Tensor) -> Tensor:
-        past = self.reach.past
-        weight = torch.sigmoid(LOUDNESS_SLOPE * (loudness - SPEECH_LOUDNESS))[..., None]
-        prior = self.PRIOR_FRAMES
-        # Sums over one window at a time, not differences of running sums: those would depend on where a stream began.
-        kernel = torch.cat([weight, weight * x, weight * x.square()], dim=-1).transpose(1, 2)
-        sums = F.avg_pool1d(kernel, past + 1, stride=1).transpose(1, 2) * (past + 1)
-        total, first, second = sums[..., :1], *sums[..., 1:].chunk(2, dim=-1)
-        spread = self.log_spread.exp().square()
-        mean = (prior * self.mean + first) / (prior + total)
-        power = (prior * (spread + self.mean.square()) + second) / (prior + total)
-        return (trim(x, self.reach) - mean) * (power - mean.square()).clamp_min(1e-4).rsqrt()
-
-
 class AudioDecoupler(nn.Module):
     """Low, mid and high encoders in a chain, one AU decoder for low and high, content from high."""
 
@@ -128,15 +99,14 @@ class AudioDecoupler(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        if config.settle and config.front_end != "mel":
-            raise ValueError("settle goes by the mel's loudness, which the other front ends do not hand on")
         self.controller = FineGrainedController(config)
         self.low_encoder = TemporalStack(width, 1, Reach(0, 0))
-        self.settling = Settling(width, config.settle) if config.settle else None
         self.mid_encoder = TemporalStack(width, config.mid_blocks, Reach(1, 1))
         self.high_encoder = TemporalStack(width, config.high_blocks, Reach(1, 1))
         self.au_decoder = nn.Sequential(nn.LayerNorm(width), mlp([width, width, len(AU_NAMES)]), nn.Sigmoid())
         self.to_content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.content))
+        self.settling = Settling(config.content, config.settle) if config.settle else None
+        self.erasure = Erasure(config.content, len(EMOTIONS)) if config.erase else None
 
     @property
     def front_end(self) -> FrontEnd:
@@ -146,7 +116,7 @@ class AudioDecoupler(nn.Module):
     @property
     def reach(self) -> Reach:
         """Video frames of sound needed before and after a frame."""
-        return self.near + (Reach(0, 0) if self.settling is None else self.settling.reach)
+        return self.near + self._settling_reach
 
     @property
     def near(self) -> Reach:
@@ -166,21 +136,29 @@ class AudioDecoupler(nn.Module):
     def features(self, mel: Tensor) -> DecouplerOutput:
         """Features of the middle of a piece of sound: ``(B, 4 (T + reach.total), bands) -> T frames``."""
         low = self.low_encoder(self.controller(mel))
-        mid = self.mid_encoder(self._settled(low, mel))
+        mid = self.mid_encoder(low)
         high = self.high_encoder(mid)
-        mid = trim(mid, self.high_encoder.reach)
-        later = self.mid_encoder.reach + self.high_encoder.reach
-        low = trim(low, later if self.settling is None else later + self.settling.reach)
-        return DecouplerOutput(low, mid, high, self.to_content(high), self.au_decoder(low), self.au_decoder(high))
+        content = self.cleaned(self.settled(high))
+        last = self._settling_reach
+        low = trim(low, self.mid_encoder.reach + self.high_encoder.reach + last)
+        mid, high = trim(mid, self.high_encoder.reach + last), trim(high, last)
+        return DecouplerOutput(low, mid, high, content, self.au_decoder(low), self.au_decoder(high))
 
     @torch.no_grad()
     def content(self, mel: Tensor) -> Tensor:
         """The content vector alone, for a piece of sound as in :meth:`features`."""
-        low = self.low_encoder(self.controller(mel))
-        return self.to_content(self.high_encoder(self.mid_encoder(self._settled(low, mel))))
+        return self.cleaned(self.settled(self.high_encoder(self.mid_encoder(self.low_encoder(self.controller(mel))))))
 
-    def _settled(self, low: Tensor, mel: Tensor) -> Tensor:
-        if self.settling is None:
-            return low
-        loudness = mel.unflatten(1, (-1, MEL_PER_FRAME)).mean(dim=(2, 3))
-        return self.settling(low, trim(loudness[..., None], self.controller.reach)[..., 0])
+    def settled(self, high: Tensor) -> Tensor:
+        """Content before anything is erased, ``(B, T + settle, width) -> (B, T, content)``."""
+        content = self.to_content(high)
+        return content if self.settling is None else self.settling(content)
+
+    def cleaned(self, content: Tensor) -> Tensor:
+        """Content as it leaves the network."""
+        content = content if self.erasure is None else self.erasure(content)
+        return bits(content) if self.config.bits else content
+
+    @property
+    def _settling_reach(self) -> Reach:
+        return Reach(0, 0) if self.settling is None else self.settling.reach

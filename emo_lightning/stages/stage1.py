@@ -49,10 +49,6 @@ class Stage1Loss:
     """Low tells emotion and intensity apart: the figure has low carry emotion, the contrast alone does not see to it."""
     adversary: float = 1.0
     """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
-    noise: float = 0.0
-    """Noise on content in training, in its own standard deviations: what is not worth saying loudly is lost."""
-    distil: float = 0.0
-    """High predicts the features of a teacher that heard more speech than any corpus with faces has; the teacher hears clean sound."""
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
     temperature: float = 0.05
@@ -110,6 +106,19 @@ class DecouplerStage(Stage):
         self.note("train", {"loss": total, **parts}, len(batch["mel"]))
         return total
 
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # After the backward pass, which still needs the map that was in use.
+        self.learn_erasure(batch)
+
+    def learn_erasure(self, batch: dict[str, Tensor]) -> None:
+        """Show the erasure, if there is one, the frames of speech that content was just made of."""
+        erasure = self.decoupler.erasure
+        if erasure is None or erasure.seen is None:
+            return
+        # Only where phones are known: a second corpus without feelings must not teach that neutral sounds like its rooms.
+        said = self.mask(batch) & (batch["phone"] > 0 if bool((batch["phone"] >= 0).any()) else True)
+        erasure.update(erasure.seen[said], batch["emotion"][:, None].expand_as(said)[said])
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts, out = self.parts(batch)
         mask = self.mask(batch)
@@ -125,8 +134,7 @@ class DecouplerStage(Stage):
         mask = self.mask(batch)
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
-        content = self.blurred(out.content)
-        said = self.speech_readout(content)
+        said = self.speech_readout(out.content)
         strength = self.loss.adversary * ramp(self.progress())
         grade = batch["intensity"].clamp_min(0).where(batch["emotion"] != NEUTRAL, 0)
         known = mask & ((batch["intensity"] > 0) | (batch["emotion"] == NEUTRAL))[:, None]
@@ -135,7 +143,7 @@ class DecouplerStage(Stage):
             "au": smooth_l1(out.au_low, batch["au"], mask),
             "speech": smooth_l1(said, target, mask, weights=self.spoken),
             "speech_velocity": velocity(said * self.moved, target * self.moved, mask),
-            "phone": phone_loss(self.phone_readout(content), batch["phone"], mask),
+            "phone": phone_loss(self.phone_readout(out.content), batch["phone"], mask),
             "feeling": self.low_readers(out.low, batch["emotion"], mask) + 0.5 * self.intensity_readers(out.low, grade, known),
             "adversary": self.content_readers(reverse_gradient(out.content, strength), batch["emotion"], mask),
         }
@@ -146,12 +154,6 @@ class DecouplerStage(Stage):
     def mask(self, batch: dict[str, Tensor]) -> Tensor:
         """Frames that saw sound of their own clip alone, ``(B, T)``."""
         return away_from_edges(batch["mask"], self.decoupler.near.past, self.decoupler.near.future)
-
-    def blurred(self, content: Tensor) -> Tensor:
-        """Content with noise in training."""
-        if not (self.training and self.loss.noise):
-            return content
-        return content + self.loss.noise * content.detach().std(dim=(0, 1)) * self.draw(*content.shape)
 
     def progress(self) -> float:
         """Share of the training that is done, 0..1."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from emo_lightning.losses.adversary import Readers, ramp, reverse_gradient, statistics
+from emo_lightning.models.content import Erasure, bits
 from emo_lightning.stages.stage1 import PHONES, phone_loss
 
 
@@ -61,3 +62,26 @@ def test_unknown_phones_do_not_count() -> None:
     phone[1] = -1
     assert float(phone_loss(logits, phone, mask)) == pytest.approx(float(known))
     assert float(phone_loss(logits, torch.full((2, 6), -1), mask)) == 0.0
+
+
+def test_erasure_takes_the_label_s_means_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(4000) % 4
+    x = torch.randn(4000, 10) @ torch.randn(10, 10)
+    x = x + torch.randn(4, 10)[labels]
+    erasure = Erasure(10, 4).train()
+    assert torch.equal(erasure(x), x), "nothing is known yet"
+    for _ in range(10):
+        erasure.update(x, labels)
+    clean = erasure(x)
+    means = torch.stack([clean[labels == k].mean(dim=0) for k in range(4)])
+    assert means.std(dim=0).max() < 1e-3 < 0.3 < torch.stack([x[labels == k].mean(dim=0) for k in range(4)]).std(dim=0).mean()
+    assert torch.linalg.matrix_rank(erasure.taken, rtol=1e-4) == 3
+    assert torch.allclose(erasure(clean), clean, atol=1e-3), "once erased, nothing is left to erase"
+
+
+def test_bits_keep_the_sign_and_pass_gradients() -> None:
+    x = torch.tensor([-2.0, -1e-9, 0.0, 0.3], requires_grad=True)
+    out = bits(x)
+    out.sum().backward()
+    assert out.tolist() == [-1.0, -1.0, 1.0, 1.0] and x.grad is not None and (x.grad > 0).all()

@@ -10,14 +10,13 @@ from emo_lightning.coefficients import BFM, BUILTIN
 from emo_lightning.emotions import EMOTIONS
 from emo_lightning.face import pose
 from emo_lightning.losses.masked import prototype_table
-from emo_lightning.models.blinks import BlinkProcess
 from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.emotion_matrix import EmotionMatrix
 from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.heads import Heads, HeadsConfig
 from emo_lightning.models.keypoints import pose_points, rotation, unpose_points
 from emo_lightning.models.mapping import MappingNet, Motion, expected_angle
-from emo_lightning.models.posenet import PoseNet, PoseStream
+from emo_lightning.models.posenet import SMOOTH, PoseNet, PoseStream
 
 SMALL = RendererConfig(image_size=32, keypoints=5, depth=2, channels=4, width=8, max_width=16, levels=2, mapping_width=16)
 
@@ -102,30 +101,40 @@ def test_heads_shapes(wiring: str, layout: object) -> None:
         Heads(HeadsConfig(wiring="loose"), layout, 32, prototype_table(layout))
 
 
-def test_pose_windows_join_smoothly_however_they_are_cut() -> None:
+def test_pose_stream_does_not_depend_on_how_it_is_cut() -> None:
     torch.manual_seed(0)
-    net = PoseNet(8, window=16, latent=4, width=16)
-    condition = torch.randn(100, 8)
-    whole = PoseStream(net, 3)
-    expected = torch.cat([whole.push(condition), whole.finish(100)])
-    cut = PoseStream(net, 3)
-    pieces = [cut.push(part) for part in condition.split([1, 2, 30, 60, 7])]
-    assert torch.equal(torch.cat([*pieces, cut.finish(100)]), expected) and len(expected) == 100
-    assert expected[0].abs().max() == 0
-    short = PoseStream(net, 3)
-    assert len(torch.cat([short.push(condition[:1]), short.finish(1)])) == 1
+    net = PoseNet(12, 4, latent=4, width=16)
+    condition, rest = torch.randn(103, 12), torch.zeros(4)
+    whole = PoseStream(net, 3, rest)
+    expected = torch.cat([whole.push(condition), whole.finish()])
+    cut = PoseStream(net, 3, rest)
+    pieces = [cut.push(part) for part in condition.split([1, 2, 30, 63, 7])]
+    assert torch.equal(torch.cat([*pieces, cut.finish()]), expected) and len(expected) == 103
+    assert expected[0].abs().max() == 0 and expected[50:].std() > 0.005
+    short = PoseStream(net, 3, rest)
+    assert len(torch.cat([short.push(condition[:1]), short.finish()])) == 1
 
 
-def test_blinks_come_at_human_rate_and_repeat() -> None:
-    shares = np.zeros((25 * 600, 8))
-    shares[:, 0] = 1
-    lids = BlinkProcess(4).push(shares)
-    starts = ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum()
-    assert 150 < starts < 260, f"{starts} blinks in ten minutes"
-    assert 0.1 < (lids > 0.5).sum() / 25 / starts < 0.3, "seconds more than half shut"
-    pieces = BlinkProcess(4)
-    assert np.array_equal(np.concatenate([pieces.push(part) for part in np.array_split(shares, 77)]), lids)
-    assert not np.array_equal(BlinkProcess(5).push(shares), lids)
+def test_posture_and_quick_movements_add_up_and_are_parted_at_one_hertz() -> None:
+    net = PoseNet(12, 4)
+    time = torch.arange(200)[:, None] / 25
+    pose = torch.cat([torch.sin(2 * torch.pi * hertz * time) for hertz in (0.2, 0.2, 0.4, 3.0, 3.0, 4.0)], dim=1)[None]
+    slow, quick = net.part(pose)
+    assert torch.allclose(slow + quick, pose[:, SMOOTH:-SMOOTH], atol=1e-5)
+    assert float(quick[..., :3].std()) < 0.1 and float(slow[..., 3:].std()) < 0.1
+
+
+def test_drawn_posture_has_the_asked_size_for_ever() -> None:
+    net = PoseNet(12, 4, width=16)
+    torch.nn.init.zeros_(net.to_pose.weight)
+    torch.nn.init.zeros_(net.to_pose.bias)
+    torch.nn.init.constant_(net.log_size.bias, 0.3)
+    stream = PoseStream(net, 1, torch.zeros(4))
+    pose = stream.push(torch.zeros(15000, 12)) / net.unit
+    size = torch.exp(torch.tensor(0.3))
+    for part in pose[1000:].split(4667):
+        assert torch.allclose(part.std(dim=0), size.expand(6), rtol=0.35)
+        assert part.mean(dim=0).abs().max() < 0.6 * size
 
 
 def test_rotation_is_the_face_model_s() -> None:
