@@ -23,11 +23,12 @@ from emo_lightning.losses.adversary import reverse_gradient
 from emo_lightning.losses.contrast import au_contrast
 from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, keypoint_prior, random_affine, warp_affine
 from emo_lightning.losses.masked import articulation, known_levels, masked_mean, smooth_l1, spread, velocity
-from emo_lightning.losses.motion import kl_divergence, spectrum_distance
+from emo_lightning.losses.motion import bearing_distance, kl_divergence, mean_distance, spectrum_distance, walk_likelihood
 from emo_lightning.models.mapping import WINDOW
+from emo_lightning.models.posenet import SMOOTH, STEP
 from emo_lightning.stages.base import Stage
 from emo_lightning.stages.stage1 import DecouplerStage, phone_loss
-from emo_lightning.stages.stage2 import HeadsStage
+from emo_lightning.stages.stage2 import DRAWN, HeadsStage
 from emo_lightning.stages.stage3 import RendererStage
 
 ROUNDS = 7
@@ -137,15 +138,21 @@ def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
     net = stage.heads.posenet
     part = slice(0, net.window)
     real, given = net.to_units(example["angle"][:, part], example["trans"][:, part]), condition[:, part]
-    made = net(real, given, stage.draw(len(real), net.latent))
-    delta, mean, log_variance = _leaf(made.delta), _leaf(made.mean), _leaf(made.log_variance)
-    noise = stage.draw(len(real), net.latent)
-    drawn = _leaf(net.decode(noise, given))
+    quick = net.part(real)[1][:, net.reach.past - SMOOTH :]
+    shape = (net.window // STEP + 1, net.latent)
+    made = net(real, given, stage.draw(len(real), *shape))
+    seen, mean, log_variance = _leaf(made.quick[:, : quick.shape[1]]), _leaf(made.mean), _leaf(made.log_variance)
+    noise, often = stage.draw(DRAWN * len(real), *shape), given.repeat(DRAWN, 1, 1)
+    drawn = _leaf(net.decode(noise, often).unflatten(0, (DRAWN, len(real)))[:, :, : quick.shape[1]])
+    moved, control = quick[:, -1] - quick[:, 0], given[:, :, -net.control :].mean(dim=1)
     return {
-        "pose": lambda: F.smooth_l1_loss(delta, real),
+        "pose": lambda: F.smooth_l1_loss(seen, quick),
         "kl": lambda: kl_divergence(mean, log_variance),
-        "spectrum": lambda: spectrum_distance(drawn, real),
-        "(PoseNet on drawn motion, for spectrum)": lambda: net.decode(noise, given).sum(),
+        "spectrum": lambda: spectrum_distance(drawn, quick),
+        "beat": lambda: mean_distance(drawn, quick),
+        "posture": lambda: walk_likelihood(moved, net.spread(control), 1.0),
+        "bearing": lambda: bearing_distance(net.bearing(control), real.mean(dim=1)),
+        "(PoseNet on drawn motion, for spectrum and beat)": lambda: net.decode(noise, often).sum(),
     }
 
 

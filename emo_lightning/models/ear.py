@@ -55,6 +55,25 @@ class MelEar:
         """The same pieces ``(n, 80)``."""
         return iter(blocks)
 
+    def listen(self) -> MelListener:
+        """For rows that are pushed."""
+        return MelListener()
+
+
+class MelListener:
+    """Rows pushed into :class:`MelEar`."""
+
+    wanted = 0
+    """Rows, counted from the sound's start, without which nothing more comes out."""
+
+    def push(self, rows: np.ndarray) -> np.ndarray:
+        """The same rows ``(n, 80)``."""
+        return rows
+
+    def finish(self) -> np.ndarray:
+        """Nothing is left."""
+        return np.zeros((0, MelEar.front_end.width), np.float32)
+
 
 class WhisperEar:
     """Whisper's features, 50 a second.
@@ -70,7 +89,7 @@ class WhisperEar:
 
     def __init__(self, encoder: WhisperEncoder, quiet_row: float) -> None:
         self.encoder, self.quiet_row = encoder.requires_grad_(False).eval(), quiet_row
-        self.quiet = self._piece(self._silence(CONTEXT.total + STEP)).mean(0)
+        self.quiet = self.piece(self.silence(CONTEXT.total + STEP)).mean(0)
         """What silence is in the features."""
 
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -78,36 +97,69 @@ class WhisperEar:
 
         Four rows, a video frame, give two features; what lies before the first and after the last row is silence.
         """
-        rows, heard, made = self._silence(CONTEXT.past), 0, 0
-        whole = ROWS_PER_FRAME * (CONTEXT.total + STEP)
+        listener = self.listen()
         for block in blocks:
-            heard += len(block)
-            rows = np.concatenate([rows, np.asarray(block, np.float32)])
-            while len(rows) >= whole:
-                yield self._piece(rows[:whole])
-                rows, made = rows[ROWS_PER_FRAME * STEP :], made + STEP
-        frames = heard // ROWS_PER_FRAME
-        while made < frames:
-            padded = np.concatenate([rows, self._silence(CONTEXT.total + STEP)])[:whole]
-            yield self._piece(padded)[: self.front_end.per_frame * (frames - made)]
-            rows, made = rows[ROWS_PER_FRAME * STEP :], made + STEP
+            made = listener.push(block)
+            if len(made):
+                yield made
+        yield listener.finish()
+
+    def listen(self) -> WhisperListener:
+        """For rows that are pushed."""
+        return WhisperListener(self)
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features ``(2T, 384)`` of a whole recording's rows ``(4T, 80)``."""
         return np.concatenate([np.zeros((0, self.front_end.width), np.float32), *self.stream([rows])])
 
     @torch.no_grad()
-    def _piece(self, rows: np.ndarray) -> np.ndarray:
+    def piece(self, rows: np.ndarray) -> np.ndarray:
         """Features of the :data:`STEP` frames within their context."""
         features = self.encoder.after(torch.from_numpy(rows)[None], DEPTH)[0]
         start = self.front_end.per_frame * CONTEXT.past
         return features[start : start + self.front_end.per_frame * STEP].numpy()
 
-    def _silence(self, frames: int) -> np.ndarray:
+    def silence(self, frames: int) -> np.ndarray:
         return np.full((ROWS_PER_FRAME * frames, self.encoder.size.bands), self.quiet_row, np.float32)
 
 
+class WhisperListener:
+    """Rows pushed into a :class:`WhisperEar`; what comes out does not depend on how they are cut."""
+
+    def __init__(self, ear: WhisperEar) -> None:
+        self._ear, self._rows = ear, ear.silence(CONTEXT.past)
+        self._heard = self._made = 0
+
+    @property
+    def wanted(self) -> int:
+        """Rows, counted from the sound's start, without which nothing more comes out."""
+        return ROWS_PER_FRAME * (self._made + STEP + CONTEXT.future)
+
+    def push(self, rows: np.ndarray) -> np.ndarray:
+        """Take ``(n, 80)`` rows; the features ``(m, 384)`` of the pieces that they complete."""
+        self._heard += len(rows)
+        self._rows = np.concatenate([self._rows, np.asarray(rows, np.float32)])
+        out = [np.zeros((0, WhisperEar.front_end.width), np.float32)]
+        while len(self._rows) >= ROWS_PER_FRAME * (CONTEXT.total + STEP):
+            out.append(self._step(self._rows))
+        return np.concatenate(out)
+
+    def finish(self) -> np.ndarray:
+        """The features that are left; after the last row is silence."""
+        frames, out = self._heard // ROWS_PER_FRAME, [np.zeros((0, WhisperEar.front_end.width), np.float32)]
+        while self._made < frames:
+            left = WhisperEar.front_end.per_frame * (frames - self._made)
+            out.append(self._step(np.concatenate([self._rows, self._ear.silence(CONTEXT.total + STEP)]))[:left])
+        return np.concatenate(out)
+
+    def _step(self, rows: np.ndarray) -> np.ndarray:
+        made = self._ear.piece(rows[: ROWS_PER_FRAME * (CONTEXT.total + STEP)])
+        self._rows, self._made = self._rows[ROWS_PER_FRAME * STEP :], self._made + STEP
+        return made
+
+
 Ear = MelEar | WhisperEar
+Listener = MelListener | WhisperListener
 
 
 class WhisperEntrance(nn.Module):

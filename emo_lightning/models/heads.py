@@ -27,7 +27,7 @@ EXP_CEILING = 1.2
 
 @dataclass
 class HeadsConfig:
-    """Sizes and wiring of the heads. Widths are ours; the pose window and latent follow PoseVAE (SadTalker, 2023)."""
+    """Sizes and wiring of the heads. Widths are ours."""
 
     wiring: str = "default"
     """``default``: EmoNet changes EXP too. ``figure``: EmoNet gives ID and TEX alone, ExpNet the whole EXP."""
@@ -35,9 +35,10 @@ class HeadsConfig:
     exp_blocks: int = 2
     emo_width: int = 96
     pose_width: int = 64
-    pose_window: int = 48
-    """Frames of PoseNet's window; PoseVAE has 32; more keeps slow movements."""
-    pose_latent: int = 64
+    pose_window: int = 56
+    """Frames of the windows that PoseNet learns from."""
+    pose_latent: int = 16
+    """Numbers of PoseNet's latent, one every 4 frames; PoseVAE has 64 for 32 frames."""
     refine_levels: bool = True
     """The emotion matrix is learned; False keeps plain interpolation between the three annotated intensities."""
 
@@ -76,7 +77,7 @@ class Heads(nn.Module):
         self.expnet = ExpNet(content, n_exp, config.exp_width, config.exp_blocks)
         self.emonet = EmoNet(layout, config.exp_width, config.emo_width, prototypes, config.wiring == "default")
         condition = config.exp_width + config.emo_width + CONTROL_SIZE
-        self.posenet = PoseNet(condition, config.pose_window, config.pose_latent, config.pose_width)
+        self.posenet = PoseNet(condition, CONTROL_SIZE, config.pose_window, config.pose_latent, config.pose_width)
         parting = [SNEER_YIELDS if name == SNEER else float(name in LIP_PARTING) for name in layout.exp_names] or [0.0] * n_exp
         self.register_buffer("parting", torch.tensor(parting), persistent=False)
 

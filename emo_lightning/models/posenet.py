@@ -1,9 +1,16 @@
-"""PoseNet: a conditional variational autoencoder of head motion, and the endless motion made from its windows.
+"""PoseNet: a conditional variational autoencoder of head motion that goes on for ever, and the stream that draws from it.
 
-The network knows one window of frames: the change of pose (pitch, yaw, roll, tx, ty, log s) from the window's first
-frame, given what the voice says and the emotion. :class:`PoseStream` joins windows without drift.
+A head in talk moves at two paces. Its posture wanders slowly, whatever is said: here a stationary random walk (an
+Ornstein-Uhlenbeck process, power falling with the square of frequency) whose size follows the emotion, with correlated
+turns and shifts. On top come the quick movements that accompany syllables and stresses: here a variational autoencoder
+over time, with a latent every :data:`STEP` frames, conditioned on what the voice says and on the emotion. Third, an
+emotion has a bearing of its own, such as the bowed head of sadness.
 
-Shapes: B batch, N frames of a window, 6 pose numbers.
+The decoder is convolutional and looks back alone, so motion is stationary: no window starts or ends, nothing adds up,
+nothing drifts, and no sound beyond what the features have seen is waited for. Both paces are parted by one filter,
+:func:`smoothing`: the posture is what passes it, the quick movements are the rest.
+
+Shapes: B batch, N frames of a window, L = N / STEP + 1 latents, 6 pose numbers (pitch, yaw, roll, tx, ty, log s).
 """
 
 from __future__ import annotations
@@ -11,152 +18,249 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emo_lightning.models.layers import Reach, TemporalStack
+
 POSE_SIZE = 6
-UNIT = (0.1, 0.1, 0.06, 0.06, 0.06, 0.03)
-"""Typical change of each number, radians and crop units, so that the network sees numbers near one. Ours."""
-BOUND = 3.0
-"""Largest change from the first frame, in these units."""
-RAMP_SECONDS = 0.8
+UNIT = (0.02, 0.02, 0.015, 0.015, 0.012, 0.006)
+"""Typical quick change of each number, radians and crop units, so that the network sees numbers near one. Ours."""
+BOUND = 5.0
+"""Largest quick movement, in these units."""
+LIMIT = (0.26, 0.30, 0.24, 0.25, 0.20, 0.12)
+"""No pose goes further from the portrait's: 15 degrees of pitch, 17 of yaw, 14 of roll."""
+STEP = 4
+"""Frames from one latent to the next, and frames that a stream works on at a time."""
+SMOOTH = 10
+"""Frames either side that the filter between posture and quick movements sees; it parts them near 1 Hz."""
 FPS = 25.0
+POSTURE_SECONDS = 2.0
+"""Time in which posture forgets: what people do above 0.08 Hz is motion, below it they sit otherwise."""
+BEARING_SECONDS = 0.35
+"""Time constant, twice in a row, in which the bearing follows a change of emotion."""
+RAMP_SECONDS = 1.2
+"""Motion sets in from the portrait's own pose."""
 
 
 class PoseOutput(NamedTuple):
-    """``delta`` (B, N, 6) in :data:`UNIT`; ``mean`` and ``log_variance`` (B, latent) of the posterior."""
+    """``quick`` (B, N - past, 6) in :data:`UNIT`; ``mean`` and ``log_variance`` (B, L, latent) of the posterior."""
 
-    delta: Tensor
+    quick: Tensor
     mean: Tensor
     log_variance: Tensor
 
 
 class PoseNet(nn.Module):
-    """Conditional VAE over windows.
+    """Conditional VAE of quick movements, size of the posture's wandering, and bearing.
 
     Args:
-        condition: width of the features a frame.
-        window: N, a multiple of 8.
-        latent: size of the latent.
+        condition: width of the features a frame; the last ``control`` of them are the emotion's control vector.
+        control: width of the control vector.
+        window: frames that training looks at, a multiple of 4 and more than the networks' reach.
+        latent: numbers of a latent.
         width: hidden channels.
     """
 
     unit: Tensor
+    filter: Tensor
 
-    def __init__(self, condition: int, window: int = 64, latent: int = 64, width: int = 64) -> None:
+    def __init__(self, condition: int, control: int, window: int = 56, latent: int = 16, width: int = 64) -> None:
         super().__init__()
-        if window % 8:
-            raise ValueError(f"window {window} is not a multiple of 8")
-        self.window, self.latent = window, latent
+        self.reach = Reach(12, 0)
+        if window % STEP or window <= self.reach.past + 2 * SMOOTH:
+            raise ValueError(f"window {window} is not a multiple of {STEP} above {self.reach.past + 2 * SMOOTH}")
+        self.window, self.latent, self.control = window, latent, control
         self.register_buffer("unit", torch.tensor(UNIT), persistent=False)
+        self.register_buffer("filter", torch.from_numpy(smoothing()).float(), persistent=False)
         self.condition = nn.Linear(condition, width)
-        self.encoder = nn.Sequential(_down(width + POSE_SIZE, width), _down(width, width), _down(width, width))
-        steps = window // 8
-        self.to_mean = nn.Linear(steps * width, latent)
-        self.to_log_variance = nn.Linear(steps * width, latent)
-        self.from_latent = nn.Linear(latent, steps * width)
-        self.decoder = nn.ModuleList(_same(2 * width, width) for _ in range(4))
-        self.to_pose = nn.Conv1d(width, POSE_SIZE, 5, padding=2)
+        self.encoder = nn.Sequential(_down(width + POSE_SIZE, width), _down(width, width))
+        self.to_mean = nn.Conv1d(width, latent, 3, padding=1)
+        self.to_log_variance = nn.Conv1d(width, latent, 3, padding=1)
+        self.enter = nn.Linear(width + latent, width)
+        self.body = TemporalStack(width, 4, Reach(self.reach.past // 4, 0))
+        self.to_pose = nn.Linear(width, POSE_SIZE)
+        self.log_size = nn.Linear(control, POSE_SIZE)
+        self.mixing = nn.Parameter(torch.eye(POSE_SIZE))
+        self.held = nn.Linear(control, POSE_SIZE)
+        for layer in (self.log_size, self.held):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def encode(self, delta: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance ``(B, latent)`` of the posterior of ``delta`` (B, N, 6) in units."""
-        x = torch.cat([self.condition(condition), delta], dim=-1).transpose(1, 2)
-        x = self.encoder(x).flatten(1)
-        return self.to_mean(x), self.to_log_variance(x).clamp(-8.0, 4.0)
+    def encode(self, pose: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance ``(B, L, latent)`` of the posterior of ``pose`` (B, N, 6) in units, its mean removed."""
+        x = torch.cat([self.condition(condition), pose - pose.mean(dim=1, keepdim=True)], dim=-1).transpose(1, 2)
+        x = self.encoder(x)
+        return self.to_mean(x).transpose(1, 2), self.to_log_variance(x).clamp(-8.0, 4.0).transpose(1, 2)
 
-    def decode(self, latent: Tensor, condition: Tensor) -> Tensor:
-        """Change from the first frame, ``(B, N, 6)`` in units, within :data:`BOUND`.
+    def decode(self, latents: Tensor, condition: Tensor) -> Tensor:
+        """Quick movements ``(B, N - past, 6)`` in units, within :data:`BOUND`.
 
         Args:
-            latent: ``(B, latent)``.
+            latents: ``(B, N / STEP + 1, latent)``; the first stands at the first frame.
             condition: ``(B, N, condition)``.
         """
-        given = self.condition(condition).transpose(1, 2)
-        x = self.from_latent(latent).view(len(latent), -1, self.window // 8)
-        for i, layer in enumerate(self.decoder):
-            pooled = F.adaptive_avg_pool1d(given, x.shape[-1])
-            x = layer(torch.cat([x, pooled], dim=1))
-            if i < 3:
-                x = F.interpolate(x, scale_factor=2.0, mode="linear", align_corners=False)
-        y = self.to_pose(x).transpose(1, 2)
-        return BOUND * torch.tanh((y - y[:, :1]) / BOUND)
+        x = torch.cat([self.condition(condition), between(latents)], dim=-1)
+        return BOUND * torch.tanh(self.to_pose(self.body(self.enter(x))) / BOUND)
 
-    def forward(self, delta: Tensor, condition: Tensor, noise: Tensor) -> PoseOutput:
-        """Reconstruct a window through a sampled latent; ``noise`` is (B, latent), standard normal."""
-        mean, log_variance = self.encode(delta, condition)
-        latent = mean + noise * torch.exp(0.5 * log_variance)
-        return PoseOutput(self.decode(latent, condition), mean, log_variance)
+    def forward(self, pose: Tensor, condition: Tensor, noise: Tensor) -> PoseOutput:
+        """Reconstruct a window through sampled latents; ``noise`` is (B, L, latent), standard normal."""
+        mean, log_variance = self.encode(pose, condition)
+        latents = mean + noise * torch.exp(0.5 * log_variance)
+        return PoseOutput(self.decode(latents, condition), mean, log_variance)
 
     def to_units(self, angle: Tensor, trans: Tensor) -> Tensor:
-        """Pose ``(B, N, 3)`` and ``(B, N, 3)`` to change from the first frame ``(B, N, 6)`` in units."""
-        pose = torch.cat([angle, trans], dim=-1)
-        return (pose - pose[:, :1]) / self.unit
+        """Pose ``(B, N, 3)`` and ``(B, N, 3)`` to ``(B, N, 6)`` in units."""
+        return torch.cat([angle, trans], dim=-1) / self.unit
+
+    def part(self, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Posture and quick movements, each ``(B, N - 2 SMOOTH, 6)``, of ``pose`` (B, N, 6)."""
+        rows = pose.transpose(1, 2).reshape(-1, 1, pose.shape[1])
+        slow = F.conv1d(rows, self.filter[None, None]).view(len(pose), POSE_SIZE, -1).transpose(1, 2)
+        return slow, pose[:, SMOOTH : pose.shape[1] - SMOOTH] - slow
+
+    def spread(self, control: Tensor) -> Tensor:
+        """Triangular matrix ``(..., 6, 6)`` that gives unit noise the posture's sizes and correlations, in units."""
+        return self.log_size(control).exp()[..., None] * self.lower()
+
+    def lower(self) -> Tensor:
+        """How unit noise mixes, ``(6, 6)`` triangular, before sizes."""
+        return torch.tril(self.mixing, -1) + torch.diag(torch.diag(self.mixing).abs())
+
+    def bearing(self, control: Tensor) -> Tensor:
+        """Held pose ``(..., 6)`` in units, up to a constant."""
+        return self.held(control)
 
 
 class PoseStream:
-    """Endless head motion from overlapping windows.
+    """Endless head motion.
 
-    Windows start every N / 2 frames. Each loses its mean and fades in and out along a sine, so neighbours add up with even
-    strength, nothing drifts however long the sound, and the motion starts from rest. Each window's latent comes from
-    (seed, window number) alone: the same seed gives the same motion, however the sound arrives.
+    Frames are made :data:`STEP` at a time from the conditions up to them, so the result does not depend on how the
+    conditions arrive, to the last bit. All noise comes from the seed, in the order of the frames.
+
+    Args:
+        net: the trained network.
+        seed: 0 or more.
+        rest: ``(control,)`` the control vector at which the bearing is the portrait's own.
     """
 
-    def __init__(self, net: PoseNet, seed: int) -> None:
-        self.net, self.seed = net, seed
-        self.hop = net.window // 2
-        self._fade = torch.sin(math.pi * (torch.arange(net.window) + 0.5) / net.window)[:, None]
+    def __init__(self, net: PoseNet, seed: int, rest: Tensor) -> None:
+        self.net = net
+        self._noise = np.random.default_rng([seed, 0x90])
+        self._posture = _Posture(np.random.default_rng([seed, 0x51]))
+        with torch.inference_mode():
+            self._rest, self._mixing = net.bearing(rest), net.lower().T.contiguous()
+        self._limit, self._steps = torch.tensor(LIMIT), torch.arange(STEP)
+        self._held = np.zeros((2, POSE_SIZE))
+        self._frame = 0
         self._pending = torch.zeros(0, net.condition.in_features)
-        self._tail = torch.zeros(self.hop, POSE_SIZE)
-        self._windows = 0
-
-    @property
-    def _next(self) -> int:
-        """Number of the frame that the next window makes final; half a window of lead-in comes before frame 0."""
-        return (self._windows - 1) * self.hop
+        self._context = self._pending
+        self._latents = torch.from_numpy(self._draw(net.reach.past // STEP + 1))
 
     def push(self, condition: Tensor) -> Tensor:
-        """Take ``(n, condition)`` features; return what became final, ``(m, 6)`` radians and crop units."""
-        if not self._windows and not len(self._pending):
-            condition = torch.cat([condition[:1].expand(self.hop, -1), condition])
+        """Take ``(n, condition)`` features; return what is ready, ``(m, 6)`` radians and crop units; n and m differ by less than STEP."""
         self._pending = torch.cat([self._pending, condition])
         pieces = [torch.zeros(0, POSE_SIZE)]
-        while len(self._pending) >= self.net.window:
-            pieces.append(self._advance())
+        while len(self._pending) >= STEP:
+            pieces.append(self._advance(self._pending[:STEP]))
+            self._pending = self._pending[STEP:]
         return torch.cat(pieces)
 
-    def finish(self, frames: int) -> Tensor:
-        """The rest, as if the last features went on, up to ``frames`` in all."""
-        pieces = [torch.zeros(0, POSE_SIZE)]
-        excess = 0
-        while self._next < frames and len(self._pending):
-            missing = max(self.net.window - len(self._pending), 0)
-            self._pending = torch.cat([self._pending, self._pending[-1:].expand(missing, -1)])
-            pieces.append(self._advance())
-            excess = max(self._next - frames, 0)
-        out = torch.cat(pieces)
-        return out[: len(out) - excess]
+    def finish(self) -> Tensor:
+        """The last frames, fewer than STEP, as if the last features went on."""
+        left = len(self._pending)
+        if not left:
+            return torch.zeros(0, POSE_SIZE)
+        return self._advance(torch.cat([self._pending, self._pending[-1:].expand(STEP - left, -1)]))[:left]
 
-    def _advance(self) -> Tensor:
-        """Make one more window; return the half that no later window changes."""
-        start, condition = self._next, self._pending[: self.net.window]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._windows)
-        latent = torch.randn(1, self.net.latent, generator=generator)
-        with torch.no_grad():
-            delta = self.net.decode(latent, condition[None])[0] * self.net.unit
-        delta = (delta - delta.mean(dim=0)) * self._fade
-        ready, self._tail = self._tail + delta[: self.hop], delta[self.hop :]
-        self._pending = self._pending[self.hop :]
-        self._windows += 1
-        if start < 0:
-            return ready[:0]
-        x = ((torch.arange(self.hop) + start) / (RAMP_SECONDS * FPS)).clamp(max=1.0)[:, None]
-        return ready * x * x * (3.0 - 2.0 * x)
+    def _draw(self, count: int) -> np.ndarray:
+        return self._noise.standard_normal((count, self.net.latent), np.float32)
+
+    @torch.inference_mode()
+    def _advance(self, condition: Tensor) -> Tensor:
+        """The next STEP frames."""
+        net, first = self.net, not self._frame
+        before = condition[:1].expand(net.reach.past, -1) if first else self._context
+        window = torch.cat([before, condition])
+        self._latents = torch.cat([self._latents, torch.from_numpy(self._draw(1))])
+        quick = net.decode(self._latents[None], window[None])[0]
+        self._context, self._latents = window[STEP:], self._latents[1:]
+        control = condition[:, -net.control :]
+        slow = net.log_size(control).exp() * (torch.from_numpy(self._posture.step()) @ self._mixing)
+        towards = (net.bearing(control) - self._rest).double().numpy()
+        pose = (quick + slow + torch.from_numpy(self._bear(towards, first))) * net.unit
+        ramp = ((self._steps + self._frame) / (RAMP_SECONDS * FPS)).clamp(max=1.0)[:, None]
+        self._frame += STEP
+        return self._limit * torch.tanh(pose / self._limit) * ramp * ramp * (3.0 - 2.0 * ramp)
+
+    def _bear(self, towards: np.ndarray, first: bool) -> np.ndarray:
+        """The bearing on its way to ``(STEP, 6)``, through two low passes."""
+        if first:
+            self._held[:] = towards[0]
+        keep, out = math.exp(-1.0 / (BEARING_SECONDS * FPS)), np.empty_like(towards, np.float32)
+        for n, goal in enumerate(towards):
+            self._held[0] = keep * self._held[0] + (1.0 - keep) * goal
+            self._held[1] = keep * self._held[1] + (1.0 - keep) * self._held[0]
+            out[n] = self._held[1]
+        return out
+
+
+class _Posture:
+    """Smoothed Ornstein-Uhlenbeck noise, six numbers of unit variance, STEP frames at a time."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._keep = rng, math.exp(-1.0 / (POSTURE_SECONDS * FPS))
+        self._filter = complement() / math.sqrt(posture_covariance(0))
+        self._last = rng.standard_normal(POSE_SIZE)
+        self._past = self._walk(len(self._filter) - 1)
+
+    def step(self) -> np.ndarray:
+        """The next ``(STEP, 6)`` float32."""
+        rows = np.concatenate([self._past, self._walk(STEP)])
+        self._past = rows[STEP:]
+        return np.stack([self._filter @ rows[n : n + len(self._filter)] for n in range(STEP)]).astype(np.float32)
+
+    def _walk(self, count: int) -> np.ndarray:
+        out = np.empty((count, POSE_SIZE))
+        for n, noise in enumerate(self._rng.standard_normal((count, POSE_SIZE))):
+            self._last = self._keep * self._last + math.sqrt(1.0 - self._keep**2) * noise
+            out[n] = self._last
+        return out
+
+
+def smoothing() -> np.ndarray:
+    """The filter that leaves the posture: a Hann window of 2 SMOOTH + 1 frames, sum 1."""
+    window = np.hanning(2 * SMOOTH + 3)[1:-1]
+    return window / window.sum()
+
+
+def complement() -> np.ndarray:
+    """The filter for drawn posture: with quick movements drawn apart from it, the powers must add up to the whole motion's.
+
+    Where :func:`smoothing` passes H of a movement and leaves 1 - H to the quick ones, this passes sqrt(1 - (1 - H)^2).
+    """
+    taps = smoothing()
+    passed = np.fft.rfft(np.roll(np.pad(taps, (0, 8 * len(taps))), -SMOOTH)).real
+    root = np.fft.irfft(np.sqrt(np.maximum(passed * (2.0 - passed), 0.0)), 9 * len(taps))
+    reach = 2 * SMOOTH
+    return np.roll(root, reach)[: 2 * reach + 1] * np.hanning(4 * reach + 3)[reach + 1 : 3 * reach + 2]
+
+
+def posture_covariance(lag: int) -> float:
+    """Covariance of the smoothed unit process with itself ``lag`` frames later."""
+    taps = smoothing()
+    apart = np.abs(np.subtract.outer(np.arange(len(taps)), np.arange(len(taps))) + lag)
+    return float(taps @ np.exp(-apart / (POSTURE_SECONDS * FPS)) @ taps)
+
+
+def between(latents: Tensor) -> Tensor:
+    """Latents ``(B, L, Z)`` a frame, ``(B, (L - 1) STEP, Z)``: along a quarter circle, so that unit variance stays."""
+    turn = 0.5 * math.pi * torch.arange(STEP, dtype=latents.dtype, device=latents.device)[:, None] / STEP
+    here, there = latents[:, :-1, None], latents[:, 1:, None]
+    return (here * turn.cos() + there * turn.sin()).flatten(1, 2)
 
 
 def _down(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv1d(n_in, n_out, 4, stride=2, padding=1), nn.GELU())
-
-
-def _same(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv1d(n_in, n_out, 5, padding=2), nn.GELU())
+    return nn.Sequential(nn.Conv1d(n_in, n_out, 4, stride=2, padding=2), nn.GELU())

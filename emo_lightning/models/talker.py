@@ -1,7 +1,8 @@
 """From sound to coefficients: the decoupler and the heads joined for inference, a stream in and a stream out.
 
 Sound is worked on in blocks of fixed length and place, each with the context that the networks look at, so the result
-does not depend on how the sound arrives and memory does not grow with its length.
+does not depend on how the sound arrives, to the last bit, and memory does not grow with its length. Blocks are small,
+for a frame waits for the rest of its block: :attr:`Talker.latency` says how long.
 """
 
 from __future__ import annotations
@@ -12,20 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emo_lightning.blinking import BlinkProcess
 from emo_lightning.coefficients import Coefficients, Layout
-from emo_lightning.emotions import EMOTIONS, EmotionTrack
+from emo_lightning.emotions import EMOTIONS, NEUTRAL, EmotionTrack
 from emo_lightning.errors import UserError
-from emo_lightning.models.blinks import BlinkProcess
 from emo_lightning.models.decoupler import AudioDecoupler
-from emo_lightning.models.ear import Ear, MelEar
+from emo_lightning.models.ear import ROWS_PER_FRAME, Ear, MelEar
 from emo_lightning.models.heads import EXP_CEILING, Heads
+from emo_lightning.models.layers import lay_out
 from emo_lightning.models.posenet import POSE_SIZE, PoseStream
 from emo_lightning.models.voice_level import VoiceLevel
 
 FPS = 25.0
-BLOCK = 32
-"""Video frames worked on at a time."""
+BLOCK = 4
+"""Video frames worked on at a time, and a whole number of :class:`PoseStream`'s steps."""
+AHEAD = 64 * BLOCK
+"""Frames for which the emotion track is worked out at a time."""
+SPECTRUM_SECONDS = 0.02
+"""A mel row is known when its window has passed: so long after its video frame's end."""
 LIDS = ("AU45_L", "AU45_R")
+MOUTH_RESTS = 0.012
+"""Mean change of the expression a frame under which nobody speaks."""
+PAUSE_FRAMES, PAUSE_LASTS = 4, 20
+PAUSE_URGE, SPEECH_URGE, TURN_URGE = 3.0, 0.8, 1.0
+"""Factors on the blink rate: in the first seconds of a pause, in speech, and added at :data:`TURN` radians a second."""
+TURN = 0.5
 
 
 class Talker:
@@ -35,6 +47,8 @@ class Talker:
         self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelEar()
         if self.ear.kind != decoupler.config.front_end:
             raise ValueError(f"a decoupler of {decoupler.config.front_end} cannot hear with {self.ear.kind}")
+        for network in (decoupler, heads):
+            lay_out(network)
 
     @staticmethod
     def from_modules(decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> Talker:
@@ -52,10 +66,21 @@ class Talker:
         return self.heads.layout
 
     @property
+    def latencies(self) -> dict[str, float]:
+        """Seconds of sound after a frame that each part waits for; the last is 0 for a block's last frame."""
+        return {
+            "spectrum": SPECTRUM_SECONDS,
+            "Whisper": self.ear.ahead / FPS,
+            "decoupler": self.decoupler.reach.future / FPS,
+            "ExpNet, EmoNet": self.heads.reach.future / FPS,
+            "PoseNet": self.heads.posenet.reach.future / FPS,
+            "rest of the block": (BLOCK - 1) / FPS,
+        }
+
+    @property
     def latency(self) -> float:
         """Seconds of sound after a frame that must have arrived before the frame comes out, at most."""
-        ahead = self.ear.ahead + self.decoupler.reach.future + self.heads.reach.future + self.heads.posenet.window
-        return (ahead + BLOCK - 1) / FPS
+        return sum(self.latencies.values())
 
     def generate(
         self,
@@ -82,97 +107,121 @@ class Talker:
             MismatchError: the portrait's coefficients have another layout than the heads.
             UserError: a voice level asked of a talker that hears no mel.
         """
-        if voice_level > 0 and self.ear.kind != "mel":
-            raise UserError("--voice-level", voice_level, "0 with weights that hear through Whisper", "reads the mel spectrogram")
-        self.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
-        faces = _FaceStream(self, source, track, seed, voice_level)
-        poses = PoseStream(self.heads.posenet, seed) if head_motion else _StillPose()
-        start = np.concatenate([source["angle"], source["trans"]], axis=1)
-        values, moved = source.joined()[:0], np.zeros((0, POSE_SIZE), np.float32)
-        for mel, frames in self._blocks(self.ear.stream(mel_blocks), total_frames):
-            face, condition = faces.push(mel, frames)
-            values = np.concatenate([values, face])
-            moved = np.concatenate([moved, poses.push(condition).numpy()])
-            if len(moved):
-                yield self._placed(values[: len(moved)], start + moved)
-                values, moved = values[len(moved) :], moved[:0]
-        if len(values):
-            yield self._placed(values, start + poses.finish(faces.done).numpy())
-
-    def _blocks(self, mel_blocks: Iterable[np.ndarray], total: int | None) -> Iterator[tuple[Tensor, int]]:
-        """Sound of :data:`BLOCK` frames with context, ``(1, per_frame (BLOCK + reach), n)``, and how many of the frames count."""
-        reach, per_frame = self.decoupler.reach + self.heads.reach, self.ear.front_end.per_frame
-        context, step = per_frame * reach.total, per_frame * BLOCK
-        rows = self._quiet(per_frame * reach.past)
-        heard = made = 0
+        run = TalkerRun(self, source, track, seed, head_motion, voice_level)
         for block in mel_blocks:
-            heard += len(block)
-            rows = np.concatenate([rows, np.asarray(block, np.float32)])
-            while len(rows) >= step + context and (total is None or made < total):
-                frames = BLOCK if total is None else min(BLOCK, total - made)
-                yield torch.from_numpy(rows[: step + context])[None], frames
-                rows, made = rows[step:], made + frames
-            if total is not None and made >= total:
+            yield from run.push(block, total_frames)
+            if total_frames is not None and run.done >= total_frames:
                 return
-        total = heard // per_frame if total is None else total
-        while made < total:
-            rows = np.concatenate([rows, self._quiet(max(step + context - len(rows), 0))])
-            frames = min(BLOCK, total - made)
-            yield torch.from_numpy(rows[: step + context])[None], frames
-            rows, made = rows[step:], made + frames
-
-    def _quiet(self, rows: int) -> np.ndarray:
-        """Silence as the decoupler hears it, ``(rows, n)``."""
-        return np.repeat(self.ear.quiet[None], rows, axis=0)
-
-    def _placed(self, values: np.ndarray, pose: np.ndarray) -> Coefficients:
-        """Coefficients ``(n, size)`` with the pose ``(n, 6)`` put in."""
-        return Coefficients.from_joined(self.layout, values).replace(angle=pose[:, :3], trans=pose[:, 3:])
+        yield from run.finish(total_frames)
 
 
-class _StillPose:
-    """Head motion that is none."""
+class TalkerRun:
+    """One recording on its way through a :class:`Talker`; the arguments are those of :meth:`Talker.generate`."""
 
-    def push(self, condition: Tensor) -> Tensor:
-        return torch.zeros(len(condition), POSE_SIZE)
+    def __init__(
+        self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True, voice_level: float = 0.0
+    ) -> None:
+        if voice_level > 0 and talker.ear.kind != "mel":
+            raise UserError("--voice-level", voice_level, "0 with weights that hear through Whisper", "reads the mel spectrogram")
+        talker.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
+        self._faces = _FaceStream(talker, source, track, seed, head_motion, voice_level)
+        self._listener, self._quiet = talker.ear.listen(), talker.ear.quiet
+        self._reach = talker.decoupler.reach + talker.heads.reach
+        self._per_frame = talker.ear.front_end.per_frame
+        self._heard = self._silence(self._reach.past)
+        self._rows = 0
 
-    def finish(self, frames: int) -> Tensor:
-        return torch.zeros(0, POSE_SIZE)
+    @property
+    def wanted(self) -> int:
+        """Mel rows, counted from the sound's start, without which nothing more comes out."""
+        return max(self._listener.wanted, ROWS_PER_FRAME * (self.done + BLOCK + self._reach.future))
+
+    @property
+    def done(self) -> int:
+        """Frames made so far."""
+        return self._faces.done
+
+    def push(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
+        """Take ``(n, 80)`` rows; the frames that they complete, :data:`BLOCK` at a time, no more than ``total`` in all."""
+        self._rows += len(mel)
+        self._heard = np.concatenate([self._heard, np.asarray(self._listener.push(mel), np.float32)])
+        while len(self._heard) >= self._whole and (total is None or self.done < total):
+            yield self._block(BLOCK if total is None else min(BLOCK, total - self.done))
+
+    def finish(self, total: int | None = None) -> Iterator[Coefficients]:
+        """The rest, up to ``total`` frames or as many as there was sound for, with silence after the last row."""
+        total = self._rows // ROWS_PER_FRAME if total is None else total
+        self._heard = np.concatenate([self._heard, self._listener.finish()])
+        while self.done < total:
+            if len(self._heard) < self._whole:
+                self._heard = np.concatenate([self._heard, self._silence(self._reach.total + BLOCK)])
+            yield self._block(min(BLOCK, total - self.done))
+
+    @property
+    def _whole(self) -> int:
+        """Vectors of a block with its context."""
+        return self._per_frame * (BLOCK + self._reach.total)
+
+    def _block(self, frames: int) -> Coefficients:
+        """Make the next frames from a block of sound with its context."""
+        made = self._faces.push(torch.from_numpy(self._heard[: self._whole])[None], frames)
+        self._heard = self._heard[self._per_frame * BLOCK :]
+        return made
+
+    def _silence(self, frames: int) -> np.ndarray:
+        """Silence as the decoupler hears it."""
+        return np.repeat(self._quiet[None], self._per_frame * frames, axis=0)
 
 
 class _FaceStream:
-    """Block after block of sound to everything but the pose."""
+    """Block after block of sound to coefficients."""
 
-    def __init__(self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int, voice_level: float) -> None:
-        self._talker, self._source, self._track = talker, source, track
-        self._blinks = BlinkProcess(seed)
+    def __init__(
+        self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int, head_motion: bool, voice_level: float
+    ) -> None:
+        self._talker, self._track = talker, track
+        self._source = source.joined()
+        self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
+        self._blinks, self._urge = BlinkProcess(seed), _Urge(talker.layout.width("exp"))
         self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
         emotions = torch.tensor([key.emotion for key in track.keys])
         levels = torch.tensor([key.level for key in track.keys])
-        with torch.no_grad():
+        with torch.inference_mode():
             self._controls = talker.heads.matrix(emotions, levels)
-        self._felt = emotions
+            rest = talker.heads.matrix(torch.tensor(NEUTRAL), torch.tensor(1.0))
+        self._felt, self._weights = emotions, np.zeros((0, len(emotions)), np.float32)
         self._voice = VoiceLevel(levels, voice_level, talker.decoupler.reach + talker.heads.reach) if voice_level > 0 else None
         self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
+        self._poses = PoseStream(talker.heads.posenet, seed, rest) if head_motion else None
         self.done = 0
 
-    @torch.no_grad()
-    def push(self, mel: Tensor, frames: int) -> tuple[np.ndarray, Tensor]:
-        """Joined coefficients ``(frames, size)`` in the source's pose, and what PoseNet goes by, ``(frames, condition)``."""
+    @torch.inference_mode()
+    def push(self, mel: Tensor, frames: int) -> Coefficients:
+        """The next ``frames``, at most :data:`BLOCK`."""
         heads, layout = self._talker.heads, self._talker.layout
-        weights = self._track.weights((self.done + np.arange(BLOCK)) / FPS)
+        weights = self._shares()
         control = self._control(mel, torch.from_numpy(weights))
-        source = self._source.joined()
-        out = heads(self._talker.decoupler.content(mel), torch.from_numpy(source), control[None])
-        values = np.repeat(source, frames, axis=0)
+        out = heads(self._talker.decoupler.content(mel), torch.from_numpy(self._source), control[None])
+        # All of the block, also of the last one, so that the end of the sound takes the same steps as its middle.
+        moved = np.zeros((BLOCK, POSE_SIZE), np.float32) if self._poses is None else self._poses.push(out.condition[0]).numpy()
+        values = np.repeat(self._source, BLOCK, axis=0)
         for block, tensor in (("id", out.id), ("exp", out.exp), ("tex", out.tex)):
-            values[:, layout.slice(block)] = tensor[0, :frames].numpy()
+            values[:, layout.slice(block)] = tensor[0].numpy()
         if layout.exp_names:
             exp = values[:, layout.slice("exp")].clip(0.0, EXP_CEILING)
-            exp[:, self._lids] = self._blinks.push(weights[:frames] @ self._emotions)[:, None]
+            exp[:, self._lids] = self._blinks.push(weights @ self._emotions, self._urge.push(out.speech[0].numpy(), moved))[:, None]
             values[:, layout.slice("exp")] = exp
+        pose = self._start + moved
+        values[:, layout.slice("angle")], values[:, layout.slice("trans")] = pose[:, :3], pose[:, 3:]
         self.done += frames
-        return values, out.condition[0, :frames]
+        return Coefficients.from_joined(layout, values[:frames])
+
+    def _shares(self) -> np.ndarray:
+        """How much each key of the track counts in the block's frames, ``(BLOCK, K)``; worked out for many blocks at once."""
+        place = self.done % AHEAD
+        if not place:
+            self._weights = self._track.weights((self.done + np.arange(AHEAD)) / FPS)
+        return self._weights[place : place + BLOCK]
 
     def _control(self, mel: Tensor, weights: Tensor) -> Tensor:
         """Control vectors ``(BLOCK, 24)`` of the track, at levels that follow the voice where that is wanted."""
@@ -181,3 +230,22 @@ class _FaceStream:
         levels = self._voice.push(mel[0].numpy())
         cells = self._talker.heads.matrix(self._felt.expand(len(levels), -1), levels)
         return (weights[..., None] * cells).sum(dim=1)
+
+
+class _Urge:
+    """How much likelier than usual a blink is: in a pause, and while the head turns."""
+
+    def __init__(self, exp: int) -> None:
+        self._said, self._angle, self._resting = np.zeros(exp, np.float32), np.zeros(3, np.float32), 0
+
+    def push(self, said: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Factors ``(n,)`` from speech movements ``(n, E)`` and poses ``(n, 6)``."""
+        change = np.abs(np.diff(said, axis=0, prepend=self._said[None])).mean(axis=1)
+        turned = np.linalg.norm(np.diff(moved[:, :3], axis=0, prepend=self._angle[None]), axis=1) * FPS
+        self._said, self._angle = said[-1], moved[-1, :3]
+        urge = np.empty(len(said))
+        for n, moves in enumerate(change):
+            self._resting = 0 if moves > MOUTH_RESTS else self._resting + 1
+            pause = PAUSE_FRAMES <= self._resting < PAUSE_FRAMES + PAUSE_LASTS
+            urge[n] = PAUSE_URGE if pause else SPEECH_URGE if self._resting < PAUSE_FRAMES else 1.0
+        return urge + TURN_URGE * np.minimum(turned / TURN, 2.0)

@@ -24,15 +24,19 @@ from emo_lightning.losses.masked import (
     spread,
     velocity,
 )
-from emo_lightning.losses.motion import kl_divergence, spectrum_distance
+from emo_lightning.losses.motion import bearing_distance, kl_divergence, mean_distance, spectrum_distance, walk_likelihood
 from emo_lightning.models.decoupler import AudioDecoupler
 from emo_lightning.models.emotion_matrix import LEVELS
 from emo_lightning.models.heads import Heads, HeadsConfig, HeadsOutput
 from emo_lightning.models.layers import repeat_edges
+from emo_lightning.models.posenet import SMOOTH, STEP, posture_covariance
 from emo_lightning.stages.augment import DRAWS, augment
 from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
 
 LIDS = ("AU45_L", "AU45_R")
+DRAWN = 4
+"""Draws of motion for each window, from which its spectrum and mean are told."""
+POSE_PARTS = ("pose", "kl", "spectrum", "beat", "posture", "bearing")
 
 
 @dataclass
@@ -64,11 +68,15 @@ class Stage2Loss:
     levels_even: float = 0.05
     """Monotone, evenly spaced response of the emotion matrix."""
     pose: float = 1.0
-    """Reconstruction (PoseVAE)."""
-    kl: float = 0.02
+    """Reconstruction of the quick movements (PoseVAE)."""
+    kl: float = 0.05
     """PoseVAE has 1 on a sum over its own scale; a mean over the latent needs less, or the latent dies."""
-    spectrum: float = 0.1
+    spectrum: float = 0.3
     """Drawn motion has real motion's spectrum, in place of PoseVAE's adversary."""
+    beat: float = 1.0
+    """What the voice tells of the motion is in every draw."""
+    posture: float = 0.1
+    bearing: float = 0.1
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
     levels: str = "fine"
@@ -204,21 +212,33 @@ class HeadsStage(Stage):
         }
 
     def _pose(self, batch: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
-        """The pose VAE on the first window of every clip that is long enough."""
+        """PoseNet on the first window of every clip that is long enough: the quick movements' VAE, posture and bearing."""
         net = self.heads.posenet
         if batch["mask"].shape[1] < net.window:
             raise ValueError(f"windows of {batch['mask'].shape[1]} frames are shorter than PoseNet's {net.window}")
         part = slice(0, net.window)
-        whole = batch["mask"][:, part].all(dim=1).float()
-        real = net.to_units(batch["angle"][:, part], batch["trans"][:, part])
-        given = condition[:, part].detach()
-        made = net(real, given, self.draw(len(real), net.latent))
-        drawn = net.decode(self.draw(len(real), net.latent), given)
-        distance = F.smooth_l1_loss(made.delta, real, reduction="none").mean(dim=(1, 2))
-        pick = whole > 0
-        spectra = spectrum_distance(drawn[pick], real[pick]) if bool(pick.any()) else drawn.sum() * 0.0
+        pick = batch["mask"][:, part].all(dim=1)
+        if not bool(pick.any()):
+            # Nothing to learn from, but every process must see every weight.
+            nothing = torch.stack([weights.sum() for weights in net.parameters()]).sum() * 0.0
+            return dict.fromkeys(POSE_PARTS, nothing)
+        pose = net.to_units(batch["angle"][:, part], batch["trans"][:, part])[pick]
+        given = condition[:, part].detach()[pick]
+        slow, quick = net.part(pose)
+        # The decoder starts after its reach, the filter leaves both ends out: what both give is compared.
+        quick, seen = quick[:, net.reach.past - SMOOTH :], slice(0, net.window - SMOOTH - net.reach.past)
+        shape = (net.window // STEP + 1, net.latent)
+        made = net(pose, given, self.draw(len(pose), *shape))
+        noise = self.draw(DRAWN * len(pose), *shape)
+        drawn = net.decode(noise, given.repeat(DRAWN, 1, 1)).unflatten(0, (DRAWN, len(pose)))[:, :, seen]
+        control = given[:, :, -net.control :].mean(dim=1)
+        lag = slow.shape[1] - 1
+        walked = 2.0 * (posture_covariance(0) - posture_covariance(lag)) / posture_covariance(0)
         return {
-            "pose": (distance * whole).sum() / whole.sum().clamp_min(1.0),
+            "pose": F.smooth_l1_loss(made.quick[:, seen], quick),
             "kl": kl_divergence(made.mean, made.log_variance),
-            "spectrum": spectra,
+            "spectrum": spectrum_distance(drawn, quick),
+            "beat": mean_distance(drawn, quick),
+            "posture": walk_likelihood(slow[:, -1] - slow[:, 0], net.spread(control), walked),
+            "bearing": bearing_distance(net.bearing(control), pose.mean(dim=1)),
         }

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("espeakng_loader")
 
 from datamodules.corpus.emotion_acting import ActingStyle, act, combine
-from datamodules.corpus.motion import MotionStyle, blinks, drift, move
+from datamodules.corpus.motion import MotionStyle, drift, move
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.speech import Prosody, Speech, Voice, synthesise
 from datamodules.corpus.visemes import ArticulationStyle, articulate, viseme_of
@@ -133,26 +133,27 @@ def test_people_differ_in_how_they_show_the_same() -> None:
     assert min(np.abs(a - b).max() for i, a in enumerate(faces) for b in faces[:i]) > 0.01
 
 
-def test_blinks_come_at_a_human_rate_and_length() -> None:
-    lid = blinks(np.random.default_rng(0), 25 * 60 * 20, 17.0)
-    starts = np.flatnonzero((lid[1:] > 0.3) & (lid[:-1] <= 0.3))
-    assert 14 < len(starts) / 20 < 20
-    assert 2 <= (lid > 0.3).sum() / len(starts) <= 7
-    assert np.diff(starts).min() >= 10
-
-
 def test_head_motion_is_slow_bounded_and_follows_the_feeling() -> None:
-    noise = drift(np.random.default_rng(0), 2000, 3)
+    noise = drift(np.random.default_rng(0), 20000, 6)
     power = (np.abs(np.fft.rfft(noise, axis=0)) ** 2).mean(axis=1)
-    frequency = np.fft.rfftfreq(2000, 1 / 25)
+    frequency = np.fft.rfftfreq(20000, 1 / 25)
     assert power[frequency > 4].sum() < 0.01 * power.sum()
+    slow, fast = (power[(frequency >= low) & (frequency < 1.25 * low)].mean() for low in (0.4, 2.0))
+    assert 1.7 < np.log(slow / fast) / np.log(5.0) < 2.3, "falls with the square of frequency"
+    assert np.allclose(noise.std(axis=0), 1.0, atol=0.1)
 
     def yaw(emotion: str) -> float:
         moves = [move(emotion, 15, 200, [], MotionStyle(), np.random.default_rng(seed)) for seed in range(12)]
         return float(np.mean([motion.angle[:, 1].std() for motion in moves]))
 
-    assert yaw("angry") > 1.8 * yaw("sad")
+    assert yaw("angry") > 1.4 * yaw("sad")
     assert np.degrees(np.abs(move("angry", 15, 500, [1.0], MotionStyle(), np.random.default_rng(0)).angle)).max() < 20
+
+
+def test_turns_shift_the_face_as_on_a_neck() -> None:
+    motion = move("neutral", None, 3000, [], MotionStyle(), np.random.default_rng(1))
+    for shift, turn in ((0, 1), (0, 2), (1, 0)):
+        assert np.corrcoef(motion.trans[:, shift], motion.angle[:, turn])[0, 1] > 0.3
 
 
 def test_stressed_syllables_nod_the_head() -> None:

@@ -14,7 +14,7 @@ from emo_lightning.losses.contrast import au_contrast, emotion_units
 from emo_lightning.losses.keypoint import equivariance, keypoint_prior, random_affine, warp_affine
 from emo_lightning.losses.levels import even_response
 from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, prototype_table, velocity
-from emo_lightning.losses.motion import kl_divergence, spectrum_distance
+from emo_lightning.losses.motion import bearing_distance, kl_divergence, mean_distance, spectrum_distance, walk_likelihood
 from emo_lightning.losses.perceptual import PyramidLoss, VGGLoss
 
 MASK = torch.ones(3, 6, dtype=torch.bool)
@@ -80,8 +80,29 @@ def test_motion_losses() -> None:
     assert float(kl_divergence(torch.zeros(2, 4), torch.zeros(2, 4))) == 0.0
     assert float(kl_divergence(torch.ones(2, 4), torch.zeros(2, 4))) == pytest.approx(0.5)
     torch.manual_seed(0)
-    real = torch.randn(64, 32, 6).cumsum(1)
-    assert float(spectrum_distance(torch.randn(64, 32, 6).cumsum(1), real)) < 0.3 < float(spectrum_distance(0.2 * real, real))
+    real, like = torch.randn(64, 32, 6).cumsum(1), torch.randn(8, 64, 32, 6).cumsum(2)
+    assert float(spectrum_distance(like, real)) < 0.6 < float(spectrum_distance(0.3 * like, real))
+    assert float(spectrum_distance(like, real)) < float(spectrum_distance(torch.randn(8, 64, 32, 6), real))
+
+
+def test_draws_may_differ_but_their_mean_may_not() -> None:
+    torch.manual_seed(0)
+    real, noise = torch.randn(200, 32, 6), torch.randn(4, 200, 32, 6)
+    assert abs(float(mean_distance(real + noise, real))) < 0.02
+    assert float(mean_distance(0.5 * real + noise, real)) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_walk_is_likeliest_at_its_own_size() -> None:
+    torch.manual_seed(0)
+    spread = torch.tril(torch.randn(6, 6) * 0.3, -1) + torch.eye(6)
+    moved = (spread @ torch.randn(4000, 6, 1))[..., 0] * 1.5**0.5
+    at = [float(walk_likelihood(moved, spread.expand(4000, 6, 6) * size, 1.5)) for size in (0.7, 1.0, 1.4)]
+    assert at[1] < min(at[0], at[2])
+
+
+def test_bearing_does_not_see_where_heads_are() -> None:
+    held = torch.randn(8, 6)
+    assert float(bearing_distance(held, held + 100.0)) < 1e-6 < float(bearing_distance(torch.zeros(8, 6), held))
 
 
 def test_gan_losses_prefer_the_right_side() -> None:

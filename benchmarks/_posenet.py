@@ -1,0 +1,89 @@
+"""PoseNet trained alone: the decoupler and the other heads stay as they are, so that a variant of it takes a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from datamodules.loading import AudioShards
+from emo_lightning.checkpoints import SHIPPED, load_decoupler, read_network
+from emo_lightning.losses.masked import prototype_table
+from emo_lightning.models.heads import Heads, HeadsConfig
+from emo_lightning.models.talker import Talker
+from emo_lightning.stages.base import OptimConfig, StageContext
+from emo_lightning.stages.stage2 import POSE_PARTS, HeadsStage, Stage2Loss, Stage2Model
+
+
+def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> Talker:
+    """Trained networks with an untrained PoseNet of these sizes (fields of HeadsConfig) in place of their own."""
+    place = SHIPPED if folder is None else folder
+    decoupler, network = (read_network(place / f"{name}.safetensors", name, "--checkpoint-dir") for name in ("decoupler", "heads"))
+    known = {f.name for f in fields(HeadsConfig)}
+    config = replace(HeadsConfig(**{k: v for k, v in network.meta["model"].items() if k in known and not k.startswith("pose_")}), **sizes)
+    heads = Heads(config, network.layout, int(network.meta["content"]), prototype_table(network.layout))
+    heads.load_state_dict({k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False)
+    return Talker.from_modules(load_decoupler(decoupler), heads)
+
+
+def trained_posenet(
+    data: Path, folder: Path | None = None, steps: int = 1500, seed: int = 0, lr: float = 1e-3, loss: Stage2Loss | None = None,
+    condition: bool = True, log_every: int = 0,
+) -> Talker:  # fmt: skip
+    """Trained networks with PoseNet trained anew on ``data``, as stage 2 trains it.
+
+    Args:
+        data: shards.
+        folder: the other networks; those shipped by default.
+        loss: weights of PoseNet's losses; stage 2's by default.
+        condition: False hides voice and emotion from PoseNet.
+    """
+    torch.manual_seed(seed)
+    loss = loss or Stage2Loss()
+    talker = with_new_posenet(folder, {})
+    stage = HeadsStage(Stage2Model(), loss, OptimConfig(), StageContext(talker.layout, seed), talker.decoupler)
+    stage.heads = talker.heads.requires_grad_(False)
+    net = talker.heads.posenet.requires_grad_(True)
+    if not condition:
+        blind(talker)
+    shards = AudioShards(str(data), window=64, batch_size=16, seed=seed, epoch_batches=steps)
+    shards.setup()
+    optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr, (0.9, 0.98), weight_decay=0.01)
+    weights = {name: getattr(loss, name) for name in POSE_PARTS}
+    for step, batch in enumerate(shards.train_dataloader()):
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / 50) * (0.55 + 0.45 * float(torch.cos(torch.tensor(torch.pi * step / steps))))
+        stage._generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        parts = pose_parts(stage, batch)
+        total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+        optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        if log_every and step % log_every == 0:
+            print(step, {name: round(float(value.detach()), 4) for name, value in parts.items()}, flush=True)
+    return Talker.from_modules(talker.decoupler, talker.heads.requires_grad_(False))
+
+
+def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """PoseNet's losses of a batch, the networks before it frozen."""
+    from emo_lightning.losses.masked import known_levels
+    from emo_lightning.models.layers import repeat_edges
+
+    heads = stage.heads
+    with torch.no_grad():
+        level = known_levels(batch["level"], batch["intensity"], batch["emotion"], True)
+        control = heads.matrix(batch["emotion"], level)[:, None].expand(-1, batch["mask"].shape[1], -1)
+        content = repeat_edges(stage.decoupler(batch[stage.decoupler.front_end.key]).content, heads.reach)
+        given = heads(content, batch["source"], control).condition
+    return stage._pose(batch, given)
+
+
+def blind(talker: Talker) -> None:
+    """Cut PoseNet off from its condition."""
+    net = talker.heads.posenet
+    for layer in (net.condition, net.log_size, net.held):
+        torch.nn.init.zeros_(layer.weight)
+        layer.weight.requires_grad_(False)
