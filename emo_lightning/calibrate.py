@@ -39,6 +39,8 @@ LEAST_SECONDS = 20.0
 """Film of a face that speaks, below which nothing can be both fitted and judged."""
 PORTRAITS = 3
 """Faces of the person that stand for the portrait in the fit."""
+WHOLE, STYLE = WHATS = ("lips and style", "style alone")
+"""What is tried, in this order: the read-out and the style, or the style and how far the mouth moves."""
 HEADS = "heads.safetensors"
 REPORT, PAGE = "calibration.json", "calibration.html"
 
@@ -57,15 +59,15 @@ class Outcome:
     """What came of a film, before anything is written.
 
     Attributes:
-        accepted: whether the refitted read-out is better.
-        reasons: why it is not.
+        what: was accepted, one of :data:`WHATS`; None when nothing was.
+        reasons: why not, or why not the first of them.
         offsets: each file's.
         seconds: of film to fit and to judge.
         fit: None where it did not come to that; so with the others.
         held: the held-out rows.
     """
 
-    accepted: bool
+    what: str | None
     reasons: tuple[str, ...]
     offsets: list[Offset]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -73,6 +75,11 @@ class Outcome:
     fit: Fit | None = None
     verdict: Verdict | None = None
     held: Rows | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether something was found that is no worse than the shipped read-out."""
+        return self.what is not None
 
 
 @dataclass(frozen=True)
@@ -146,18 +153,22 @@ def consider(talker: Talker, recordings: Sequence[Recording], options: Options =
     follow = [offset.found for offset in offsets]
     kept = [k for k, found in enumerate(follow) if found]
     if sum(_seconds(recordings[k].useful) for k in kept) < LEAST_SECONDS:
-        return Outcome(False, ("the lips do not follow the sound in enough of the film for anything to be learned from it",), offsets)
+        return Outcome(None, ("the lips do not follow the sound in enough of the film for anything to be learned from it",), offsets)
     films, sounds = [recordings[k] for k in kept], [heard[k] for k in kept]
     lags = [offsets[k].lag if options.offsets else 0 for k in kept]
     rows = rows_of(films, sounds, lags, in_blocks(films))
     gap = (talker.decoupler.reach + talker.heads.reach).total
     judging = held_out(rows.frames)
     fitting = apart_from(rows.frames, judging, gap)
-    fit = refit(rows[fitting], hear_silence(talker, faces), shipped, talker.layout.exp_names, gap, options.pull)
-    held = rows[judging]
-    verdict = judge(held, shipped, fit.readout)
+    held, silence, refused = rows[judging], hear_silence(talker, faces), []
     seconds = {"fit": _seconds(fitting), "held_out": _seconds(judging), "gaps": _seconds(~fitting & ~judging)}
-    return Outcome(verdict.accepted, verdict.reasons, offsets, seconds, shipped, fit, verdict, held)
+    for what in WHATS:
+        fit = refit(rows[fitting], silence, shipped, talker.layout.exp_names, gap, options.pull, style_alone=what == STYLE)
+        verdict = judge(held, shipped, fit.readout)
+        if verdict.accepted:
+            return Outcome(what, tuple(refused), offsets, seconds, shipped, fit, verdict, held)
+        refused += [f"{what}: {reason}" for reason in verdict.reasons]
+    return Outcome(None, tuple(refused), offsets, seconds, shipped, fit, verdict, held)
 
 
 def _check_out(out: Path) -> Path:
@@ -201,6 +212,7 @@ def _report(recordings: Sequence[Recording], outcome: Outcome, folder: Path | No
     fit, verdict = outcome.fit, outcome.verdict
     report: dict[str, Any] = {
         "result": "calibrated" if outcome.accepted else "kept",
+        "what": outcome.what,
         "reasons": list(outcome.reasons),
         "videos": videos,
         "seconds": outcome.seconds,

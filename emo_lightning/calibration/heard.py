@@ -5,17 +5,16 @@ Shapes: T frames, S portraits' expressions that ExpNet is told, F features, E ex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from emo_lightning.audio import log_mel
+from emo_lightning.audio import MelStream
 from emo_lightning.calibration.film import Recording
 from emo_lightning.emotions import NEUTRAL
-from emo_lightning.models.decoupler import MEL_SILENCE
 from emo_lightning.models.heads import EXP_CEILING, Heads
-from emo_lightning.models.layers import repeat_edges
 from emo_lightning.models.talker import Talker
 
 SILENT_FRAMES = 8
@@ -64,50 +63,67 @@ class Readout:
 
 @dataclass(frozen=True)
 class Heard:
-    """``features`` (S, T, F); ``felt`` (S, T, E), what a neutral EmoNet adds to speech; ``closure`` (T,) in 0..1."""
+    """What a read-out is put into: ``EXP = held * (features @ weight.T + bias) + added``, cut to its range.
+
+    Attributes:
+        features: ``(S, T, F)``.
+        held: ``(S, T, E)``, what closing the mouth leaves of a unit.
+        added: ``(S, T, E)``, what a neutral EmoNet adds.
+    """
 
     features: np.ndarray
-    felt: np.ndarray
-    closure: np.ndarray
+    held: np.ndarray
+    added: np.ndarray
+
+    def __getitem__(self, frames: np.ndarray | slice) -> Heard:
+        return Heard(self.features[:, frames], self.held[:, frames], self.added[:, frames])
+
+    @staticmethod
+    def joined(parts: Sequence[Heard]) -> Heard:
+        """One after another."""
+        return Heard(*(np.concatenate(blocks, axis=1) for blocks in zip(*((p.features, p.held, p.added) for p in parts), strict=True)))
+
+    def speech(self, readout: Readout) -> np.ndarray:
+        """Of all portraits, ``(S, T, E)``."""
+        return self.features @ readout.weight.T + readout.bias
 
     def said(self, readout: Readout, portrait: int = 0) -> np.ndarray:
         """Expression ``(T, E)`` as generation has it, but for the lids."""
-        return spoken(self.features[portrait], self.felt[portrait], readout)
+        speech = self.features[portrait] @ readout.weight.T + readout.bias
+        return np.clip(self.held[portrait] * speech + self.added[portrait], 0.0, EXP_CEILING)
 
 
-def spoken(features: np.ndarray, felt: np.ndarray, readout: Readout) -> np.ndarray:
-    """Expression ``(..., E)`` of features ``(..., F)`` and what feeling adds to it."""
-    return np.clip(features @ readout.weight.T + readout.bias + felt, 0.0, EXP_CEILING)
-
-
-@torch.no_grad()
 def hear(talker: Talker, recording: Recording, sources: np.ndarray) -> Heard:
-    """Features of a whole recording.
+    """What the networks make of a whole recording.
 
     Args:
         talker: the networks.
         recording: whose sound it is.
         sources: ``(S, layout.size)`` joined coefficients that stand for the portrait.
     """
-    content = talker.decoupler(torch.from_numpy(log_mel(recording.wave))[None]).content
-    return _through(talker.heads, content, sources)
+    mel = MelStream(talker.sound)
+    rows = np.concatenate(list(talker.ear.stream([mel.push(recording.wave), mel.finish()])))
+    return _through(talker, rows, sources)
+
+
+def hear_silence(talker: Talker, sources: np.ndarray) -> Heard:
+    """The same of a few frames without any sound."""
+    return _through(talker, np.repeat(talker.ear.quiet[None], talker.ear.front_end.per_frame * SILENT_FRAMES, axis=0), sources)
 
 
 @torch.no_grad()
-def hear_silence(talker: Talker, sources: np.ndarray) -> Heard:
-    """The same of a few frames without any sound."""
-    mel = torch.full((1, 4 * SILENT_FRAMES, talker.decoupler.config.mel_bands), MEL_SILENCE)
-    return _through(talker.heads, talker.decoupler(mel).content, sources)
-
-
-def _through(heads: Heads, content: torch.Tensor, sources: np.ndarray) -> Heard:
-    padded = repeat_edges(content, heads.reach)
-    control = heads.matrix(torch.tensor([NEUTRAL]), torch.ones(1))[None].expand(1, content.shape[1], -1)
-    features, felt = [], []
-    for source in sources:
-        out = heads(padded, torch.from_numpy(source.astype(np.float32))[None], control)
-        said = heads.expnet(padded, torch.from_numpy(source[heads.layout.slice("exp")].astype(np.float32))[None])
-        features.append(said.features[0].double().numpy())
-        felt.append((out.exp - out.speech)[0].double().numpy())
-        closure = out.closure[0, :, 0].double().numpy()
-    return Heard(np.stack(features), np.stack(felt), closure)
+def _through(talker: Talker, rows: np.ndarray, sources: np.ndarray) -> Heard:
+    """With silence before and after, as in generation."""
+    heads, per_frame = talker.heads, talker.ear.front_end.per_frame
+    reach = talker.decoupler.reach + heads.reach
+    before, after = (np.repeat(talker.ear.quiet[None], per_frame * n, axis=0) for n in (reach.past, reach.future))
+    content = talker.decoupler.content(torch.from_numpy(np.concatenate([before, rows, after]))[None])
+    control = heads.matrix(torch.tensor([NEUTRAL]), torch.ones(1))[None].expand(1, len(rows) // per_frame, -1)
+    parts = []
+    for source in torch.from_numpy(sources.astype(np.float32)):
+        out = heads(content, source[None], control)
+        said = heads.expnet(content, source[None, heads.layout.slice("exp")])
+        added = heads.compose(torch.zeros_like(out.speech), out.emotion, out.closure)
+        held = heads.compose(torch.ones_like(out.speech), out.emotion, out.closure) - added
+        parts.append([part[0].double().numpy() for part in (said.features, held, added)])
+    return Heard(*(np.stack(blocks) for blocks in zip(*parts, strict=True)))

@@ -38,9 +38,11 @@ def write_page(report: Mapping[str, Any], shipped: Readout | None, fit: Fit | No
 
 
 def _words(report: Mapping[str, Any]) -> str:
-    if report["result"] == "calibrated":
-        return "<p>The refitted read-out is at least as good as the shipped one on the part that neither was fitted to.</p>"
-    return "<p>The shipped read-out was kept: " + html.escape("; ".join(report["reasons"])) + ".</p>"
+    reasons = html.escape("; ".join(report["reasons"]))
+    if report["result"] == "kept":
+        return f"<p>The weights were kept as they were: {reasons}.</p>"
+    words = f"<p>Fitted: {report['what']}. It is no worse than before on the part that neither was fitted to.</p>"
+    return words + (f"<p>Not more, because of {reasons}.</p>" if reasons else "")
 
 
 def _videos(report: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emo_lightning.calibration.blocks import apart_from, fold_of
+from emo_lightning.calibration.closings import CLOSED, closings
 from emo_lightning.calibration.heard import Heard, Readout
 from emo_lightning.calibration.rows import Rows
 from emo_lightning.calibration.score import Score, Sums
@@ -21,15 +22,17 @@ HABIT_ALONE = 1e6
 """A strength at which only the bias moves."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 GAINS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.3, 2.6)
-LOWERED = (0.0, 0.25, 0.5, 0.75, 1.0)
-CLOSED = 0.03
-"""Opening (outer eye-corner distances) below which the lips count as closed."""
+LOWERED = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+LEAST_HELD = 0.5
 SILENCE_SHARE = 0.1
 """Weight of silence in the fit, as a share of the film."""
 ERROR_PRICE = 0.25
 """What a unit of error, over the real spread, costs against a unit of correlation when choosing. Ours."""
 CLOSED_PRICE = 3.0
 """What a share of time closed too much or too little costs against a logarithm of the amplitude when choosing. Ours."""
+NEARLY = 0.01
+R_PRICE = 3.0
+"""The same of correlation, which is lost where units are cut at 0."""
 OPENING = ("AU10", "AU16", "AU17", "AU25", "AU26", "jaw", "funnel", "press", "tuck")
 WIDTH = ("AU12_L", "AU12_R", "AU14_L", "AU14_R", "AU15", "AU20", "AU23", "pucker")
 GROUPS = {"opening": OPENING, "width": WIDTH}
@@ -90,10 +93,12 @@ class Ridge:
 
     def __init__(self, rows: Rows, silence: Heard, shipped: Readout, pull: bool = True) -> None:
         start = self._start = shipped if pull else Readout(np.zeros_like(shipped.weight), np.zeros_like(shipped.bias))
-        goal = rows.exp - rows.felt - (rows.features @ start.weight.T + start.bias)
+        heard = rows.heard
+        # Where closing holds a unit back, the film says nothing of what speech alone would be.
+        goal = np.where(heard.held > LEAST_HELD, (rows.exp - heard.added) / np.maximum(heard.held, LEAST_HELD) - heard.speech(start), 0.0)
         still = silence.features[:, 0]
         calm = still @ (shipped.weight - start.weight).T + shipped.bias - start.bias
-        x = np.concatenate([*rows.features, still])
+        x = np.concatenate([*heard.features, still])
         y = np.concatenate([*goal, calm])
         film = len(x) - len(still)
         weight = np.repeat([1.0 / film, SILENCE_SHARE / len(still)], [film, len(still)])
@@ -110,7 +115,9 @@ class Ridge:
         return Readout(self._start.weight + change, self._start.bias + self._mean_y - change @ self._mean_x)
 
 
-def refit(rows: Rows, silence: Heard, shipped: Readout, names: Sequence[str], gap: int, pull: bool = True) -> Fit:
+def refit(
+    rows: Rows, silence: Heard, shipped: Readout, names: Sequence[str], gap: int, pull: bool = True, style_alone: bool = False
+) -> Fit:
     """Choose by turns of the fitting blocks and fit to all of them.
 
     Args:
@@ -120,27 +127,29 @@ def refit(rows: Rows, silence: Heard, shipped: Readout, names: Sequence[str], ga
         names: of the expression coefficients.
         gap: frames between what is fitted and what is judged.
         pull: see :class:`Ridge`.
+        style_alone: leave the shape of movement as it is, and fit the resting face, the habits and how far the mouth moves.
     """
     turns = list(_turns(rows, silence, shipped, gap, pull))
     done = np.concatenate([judging for judging, _ in turns])
     truth, block = rows.lips[done], rows.frames.block[done]
 
-    def tried(make: Iterable[Readout]) -> tuple[Score, float]:
+    def tried(make: Iterable[Readout]) -> tuple[Score, np.ndarray]:
         ours = np.concatenate([rows[judging].said_lips(readout) for (judging, _), readout in zip(turns, make, strict=True)])
-        return Sums.of(ours, truth, block).score(), float((ours[:, 0] < CLOSED).mean())
+        return Sums.of(ours, truth, block).score(), ours
 
-    before, _ = tried(shipped for _ in turns)
-    choices = [(strength, share) for strength in STRENGTHS for share in SHARES]
+    before, course = tried(shipped for _ in turns)
+    choices = [(strength, share) for strength in ((HABIT_ALONE,) if style_alone else STRENGTHS) for share in SHARES]
     table = {(strength, share): tried(shipped.mixed(ridge[strength], share) for _, ridge in turns)[0] for strength, share in choices}
     # Opening and width hang on units of their own, and each is worth its own pull.
-    pulls = {group: max(choices, key=lambda c: (round(_worth(table[c], k), 4), -c[1], c[0])) for k, group in enumerate(GROUPS)}
+    pulls = {group: _carefully({choice: _worth(table[choice], k) for choice in choices}) for k, group in enumerate(GROUPS)}
     near = []
     for judging, ridge in turns:
         others = rows[np.setdiff1d(np.arange(len(rows)), judging)]
         near.append((_pulled(shipped, lambda strength, found=ridge: found[strength], pulls, names), others))
-    movement = _movement(near, names, tried, rows.lips[done])
+    shut = _Shut(truth[:, 0], block, course[:, 0])
+    movement = _movement(near, names, tried, shut)
     expected, _ = tried(movement.put_into(one, others, names) for one, others in near)
-    habits = _habits(rows, turns, shipped, names)
+    habits = _habits(rows, turns, shipped, names, (HABIT_ALONE,) if style_alone else (*STRENGTHS, HABIT_ALONE))
     ridge = Ridge(rows, silence, shipped, pull)
     readout = movement.put_into(_pulled(shipped, ridge.solved, pulls, names), rows, names)
     for unit, chosen in habits.items():
@@ -151,8 +160,8 @@ def refit(rows: Rows, silence: Heard, shipped: Readout, names: Sequence[str], ga
 
 _Turn = tuple[np.ndarray, dict[float, Readout]]
 """Rows that judge, and read-outs fitted to the others by strength."""
-_Tried = Callable[[Iterable[Readout]], tuple[Score, float]]
-"""One read-out for each turn -> their score, and the share of frames in which the lips are closed."""
+_Tried = Callable[[Iterable[Readout]], tuple[Score, np.ndarray]]
+"""One read-out for each turn -> their score, and their course ``(n, 2)``."""
 
 
 def _turns(rows: Rows, silence: Heard, shipped: Readout, gap: int, pull: bool) -> Iterator[_Turn]:
@@ -162,6 +171,12 @@ def _turns(rows: Rows, silence: Heard, shipped: Readout, gap: int, pull: bool) -
         if fitting.any():
             ridge = Ridge(rows[fitting], silence, shipped, pull)
             yield np.flatnonzero(fold == turn), {s: ridge.solved(s) for s in (*STRENGTHS, HABIT_ALONE)}
+
+
+def _carefully(worth: dict[tuple[float, float], float]) -> tuple[float, float]:
+    """Of the choices (strength, share) nearly as good as the best the one that changes least."""
+    best = max(worth.values())
+    return min((choice for choice, value in worth.items() if value >= best - NEARLY), key=lambda choice: (-choice[0], choice[1]))
 
 
 def _worth(score: Score, column: int) -> float:
@@ -176,14 +191,26 @@ def _pulled(shipped: Readout, solved: Callable[[float], Readout], pulls: dict[st
     return readout
 
 
-def _movement(near: Sequence[tuple[Readout, Rows]], names: Sequence[str], tried: _Tried, truth: np.ndarray) -> Movement:
+class _Shut:
+    """How much worse than filmed and than shipped lips are closed."""
+
+    def __init__(self, filmed: np.ndarray, block: np.ndarray, shipped: np.ndarray) -> None:
+        self._filmed, self._block = filmed, block
+        self._time, self._worth = float((filmed < CLOSED).mean()), closings(shipped, filmed, block).worth
+
+    def loss(self, ours: np.ndarray) -> float:
+        """Share of time closed too much or too little, and of closures lost."""
+        lost = max(self._worth - closings(ours, self._filmed, self._block).worth, 0.0)
+        return abs(float((ours < CLOSED).mean()) - self._time) + lost
+
+
+def _movement(near: Sequence[tuple[Readout, Rows]], names: Sequence[str], tried: _Tried, shut: _Shut) -> Movement:
     """What brings the spread of opening and width, and the time that the lips are closed, nearest to the person's."""
-    closed = float((truth[:, 0] < CLOSED).mean())
 
     def off(movement: Movement) -> float:
         score, ours = tried(movement.put_into(one, others, names) for one, others in near)
         spread = np.abs(np.log(np.maximum(score.amplitude, 1e-6))).sum()
-        return float(spread + CLOSED_PRICE * abs(ours - closed) + ERROR_PRICE * score.error.sum())
+        return float(spread + CLOSED_PRICE * shut.loss(ours[:, 0]) + ERROR_PRICE * score.error.sum() - R_PRICE * score.r.sum())
 
     best = Movement()
     for _ in range(2):
@@ -192,14 +219,15 @@ def _movement(near: Sequence[tuple[Readout, Rows]], names: Sequence[str], tried:
     return best
 
 
-def _habits(rows: Rows, turns: Sequence[_Turn], shipped: Readout, names: Sequence[str]) -> dict[str, float | None]:
+def _habits(
+    rows: Rows, turns: Sequence[_Turn], shipped: Readout, names: Sequence[str], strengths: Sequence[float]
+) -> dict[str, float | None]:
     """Brows, cheeks, nose: for each unit the strength that errs least, or None where that is no better than shipped."""
 
     def errors(make: Iterable[Readout]) -> np.ndarray:
         pairs = zip(turns, make, strict=True)
         return np.mean(np.concatenate([(rows[judging].said(one) - rows.exp[judging]) ** 2 for (judging, _), one in pairs]), axis=0)
 
-    strengths = (*STRENGTHS, HABIT_ALONE)
     table = np.stack([errors(shipped for _ in turns), *(errors(ridge[s] for _, ridge in turns) for s in strengths)])
     best = table.argmin(0)
     others = [k for k, name in enumerate(names) if name not in (*OPENING, *WIDTH, *LIDS)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from emo_lightning.calibration.blocks import Frames
 from emo_lightning.calibration.film import Recording
-from emo_lightning.calibration.heard import Heard, Readout, spoken
+from emo_lightning.calibration.heard import Heard, Readout
 from emo_lightning.calibration.lips import lips_of_expression
 from emo_lightning.calibration.score import Sums
 
@@ -23,10 +23,9 @@ PIECE = 38
 
 @dataclass(frozen=True)
 class Rows:
-    """``features`` (S, n, F), ``felt`` (S, n, E), tracked ``exp`` (n, E) and ``lips`` (n, 2), ``identity`` (n, 40), whence each row is."""
+    """What was ``heard`` (S, n, ...), tracked ``exp`` (n, E) and ``lips`` (n, 2), ``identity`` (n, 40), whence each row is."""
 
-    features: np.ndarray
-    felt: np.ndarray
+    heard: Heard
     exp: np.ndarray
     lips: np.ndarray
     identity: np.ndarray
@@ -36,22 +35,21 @@ class Rows:
         return len(self.exp)
 
     def __getitem__(self, pick: np.ndarray) -> Rows:
-        heard = self.features[:, pick], self.felt[:, pick]
-        return Rows(*heard, self.exp[pick], self.lips[pick], self.identity[pick], self.frames[pick])
+        return Rows(self.heard[pick], self.exp[pick], self.lips[pick], self.identity[pick], self.frames[pick])
 
     @cached_property
     def centre(self) -> np.ndarray:
         """Mean features ``(F,)``."""
-        return self.features.mean((0, 1))
+        return self.heard.features.mean((0, 1))
 
     @cached_property
     def covariance(self) -> np.ndarray:
         """Of the features, ``(F, F)``."""
-        return np.cov(self.features.reshape(-1, self.features.shape[-1]).T, bias=True)
+        return np.cov(np.concatenate(self.heard.features).T, bias=True)
 
     def said(self, readout: Readout, portrait: int = 0) -> np.ndarray:
         """Expression ``(n, E)`` that a read-out gives."""
-        return spoken(self.features[portrait], self.felt[portrait], readout)
+        return self.heard.said(readout, portrait)
 
     def said_lips(self, readout: Readout, portrait: int = 0) -> np.ndarray:
         """Opening and width ``(n, 2)`` that a read-out gives on the person's own face."""
@@ -71,9 +69,8 @@ def rows_of(recordings: Sequence[Recording], heard: Sequence[Heard], lags: Seque
     parts = []
     for number in np.unique(frames.recording):
         mine = frames.recording == number
-        film, sound, t, k = recordings[number], heard[number], frames.frame[mine], at[mine]
-        seen = film.coefficients
-        parts.append((sound.features[:, k], sound.felt[:, k], seen["exp"][t].astype(float), film.lips[t], seen["id"][t].astype(float)))
-    features, felt, exp, lips, identity = zip(*parts, strict=True)
-    whole = [np.concatenate(part) for part in (exp, lips, identity)]
-    return Rows(np.concatenate(features, axis=1), np.concatenate(felt, axis=1), *whole, frames)
+        film, t = recordings[number], frames.frame[mine]
+        seen = (film.coefficients["exp"][t].astype(float), film.lips[t], film.coefficients["id"][t].astype(float))
+        parts.append((heard[number][at[mine]], *seen))
+    sound, *seen = zip(*parts, strict=True)
+    return Rows(Heard.joined(sound), *(np.concatenate(part) for part in seen), frames)

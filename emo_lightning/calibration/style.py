@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emo_lightning.audio import MelStream
 from emo_lightning.calibration.film import Recording
 from emo_lightning.emotions import EmotionTrack
 from emo_lightning.models.talker import Talker
@@ -66,8 +67,6 @@ def head_motion(recordings: Sequence[Recording], talker: Talker) -> dict[str, An
 
     Both are spreads within spans of two seconds, PoseNet's to the same sound.
     """
-    from emo_lightning.audio import log_mel
-
     real, made = [], []
     for recording in recordings:
         moved = np.concatenate([recording.coefficients["angle"], recording.coefficients["trans"]], axis=1)
@@ -76,10 +75,11 @@ def head_motion(recordings: Sequence[Recording], talker: Talker) -> dict[str, An
         if len(recording.run) < 2 * SPAN:
             continue
         source = recording.coefficients.frames(slice(0, 1))
-        mel = log_mel(recording.wave)
+        stream = MelStream(talker.sound)
+        mel = [stream.push(recording.wave), stream.finish()]
         for seed in range(SEED_COUNT):
             track = EmotionTrack.constant("neutral", 1.0)
-            pieces = list(talker.generate([mel], source, track, seed=seed, total_frames=len(recording.run)))
+            pieces = list(talker.generate(mel, source, track, seed=seed, total_frames=len(recording.run)))
             drawn = np.concatenate([np.concatenate([p["angle"], p["trans"]], axis=1) for p in pieces])
             made.append(_spread(drawn))
     if not made or sum(len(part) for part in real) * SPAN < LEAST_MOTION:

@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> None:
             for k, name in enumerate(("opening", "width")):
                 old, new, (low, high) = held["shipped"][measure][k], held["refitted"][measure][k], held["difference_ci95"][measure][k]
                 print(f"{label + ', ' + name:<22} {old:>7.2f}  {new:>8.2f}   {low:+.2f} to {high:+.2f}")
+    reasons = "; ".join(result.reasons)
     if result.kept:
-        print(f"kept the weights as they were: {'; '.join(result.reasons)}")
+        print(f"kept the weights as they were: {reasons}")
+    else:
+        print(f"fitted {result.report['what']}" + (f" ({reasons})" if reasons else ""))
     print(f"wrote {result.out} ({result.report['seconds_in_all']:.0f} s); look at {result.out / PAGE}")
