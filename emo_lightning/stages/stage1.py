@@ -49,6 +49,8 @@ class Stage1Loss:
     """Low tells emotion and intensity apart: the figure has low carry emotion, the contrast alone does not see to it."""
     adversary: float = 1.0
     """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
+    distil: float = 0.0
+    """High predicts the features of a teacher that heard more speech than any corpus with faces has; the teacher hears clean sound."""
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
     temperature: float = 0.05
