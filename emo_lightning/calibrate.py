@@ -47,11 +47,13 @@ REPORT, PAGE = "calibration.json", "calibration.html"
 
 @dataclass(frozen=True)
 class Options:
-    """What the benchmark turns off to see what it is worth."""
+    """What the benchmark turns off, or cuts short, to see what it is worth."""
 
     pull: bool = True
     offsets: bool = True
     seed: int = 0
+    most: int | None = None
+    """Frames to fit on, from the start; all by default."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def consider(talker: Talker, recordings: Sequence[Recording], options: Options =
     gap = (talker.decoupler.reach + talker.heads.reach).total
     judging = held_out(rows.frames)
     fitting = apart_from(rows.frames, judging, gap)
+    if options.most is not None:
+        fitting &= np.cumsum(fitting) <= options.most
     held, silence, refused = rows[judging], hear_silence(talker, faces), []
     seconds = {"fit": _seconds(fitting), "held_out": _seconds(judging), "gaps": _seconds(~fitting & ~judging)}
     for what in WHATS:

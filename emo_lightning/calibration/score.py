@@ -54,8 +54,12 @@ class Sums:
         return Score(r, np.sqrt(xx / yy), error, int(self.count[pick].sum()))
 
 
-def gains(old: Sums, new: Sums, seed: int = 0) -> dict[str, list[list[float]]]:
-    """95 % intervals of new less old, by resampling pieces: ``{"r": [[low, high] of opening, of width], ...}``."""
+def gains(old: Sums, new: Sums, seed: int = 0) -> tuple[dict[str, list[list[float]]], list[float]]:
+    """95 % intervals of new less old, by resampling pieces.
+
+    Returns:
+        ``{"r": [[low, high] of opening, of width], ...}``, and the interval of the mean of both correlations.
+    """
     draw, pieces = np.random.default_rng(seed), len(old.count)
     tries: dict[str, list[np.ndarray]] = {"r": [], "amplitude": [], "error": []}
     for _ in range(RESAMPLES):
@@ -63,7 +67,8 @@ def gains(old: Sums, new: Sums, seed: int = 0) -> dict[str, list[list[float]]]:
         a, b = old.score(pick), new.score(pick)
         for name, values in tries.items():
             values.append(getattr(b, name) - getattr(a, name))
-    return {name: np.round(np.percentile(values, [2.5, 97.5], axis=0).T, 4).tolist() for name, values in tries.items()}
+    ends = {name: np.round(np.percentile(values, [2.5, 97.5], axis=0).T, 4).tolist() for name, values in tries.items()}
+    return ends, np.round(np.percentile(np.mean(tries["r"], axis=1), [2.5, 97.5]), 4).tolist()
 
 
 def _total(values: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -17,13 +17,15 @@ CLOSING_LOSS = 0.15
 
 @dataclass(frozen=True)
 class Verdict:
-    """``accepted`` and why not, both scores on the held-out film, intervals of the difference (see :func:`gains`)."""
+    """``accepted`` and why not, both scores on the held-out film,
+    intervals of the difference (see :func:`gains`), and of the mean correlation's."""
 
     accepted: bool
     reasons: tuple[str, ...]
     old: Score
     new: Score
     intervals: dict[str, list[list[float]]]
+    interval: list[float]
     old_closings: Closings
     new_closings: Closings
 
@@ -40,4 +42,4 @@ def judge(held: Rows, old: Readout, new: Readout) -> Verdict:
         reasons.append(f"it erred more on the held-out part ({b.error.mean():.2f} of the real movement, shipped {a.error.mean():.2f})")
     if shut[1].worth < shut[0].worth - CLOSING_LOSS:
         reasons.append(f"it closed the lips less well ({shut[1].worth:.2f}, shipped {shut[0].worth:.2f})")
-    return Verdict(not reasons, tuple(reasons), a, b, gains(before, after), *shut)
+    return Verdict(not reasons, tuple(reasons), a, b, *gains(before, after), *shut)
