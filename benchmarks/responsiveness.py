@@ -1,6 +1,7 @@
 """How fast what is heard and what is asked for show: the controller's window against a voice that changes, and the emotion track.
 
-    python -m benchmarks responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N] [--checkpoint-dir D] [--part window|track]
+    python -m benchmarks responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N] [--checkpoint-dir D] [--ravdess SHARDS]
+        [--part window|track|voice]
 
 *Window.* The decoupler is trained with each window (frames of 40 ms, centred), alike in all else. Two clips of the same held-out
 speaker and sentence, one neutral, one emotional, are cut together in mid-sentence, both ways round; what the network says of the cut
@@ -11,6 +12,9 @@ Beside it, what the window buys: error of AU(P) low and emotion told from LOW by
 The default is a small corpus and a short training (about 4 minutes of one core): windows are compared, not what long training reaches.
 
 *Track.* See the table's heading; weights as shipped, or of ``--checkpoint-dir``.
+
+*Voice.* What ``emo generate --voice-level`` goes by, on the embedded corpus and, with ``--ravdess`` (``emo preprocess --source
+ravdess``), on real voices.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import _follow
+from benchmarks import _follow, _voice
 from benchmarks._probes import Problem, probe
 from benchmarks._small import interval, mean_cell, one_thread, small_corpus, train_stage
 from emo_lightning.audio import SAMPLES_PER_FRAME, log_mel
@@ -76,17 +80,22 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--windows", default="3,5,9,17,25", help="odd numbers of frames (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps for each window (default: %(default)s)")
     parser.add_argument("--checkpoint-dir", type=Path, help="weights that follow the track; those shipped by default")
-    parser.add_argument("--part", choices=("window", "track"), help="both by default")
+    parser.add_argument("--ravdess", type=Path, help="shards of real voices at two intensities, for the table of voices")
+    parser.add_argument("--part", choices=("window", "track", "voice"), help="all by default")
     args = parser.parse_args(arguments)
-    with one_thread():
-        if args.part != "window":
+    parts = (args.part,) if args.part else ("track", "voice", "window")
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        if "track" in parts:
             from emo_lightning.checkpoints import load_talker
 
             _follow.tables(load_talker(args.checkpoint_dir), TRACKS)
-        if args.part != "track":
-            with tempfile.TemporaryDirectory() as folder:
-                data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)
-                window_table(data, Path(folder), [int(word) for word in args.windows.split(",")], args.steps)
+        if set(parts) == {"track"}:
+            return
+        data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)
+        if "voice" in parts:
+            _voice.table([("embedded corpus", data), *([("RAVDESS", args.ravdess)] if args.ravdess else [])])
+        if "window" in parts:
+            window_table(data, Path(folder), [int(word) for word in args.windows.split(",")], args.steps)
 
 
 def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -> None:
