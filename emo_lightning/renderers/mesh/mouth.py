@@ -235,8 +235,9 @@ def _colours(image: np.ndarray, rest: np.ndarray, pose: Pose, own: np.ndarray | 
     bright = max(np.percentile(skin.mean(axis=1), 80), 0.97 * np.percentile(eyes.mean(axis=1), 88))
     light = float(np.clip(bright, 50, 235))
     tint = np.median(skin, axis=0) / max(float(np.median(skin.mean(axis=1))), 1.0)
-    warm = np.clip(0.55 + 0.45 * tint, 0.7, 1.3)
-    teeth = np.minimum(light * 1.06 * np.array([1.0, 0.955, 0.88]) * (0.4 + 0.6 * warm), 248.0)
+    white = eyes[eyes.mean(axis=1) >= np.percentile(eyes.mean(axis=1), 80)].mean(axis=0)
+    warm = np.clip(0.5 * (0.55 + 0.45 * tint) + 0.5 * white / max(white.mean(), 1.0), 0.7, 1.3)
+    teeth = np.minimum(light * 1.06 * np.array([1.0, 0.955, 0.88]) * (0.15 + 0.85 * warm), 248.0)
     if own is not None and (own > 200).sum() > 12:
         inside = image[own > 200].astype(np.float64)
         value = inside.mean(axis=1)

@@ -99,8 +99,8 @@ def paint(
     """
     pixel = 0.6 / unit
     flat = np.zeros(6)
-    open_light = 0.86 + 0.14 * _step(0.02, 0.12, gap)
-    relief = 0.25 + 0.75 * _step(0.02, 0.10, gap)  # in a narrow slit no light falls between the teeth
+    open_light = 0.92 + 0.08 * _step(0.02, 0.12, gap)
+    relief = 0.4 + 0.6 * _step(0.02, 0.08, gap)  # in a narrow slit no light falls between the teeth
     span = max(upper[1] - upper[0], 1e-6)
     colour = np.zeros(3)
     for row in range(mask.shape[0]):
@@ -124,7 +124,7 @@ def paint(
             x, y = x / scale, y / scale
             sided = max(1.0 + slant * x, 0.3)
             depth = (1.0 - 0.70 * _step(0.12, 0.36, abs(x))) * sided
-            shadow = (0.74 + 0.26 * _step(-0.015, 0.035, under)) * open_light * depth
+            shadow = (0.80 + 0.20 * _step(-0.015, 0.035, under)) * open_light * depth
             back = (0.70 + 0.60 * _step(0.0, 0.25, under)) * sided
             for c in range(3):
                 colour[c] = colours[3, c] * back

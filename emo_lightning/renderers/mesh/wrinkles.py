@@ -96,7 +96,7 @@ def _pair(units: Mapping[str, float], line: Sequence[Point], width: float, depth
 FOLDS: tuple[Fold, ...] = (
     *_pair(
         {"AU12": 0.75, "AU10": 0.5, "AU9": 0.45, "AU6": 0.25},
-        [_at(49), _mix(203, 36, 0.3), _mix(206, 205, 0.3), _mix(216, 207, 0.2), _mix(216, 212, 0.7)], 0.024, 0.13, -0.6,
+        [_at(49), _mix(203, 36, 0.3), _mix(206, 205, 0.3), _mix(216, 207, 0.2), _mix(216, 212, 0.7)], 0.021, 0.14, -0.22,
     ),
     *_pair({"AU4": 1.0, "AU9": 0.3}, [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)], 0.015, 0.15, -0.6),
     *_forehead({"AU1_L": 0.5, "AU1_R": 0.5, "AU4": -0.3}, slice(1, 6), 0.08),
@@ -206,7 +206,7 @@ def _field(line: np.ndarray, width: float, fold: Fold, size: int) -> tuple[tuple
     distance = np.take_along_axis(distance, nearest, -1)[..., 0] / width
     distance *= np.sign(fold.bulge)
     valley = np.exp(-0.5 * distance**2) + 0.35 * np.exp(-0.5 * ((distance + 1.2) / 2.2) ** 2)
-    lobe = abs(fold.bulge) * np.exp(-0.5 * ((distance - 2.6) / 1.7) ** 2)
+    lobe = abs(fold.bulge) * np.exp(-0.5 * ((distance - 2.8) / 2.0) ** 2)
     taper = smoothstep(0.0, 0.35, along) * smoothstep(1.0, 0.6, along)
     return (int(low[1]), int(low[0])), (fold.depth * taper * (lobe - valley)).astype(np.float32)
 
