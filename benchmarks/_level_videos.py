@@ -18,7 +18,7 @@ from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.loudness import levelled
 from emo_lightning.portrait import Portrait, load_portrait
 from emo_lightning.renderers.base import create, stream
-from evaluation.judges.action_units import ActionUnitJudge
+from evaluation.judges.action_units import with_shapes
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
 from evaluation.judges.geometry import FEATURES, interocular, measure
@@ -75,7 +75,6 @@ class Booth:
     def __post_init__(self) -> None:
         import torch
 
-        self.units = ActionUnitJudge(self.tracker.info)
         self.judges = {outsider.label: (outsider.open(torch.device("cpu")), outsider.view.size) for outsider in self.others}
 
     def seat(self, path: Path, size: int) -> Speaker:
@@ -103,7 +102,7 @@ class Booth:
         check_faces(points, f"{speaker.name}, {emotion} {level:g}")
         seen = np.isfinite(points[:, 0, 0])
         features = dict(zip(FEATURES, measure(points[seen]).mean(axis=0).tolist(), strict=True))
-        expression = self.units.expression(to_crop(points[seen], own_box(points))).mean(axis=0)
+        expression = units(points[seen], speaker.portrait.coefficients["id"][0]).mean(axis=0)
         features |= dict(zip(EXP_NAMES, expression.tolist(), strict=True)) | corner_rise(points[seen])
         answers = {}
         if judged:
@@ -111,6 +110,15 @@ class Booth:
             kept = [(frames[i], points[i]) for i in np.flatnonzero(seen)[::JUDGE_EVERY]]
             answers |= {name: _ask(judge, kept, size) for name, (judge, size) in self.judges.items()}
         return Seen(speaker.name, emotion, level, features, answers)
+
+
+def units(points: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    """Expression coefficients ``(T, 28)`` of one clip's points ``(T, 478, 3)`` in pixels, on the portrait's identity ``(40,)``.
+
+    An identity fitted to the clip itself would take up whatever the face shows throughout, which is the emotion.
+    """
+    placed = to_crop(points, own_box(points))
+    return with_shapes(BuiltinFaceModel.load().fit(placed, identity=identity).coefficients["exp"], blendshapes(placed))
 
 
 def corner_rise(points: np.ndarray) -> dict[str, float]:
