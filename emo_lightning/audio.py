@@ -310,7 +310,9 @@ class MelStream:
         """Take ``(n,)`` samples; return the ``(m, 80)`` rows that they complete, which may be none."""
         self._samples += len(samples)
         self._held = np.concatenate([self._held, np.asarray(samples, np.float64)])
-        return self._take(max(0, (len(self._held) - self._kind.n_fft) // HOP + 1))
+        complete = max(0, (len(self._held) - self._kind.n_fft) // HOP + 1)
+        # With a short window a row can be complete before it is certain that there will be a video frame for it.
+        return self._take(min(complete, 4 * frames_for(self._samples) - self._rows))
 
     def finish(self) -> np.ndarray:
         """The rows that are left, with silence after the last sample, so that there are 4 for each video frame."""
