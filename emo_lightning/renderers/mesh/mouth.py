@@ -210,7 +210,7 @@ def _shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float) ->
 def _slant(image: np.ndarray, rest: np.ndarray, pose: Pose) -> float:
     """How much brighter the face is to the image's right, as a share per IOD, from the skin beside mouth and nose."""
     size = image.shape[0]
-    gray = cv2.GaussianBlur(image.mean(axis=2), (0, 0), max(1.0, 0.04 * pose.scale * size / 2))
+    gray = cv2.blur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (max(3, round(0.1 * pose.scale * size / 2)),) * 2).astype(np.float64)
     points = np.clip(pixels(pose.apply(rest), size).astype(int), 0, size - 1)
     left, right = (np.median(gray[points[rows, 1], points[rows, 0]]) for rows in SIDES)
     return float(np.clip(2.0 * (right - left) / max(right + left, 1.0) / 0.6, -0.8, 0.8))

@@ -85,16 +85,23 @@ def soften(frame: np.ndarray, map_xy: np.ndarray, jump: float) -> None:
     """Blur the frame, in place, where neighbours come from places further apart than ``jump`` pixels: along a cheek or a jaw
     that hides what is behind, edges would be jagged and crawl."""
     height, width = frame.shape[0], frame.shape[1]
-    found = np.empty((height * width // 8, 2), np.int32)
+    apart = np.zeros((height, width), np.uint8)
+    for row in range(height - 1):
+        for column in range(width - 1):
+            x, y = map_xy[0, row, column], map_xy[1, row, column]
+            if abs(map_xy[0, row, column + 1] - x - 1.0) + abs(map_xy[1, row, column + 1] - y) > jump:
+                apart[row, column], apart[row, column + 1] = 1, 1
+            if abs(map_xy[0, row + 1, column] - x) + abs(map_xy[1, row + 1, column] - y - 1.0) > jump:
+                apart[row, column], apart[row + 1, column] = 1, 1
     count = 0
     for row in range(1, height - 1):
         for column in range(1, width - 1):
-            x, y = map_xy[0, row, column], map_xy[1, row, column]
-            across = abs(map_xy[0, row, column + 1] - x - 1.0) + abs(map_xy[1, row, column + 1] - y)
-            before = abs(x - map_xy[0, row, column - 1] - 1.0) + abs(y - map_xy[1, row, column - 1])
-            below = abs(map_xy[0, row + 1, column] - x) + abs(map_xy[1, row + 1, column] - y - 1.0)
-            above = abs(x - map_xy[0, row - 1, column]) + abs(y - map_xy[1, row - 1, column] - 1.0)
-            if max(max(across, before), max(below, above)) > jump and count < found.shape[0]:
+            count += apart[row, column]
+    found = np.empty((count, 2), np.int32)
+    count = 0
+    for row in range(1, height - 1):
+        for column in range(1, width - 1):
+            if apart[row, column]:
                 found[count, 0], found[count, 1] = row, column
                 count += 1
     blurred = np.empty((count, 3), np.uint8)

@@ -168,7 +168,7 @@ def read(image: np.ndarray, rest: np.ndarray, pose: Pose, exp: np.ndarray) -> Wr
 
 def _skin(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
     """How deep folds can be at each place ``(S, S)`` float32: none in hair or on a rim, less on smooth young skin than on rough."""
-    light = image.mean(axis=2, dtype=np.float32)
+    light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     soft = cv2.GaussianBlur(light, (0, 0), max(0.7, 0.012 * unit))
     at = np.clip(points[CHEEKS].astype(int), 0, image.shape[0] - 1)
     tone = max(float(np.median(soft[at[:, 1], at[:, 0]])), 1.0)
@@ -194,21 +194,33 @@ def _field(line: np.ndarray, width: float, fold: Fold, size: int) -> tuple[tuple
     """Corner (row, column) and logarithm of the shade of one fold around its line in pixels."""
     low = np.clip(np.floor(line.min(axis=0) - 7 * width).astype(int), 0, size - 1)
     high = np.clip(np.ceil(line.max(axis=0) + 7 * width).astype(int), low + 1, size)
-    x, y = np.meshgrid(np.arange(low[0], high[0]) + 0.5, np.arange(low[1], high[1]) + 0.5)
-    start, way = line[:-1], np.diff(line, axis=0)
-    offset = np.stack([x, y], axis=-1)[:, :, None] - start
-    share = np.clip((offset * way).sum(-1) / np.maximum((way**2).sum(-1), 1e-9), 0.0, 1.0)
-    away = offset - share[..., None] * way
-    nearest = np.argmin((away**2).sum(-1), axis=-1)[..., None]
-    along = (np.take_along_axis(share, nearest, -1) + nearest)[..., 0] / len(way)
-    side = np.sign(way[:, 1] * offset[..., 0] - way[:, 0] * offset[..., 1])
-    distance = np.sqrt((away**2).sum(-1)) * side
-    distance = np.take_along_axis(distance, nearest, -1)[..., 0] / width
+    distance, along = _distance(line, low[0], low[1], high[0] - low[0], high[1] - low[1])
+    distance /= width
     distance *= np.sign(fold.bulge)
     valley = np.exp(-0.5 * distance**2) + 0.35 * np.exp(-0.5 * ((distance + 1.2) / 2.2) ** 2)
     lobe = abs(fold.bulge) * np.exp(-0.5 * ((distance - 2.8) / 2.0) ** 2)
     taper = smoothstep(0.0, 0.35, along) * smoothstep(1.0, 0.6, along)
     return (int(low[1]), int(low[0])), (fold.depth * taper * (lobe - valley)).astype(np.float32)
+
+
+@njit(cache=True)
+def _distance(line: np.ndarray, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance of each pixel from a line ``(N, 2)``, positive on its left going along, and the share of the way along."""
+    distance, along = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    parts = len(line) - 1
+    for row in range(height):
+        for column in range(width):
+            best = 1e30
+            for k in range(parts):
+                x, y = left + column + 0.5 - line[k, 0], top + row + 0.5 - line[k, 1]
+                dx, dy = line[k + 1, 0] - line[k, 0], line[k + 1, 1] - line[k, 1]
+                share = min(max((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-9), 0.0), 1.0)
+                away = (x - share * dx) ** 2 + (y - share * dy) ** 2
+                if away < best:
+                    best = away
+                    distance[row, column] = np.sqrt(away) * (1.0 if dy * x - dx * y >= 0.0 else -1.0)
+                    along[row, column] = (k + share) / parts
+    return distance, along
 
 
 @njit(cache=True)
