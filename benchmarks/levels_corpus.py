@@ -10,6 +10,9 @@ A clip shows an emotion by its mean expression less its speaker's when neutral, 
 clips show at their true levels gives, by least squares, a straight line for each emotion (the corpus was made by one). The heads are
 asked for all fifteen levels on the same clips' sound; the line says which level the answer shows. ``levels``: the mean answer at
 each level, errors over the fifteen. ``clips``: each clip at its own level. 95 % intervals are over clips (bootstrap).
+
+The corpus' people act evenly, so nothing is left there for the matrix to learn or for the evenness loss to do. What both do where
+intensities 1, 2 and 3 are not evenly far apart is shown on the matrix and EmoNet's response alone, fitted to such faces.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from emo_lightning.coefficients import EXP_NAMES
-from emo_lightning.emotions import EMOTIONS, NEUTRAL, prototype_exp
+from emo_lightning.emotions import ANNOTATED_LEVELS, EMOTIONS, LEVEL_MAX, NEUTRAL, prototype_exp
 from emo_lightning.errors import UserError
+from evaluation.metrics.level_response import LevelResponse, level_response
 
 LEVELS = np.arange(1, 16)
 CLIPS = 480
@@ -94,6 +98,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     labels_table(data)
     found = {name: look(clips, load(folder)) for name, folder in folders.items()}
     response_table(felt, truth(clips), found)
+    uneven_table()
 
 
 def small_corpus(folder: Path) -> Path:
@@ -241,6 +246,52 @@ def response_table(clips: Sequence[Held], lines: dict[int, Line], found: dict[st
             print(f"| {name} | {EMOTIONS[emotion]} | {len(own)} | {mean:.2f} ({low:.2f}-{high:.2f}) | {order:.3f} | "
                   f"{single.mean():.2f} ({least:.2f}-{most:.2f}) | {clip_order:.3f} | {line.r2:.3f} |")  # fmt: skip
         print(f"| {name} | mean | {len(clips)} | {np.mean(totals, 0)[0]:.2f} | | {np.mean(totals, 0)[1]:.2f} | | |", flush=True)
+
+
+ACTORS = {"even": (0.2, 0.53, 0.87), "who saturate": (0.45, 0.85, 0.97), "who save it up": (0.1, 0.3, 0.9)}
+"""Shares of the prototype that people may show at intensities 1, 2 and 3."""
+
+
+def uneven_table() -> None:
+    """Share of the range reached at level 8, for actors of several kinds, weights of the evenness loss, with and without refinement."""
+    print("\nShare of the range at level 8 (0.5 is even; * where a step goes backwards), by the evenness loss' weight:\n")
+    weights = (0.0, 0.05, 0.5, 2.0)
+    print("| actors | matrix | " + " | ".join(f"{w:g}" for w in weights) + " |\n|---|---|" + "---:|" * len(weights))
+    for name, shares in ACTORS.items():
+        for refine in (True, False):
+            found = [uneven_response(shares, weight, refine) for weight in weights]
+            cells = " | ".join(f"{f.half:.2f}{'' if f.rho > 1 - 1e-9 else '*'}" for f in found)
+            print(f"| {name} | {'refined' if refine else 'interpolated'} | {cells} |", flush=True)
+
+
+def uneven_response(shares: Sequence[float], weight: float, refine: bool, steps: int = 800) -> LevelResponse:
+    """The response that matrix and EmoNet learn from faces at the three intensities, mean over the emotions, along the prototypes."""
+    import torch
+    from torch.nn import functional as F
+
+    from emo_lightning.coefficients import BUILTIN
+    from emo_lightning.losses.levels import even_response
+    from emo_lightning.losses.masked import prototype_table
+    from emo_lightning.models.emotion_matrix import EmotionMatrix
+    from emo_lightning.stages.stage2 import Stage2Loss
+
+    draw, faces = torch.Generator().manual_seed(0), prototype_table(BUILTIN)
+    anchors, levels = torch.tensor(list(ANNOTATED_LEVELS.values())), torch.arange(1.0, 16.0)
+    matrix = EmotionMatrix(refine)
+    response = torch.nn.Parameter((faces[:, None] * anchors[:, None] / LEVEL_MAX).flatten(0, 1).clone())
+    wanted = faces[:, None] * torch.tensor(shares)[:, None]
+    optimizer = torch.optim.AdamW([p for p in (*matrix.parameters(), response) if p.requires_grad], lr=2e-3)
+    emotions = torch.arange(len(EMOTIONS))[:, None]
+    for _ in range(steps):
+        made = matrix(emotions.expand(-1, len(anchors)), anchors.expand(len(EMOTIONS), -1)) @ response
+        seen = wanted * (1.0 + 0.1 * torch.randn(wanted.shape, generator=draw))
+        curves = matrix(emotions.expand(-1, len(levels)), levels.expand(len(EMOTIONS), -1)) @ response
+        loss = Stage2Loss.exp * F.smooth_l1_loss(made, seen, beta=0.05) + weight * even_response(curves, faces)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    along = (curves * faces[:, None]).sum(-1) / faces.square().sum(-1, keepdim=True).clamp_min(1e-9)
+    return level_response(levels, along[1:].mean(dim=0).detach())
 
 
 def level_error(shown: np.ndarray) -> float:
