@@ -51,10 +51,15 @@ class Retarget:
         rest, cleared: from :func:`emo_lightning.renderers.mesh.seam.snap`.
         exp: ``(E,)`` the portrait's own expression.
         model: its directions and mean.
+        identity: ``(I,)`` the portrait's own, zeros without.
     """
 
-    def __init__(self, rest: np.ndarray, cleared: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel) -> None:
+    def __init__(
+        self, rest: np.ndarray, cleared: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel, identity: np.ndarray | None = None
+    ) -> None:
         self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
+        self.identity_basis = model.id_basis.reshape(len(model.id_basis), -1)
+        self.identity = np.zeros(len(model.id_basis), np.float32) if identity is None else identity
         self.basis = model.exp_basis.astype(np.float64).reshape(len(exp), -1)
         self.mean = model.mean.astype(np.float64)
         self.spread = _lip_spread(self.mean)
@@ -70,10 +75,13 @@ class Retarget:
         """The portrait's shape with its own expression taken off, ``(468, 3)``."""
         return self.rest - self._delta(self.exp)
 
-    def vertices(self, exp: np.ndarray) -> np.ndarray:
-        """The portrait's shape with an absolute expression ``(E,)``, ``(468, 3)`` model space."""
+    def vertices(self, exp: np.ndarray, identity: np.ndarray | None = None) -> np.ndarray:
+        """The portrait's shape with an absolute expression ``(E,)``, ``(468, 3)`` model space; with another identity ``(I,)``, its
+        build moves by the difference, while lips and lids meet as the expression says."""
         exp = exp.astype(np.float64)
         moved = self.rest + self._delta(exp - self.exp)
+        if identity is not None and not np.array_equal(identity, self.identity):
+            moved += ((identity - self.identity).astype(np.float64) @ self.identity_basis).reshape(-1, 3)
         driver = self.mean + self._delta(exp)
         self._carry_lips(moved, driver)
         self._carry_lids(moved, driver)

@@ -219,3 +219,15 @@ def test_an_unknown_renderer_is_named() -> None:
     with pytest.raises(UserError, match="mesh"):
         base.create("crayon")
     assert {"mesh", "keypoint"} <= set(base.names())
+
+
+def test_another_identity_moves_the_face_and_leaves_lips_and_lids_to_the_expression(source: Source, portraits: dict[int, Portrait]) -> None:
+    own = portraits[256].coefficients
+    exp, identity = with_units(own)["exp"][0], own["id"][0]
+    plain = source.retarget.vertices(exp, identity)
+    np.testing.assert_array_equal(plain, source.retarget.vertices(exp))
+    other = source.retarget.vertices(exp, identity + np.float32(0.8))
+    assert np.linalg.norm(other - plain, axis=1).max() > 0.02
+    for upper, lower in ((topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER), *topology.EYES):
+        openings = [vertices[lower, 1] - vertices[upper, 1] for vertices in (plain, other)]
+        assert np.abs(openings[0] - openings[1])[1:-1].max() < 0.01
