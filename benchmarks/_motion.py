@@ -28,7 +28,7 @@ def describe(angle: np.ndarray, wave: np.ndarray | None) -> np.ndarray:
 
 
 def accents(angle: np.ndarray, wave: np.ndarray) -> tuple[float, float]:
-    """Beat alignment as ``emo eval`` has it, and Pearson's r of the pitch's speed with smoothed loudness, mean of lags from -2 to 5 frames."""
+    """Beat alignment as ``emo eval`` has it, and Pearson's r of the pitch's speed with smoothed loudness, mean of lags -2 to 5."""
     import librosa
 
     from evaluation.metrics.beat_alignment import beat_alignment, motion_beats

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
     args = parser.parse_args(arguments)
     from emo_lightning.checkpoints import load_talker
+    from emo_lightning.models.talker import BLOCK
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -37,8 +38,12 @@ def main(arguments: Sequence[str] = ()) -> None:
         print("| waits for | seconds of sound after a frame |\n|---|---|")
         for part, seconds in talker.latencies.items():
             print(f"| {part} | {seconds:.2f} |")
-        print(f"| all, at most | {talker.latency:.2f} |\n")
-        exactness(talker)
+        print(f"| all, at most | {talker.latency:.2f} |")
+        for block in (talker.block, 4):
+            talker.block = block
+            print(f"\nblocks of {block} frames, latency {talker.latency:.2f} s\n")
+            exactness(talker)
+        talker.block = BLOCK
         memory(talker, args.minutes)
     finally:
         torch.set_num_threads(threads)

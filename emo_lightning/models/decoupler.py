@@ -23,7 +23,7 @@ from emo_lightning.coefficients import AU_NAMES
 from emo_lightning.emotions import EMOTIONS
 from emo_lightning.models.content import Erasure, Settling, bits
 from emo_lightning.models.ear import FRONT_ENDS, MEL_SILENCE, FrontEnd, WhisperEntrance
-from emo_lightning.models.layers import Reach, TemporalStack, mlp, trim
+from emo_lightning.models.layers import Reach, TemporalStack, along_time, mlp, trim
 
 MEL_PER_FRAME = 4
 MEL_MEAN, MEL_STD = -6.0, 3.0
@@ -89,7 +89,7 @@ class FineGrainedController(nn.Module):
 
     def forward(self, mel_btf: Tensor) -> Tensor:
         x = (mel_btf - self.shift) / self.scale
-        return self.window(self.bands(x.transpose(1, 2))).transpose(1, 2)
+        return along_time(self.window, self.bands(x.transpose(1, 2)).transpose(1, 2))
 
 
 class AudioDecoupler(nn.Module):
@@ -147,7 +147,15 @@ class AudioDecoupler(nn.Module):
     @torch.no_grad()
     def content(self, mel: Tensor) -> Tensor:
         """The content vector alone, for a piece of sound as in :meth:`features`."""
-        return self.cleaned(self.settled(self.high_encoder(self.mid_encoder(self.low_encoder(self.controller(mel))))))
+        return self.finished(self.unsettled(mel))
+
+    def unsettled(self, mel: Tensor) -> Tensor:
+        """Content that knows nothing of the past yet, ``(B, 4 (T + near.total), bands) -> (B, T, content)``; a stream keeps these rows."""
+        return self.to_content(self.high_encoder(self.mid_encoder(self.low_encoder(self.controller(mel)))))
+
+    def finished(self, content: Tensor) -> Tensor:
+        """Content as it leaves the network, of ``(B, settle + T, content)`` rows of :meth:`unsettled`."""
+        return self.cleaned(content if self.settling is None else self.settling(content))
 
     def settled(self, high: Tensor) -> Tensor:
         """Content before anything is erased, ``(B, T + settle, width) -> (B, T, content)``."""

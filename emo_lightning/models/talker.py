@@ -21,32 +21,40 @@ from emo_lightning.models.decoupler import AudioDecoupler
 from emo_lightning.models.ear import ROWS_PER_FRAME, Ear, MelEar
 from emo_lightning.models.heads import EXP_CEILING, Heads
 from emo_lightning.models.layers import lay_out
-from emo_lightning.models.posenet import POSE_SIZE, PoseStream
+from emo_lightning.models.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.models.voice_level import VoiceLevel
 
 FPS = 25.0
-BLOCK = 4
-"""Video frames worked on at a time, and a whole number of :class:`PoseStream`'s steps."""
-AHEAD = 64 * BLOCK
-"""Frames for which the emotion track is worked out at a time."""
+BLOCK = 8
+"""Video frames worked on at a time unless another :attr:`Talker.block` is wanted: a hundred times as fast as they play, on one core."""
+AHEAD = 64
+"""Blocks for which the emotion track is worked out at a time."""
 SPECTRUM_SECONDS = 0.02
 """A mel row is known when its window has passed: so long after its video frame's end."""
 LIDS = ("AU45_L", "AU45_R")
-MOUTH_RESTS = 0.012
-"""Mean change of the expression a frame under which nobody speaks."""
-PAUSE_FRAMES, PAUSE_LASTS = 4, 20
-PAUSE_URGE, SPEECH_URGE, TURN_URGE = 3.0, 0.8, 1.0
-"""Factors on the blink rate: in the first seconds of a pause, in speech, and added at :data:`TURN` radians a second."""
-TURN = 0.5
+MOUTH_RESTS = 0.003
+"""Mean change of the expression from frame to frame under which nobody speaks: less than in 95 % of pauses, more than in 60 % of speech."""
+PAUSE_FRAMES, PAUSE_LASTS = 5, 20
+"""Frames of rest that make a pause, and for how many more it invites a blink."""
+PAUSE_URGE, SPEECH_URGE = 2.0, 0.75
+"""Factors on the blink rate there, and while somebody speaks."""
+TURN, TURN_URGE, TURN_MOST = 0.3, 0.15, 1.0
+"""A head that turns at so many radians a second adds so much; with the square of its speed, to a limit."""
 
 
 class Talker:
-    """Sound, portrait coefficients and an emotion track to coefficients a frame."""
+    """Sound, portrait coefficients and an emotion track to coefficients a frame.
+
+    Attributes:
+        block: video frames worked on at a time, a multiple of 4. 4 halves the wait for the rest of a block and takes half as long again.
+            Another block changes results by rounding alone, about 1e-6; with one block they are the same to the last bit.
+    """
 
     def __init__(self, decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> None:
         self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelEar()
         if self.ear.kind != decoupler.config.front_end:
             raise ValueError(f"a decoupler of {decoupler.config.front_end} cannot hear with {self.ear.kind}")
+        self.block = BLOCK
         for network in (decoupler, heads):
             lay_out(network)
 
@@ -74,7 +82,7 @@ class Talker:
             "decoupler": self.decoupler.reach.future / FPS,
             "ExpNet, EmoNet": self.heads.reach.future / FPS,
             "PoseNet": self.heads.posenet.reach.future / FPS,
-            "rest of the block": (BLOCK - 1) / FPS,
+            "rest of the block": (self.block - 1) / FPS,
         }
 
     @property
@@ -124,6 +132,9 @@ class TalkerRun:
         if voice_level > 0 and talker.ear.kind != "mel":
             raise UserError("--voice-level", voice_level, "0 with weights that hear through Whisper", "reads the mel spectrogram")
         talker.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
+        if talker.block < 1 or talker.block % STEP:
+            raise ValueError(f"a block of {talker.block} frames is not a multiple of {STEP}")
+        self._size = talker.block
         self._faces = _FaceStream(talker, source, track, seed, head_motion, voice_level)
         self._listener, self._quiet = talker.ear.listen(), talker.ear.quiet
         self._reach = talker.decoupler.reach + talker.heads.reach
@@ -134,7 +145,7 @@ class TalkerRun:
     @property
     def wanted(self) -> int:
         """Mel rows, counted from the sound's start, without which nothing more comes out."""
-        return max(self._listener.wanted, ROWS_PER_FRAME * (self.done + BLOCK + self._reach.future))
+        return max(self._listener.wanted, ROWS_PER_FRAME * (self.done + self._size + self._reach.future))
 
     @property
     def done(self) -> int:
@@ -142,11 +153,11 @@ class TalkerRun:
         return self._faces.done
 
     def push(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
-        """Take ``(n, 80)`` rows; the frames that they complete, :data:`BLOCK` at a time, no more than ``total`` in all."""
+        """Take ``(n, 80)`` rows; the frames that they complete, :attr:`Talker.block` at a time, no more than ``total`` in all."""
         self._rows += len(mel)
         self._heard = np.concatenate([self._heard, np.asarray(self._listener.push(mel), np.float32)])
         while len(self._heard) >= self._whole and (total is None or self.done < total):
-            yield self._block(BLOCK if total is None else min(BLOCK, total - self.done))
+            yield self._block(self._size if total is None else min(self._size, total - self.done))
 
     def finish(self, total: int | None = None) -> Iterator[Coefficients]:
         """The rest, up to ``total`` frames or as many as there was sound for, with silence after the last row."""
@@ -154,18 +165,18 @@ class TalkerRun:
         self._heard = np.concatenate([self._heard, self._listener.finish()])
         while self.done < total:
             if len(self._heard) < self._whole:
-                self._heard = np.concatenate([self._heard, self._silence(self._reach.total + BLOCK)])
-            yield self._block(min(BLOCK, total - self.done))
+                self._heard = np.concatenate([self._heard, self._silence(self._reach.total + self._size)])
+            yield self._block(min(self._size, total - self.done))
 
     @property
     def _whole(self) -> int:
         """Vectors of a block with its context."""
-        return self._per_frame * (BLOCK + self._reach.total)
+        return self._per_frame * (self._size + self._reach.total)
 
     def _block(self, frames: int) -> Coefficients:
         """Make the next frames from a block of sound with its context."""
         made = self._faces.push(torch.from_numpy(self._heard[: self._whole])[None], frames)
-        self._heard = self._heard[self._per_frame * BLOCK :]
+        self._heard = self._heard[self._per_frame * self._size :]
         return made
 
     def _silence(self, frames: int) -> np.ndarray:
@@ -179,10 +190,10 @@ class _FaceStream:
     def __init__(
         self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int, head_motion: bool, voice_level: float
     ) -> None:
-        self._talker, self._track = talker, track
+        self._talker, self._track, self._size = talker, track, talker.block
         self._source = source.joined()
         self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
-        self._blinks, self._urge = BlinkProcess(seed), _Urge(talker.layout.width("exp"))
+        self._blinks, self._urge = BlinkProcess(seed, talker.heads.config.blinks_per_minute), _Urge(talker.layout.width("exp"))
         self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
         emotions = torch.tensor([key.emotion for key in track.keys])
         levels = torch.tensor([key.level for key in track.keys])
@@ -192,19 +203,20 @@ class _FaceStream:
         self._felt, self._weights = emotions, np.zeros((0, len(emotions)), np.float32)
         self._voice = VoiceLevel(levels, voice_level, talker.decoupler.reach + talker.heads.reach) if voice_level > 0 else None
         self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
+        self._kept: Tensor | None = None
         self._poses = PoseStream(talker.heads.posenet, seed, rest) if head_motion else None
         self.done = 0
 
     @torch.inference_mode()
     def push(self, mel: Tensor, frames: int) -> Coefficients:
-        """The next ``frames``, at most :data:`BLOCK`."""
+        """The next ``frames``, at most a block."""
         heads, layout = self._talker.heads, self._talker.layout
         weights = self._shares()
         control = self._control(mel, torch.from_numpy(weights))
-        out = heads(self._talker.decoupler.content(mel), torch.from_numpy(self._source), control[None])
+        out = heads(self._content(mel), torch.from_numpy(self._source), control[None])
         # All of the block, also of the last one, so that the end of the sound takes the same steps as its middle.
-        moved = np.zeros((BLOCK, POSE_SIZE), np.float32) if self._poses is None else self._poses.push(out.condition[0]).numpy()
-        values = np.repeat(self._source, BLOCK, axis=0)
+        moved = np.zeros((self._size, POSE_SIZE), np.float32) if self._poses is None else self._poses.push(out.condition[0]).numpy()
+        values = np.repeat(self._source, self._size, axis=0)
         for block, tensor in (("id", out.id), ("exp", out.exp), ("tex", out.tex)):
             values[:, layout.slice(block)] = tensor[0].numpy()
         if layout.exp_names:
@@ -216,15 +228,32 @@ class _FaceStream:
         self.done += frames
         return Coefficients.from_joined(layout, values[:frames])
 
+    def _content(self, mel: Tensor) -> Tensor:
+        """Content ``(1, block + heads.reach, n)`` of the block; rows that the next block needs again are kept, not made again."""
+        decoupler, later = self._talker.decoupler, self._talker.heads.reach
+        per_frame = decoupler.front_end.per_frame
+        piece, step = per_frame * (self._size + decoupler.near.total), per_frame * self._size
+        if self._kept is None:
+            # The first block's past: pieces back to back before it, from silence.
+            older = -(-(decoupler.reach.past - decoupler.near.past + later.total) // self._size)
+            quiet = torch.from_numpy(self._talker.ear.quiet).expand(1, step, -1)
+            sound = torch.cat([quiet, mel], dim=1)
+            ends = [sound.shape[1] - step * n for n in range(older, 0, -1)]
+            self._kept = torch.cat([decoupler.unsettled(sound[:, end - piece : end]) for end in ends], dim=1)
+        rows = torch.cat([self._kept, decoupler.unsettled(mel[:, -piece:])], dim=1)
+        rows = rows[:, -(self._size + later.total + decoupler.reach.past - decoupler.near.past) :]
+        self._kept = rows[:, self._size :]
+        return decoupler.finished(rows)
+
     def _shares(self) -> np.ndarray:
-        """How much each key of the track counts in the block's frames, ``(BLOCK, K)``; worked out for many blocks at once."""
-        place = self.done % AHEAD
+        """How much each key of the track counts in the block's frames, ``(block, K)``; worked out for many blocks at once."""
+        place = self.done % (AHEAD * self._size)
         if not place:
-            self._weights = self._track.weights((self.done + np.arange(AHEAD)) / FPS)
-        return self._weights[place : place + BLOCK]
+            self._weights = self._track.weights((self.done + np.arange(AHEAD * self._size)) / FPS)
+        return self._weights[place : place + self._size]
 
     def _control(self, mel: Tensor, weights: Tensor) -> Tensor:
-        """Control vectors ``(BLOCK, 24)`` of the track, at levels that follow the voice where that is wanted."""
+        """Control vectors ``(block, 24)`` of the track, at levels that follow the voice where that is wanted."""
         if self._voice is None:
             return weights @ self._controls
         levels = self._voice.push(mel[0].numpy())
@@ -248,4 +277,4 @@ class _Urge:
             self._resting = 0 if moves > MOUTH_RESTS else self._resting + 1
             pause = PAUSE_FRAMES <= self._resting < PAUSE_FRAMES + PAUSE_LASTS
             urge[n] = PAUSE_URGE if pause else SPEECH_URGE if self._resting < PAUSE_FRAMES else 1.0
-        return urge + TURN_URGE * np.minimum(turned / TURN, 2.0)
+        return urge + np.minimum(TURN_URGE * (turned / TURN) ** 2, TURN_MOST)
