@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from emo_lightning.calibration import style
 from emo_lightning.calibration.blocks import apart_from, held_out, in_blocks
@@ -126,6 +125,7 @@ def calibrate(videos: Sequence[str | Path], out: str | Path, checkpoint_dir: str
             shutil.copyfile(file, made / file.name)
         if outcome.accepted:
             report["head_motion"] = style.head_motion(recordings, talker)
+            report["blinks_per_minute"] = style.believed_blinks(recordings)
             _put_heads(made / HEADS, talker, outcome, report)
         report["seconds_to_track"] = round(watched - begin, 2)
         report["seconds_in_all"] = round(time.perf_counter() - begin, 2)
@@ -191,12 +191,10 @@ def _put_heads(path: Path, talker: Talker, outcome: Outcome, report: dict[str, A
     before = read_network(path, "heads", "--checkpoint-dir")
     outcome.fit.readout.put_into(talker.heads)
     if report["head_motion"] is not None:
-        gain = torch.tensor([row["gain"] for row in report["head_motion"].values()])
-        net = talker.heads.posenet.to_pose
-        with torch.no_grad():
-            net.weight.mul_(gain[:, None, None])
-            net.bias.mul_(gain)
+        style.move_heads(talker.heads.posenet, report["head_motion"]["gain"])
     meta = {name: value for name, value in before.meta.items() if name not in ("format", "fingerprint")}
+    if report["blinks_per_minute"] is not None:
+        meta["model"] = {**meta["model"], "blinks_per_minute": report["blinks_per_minute"]}
     calibrated = {"heads": before.fingerprint, "videos": [video["sha256"] for video in report["videos"]]}
     path.unlink()
     export(path, talker.heads, {**meta, "calibrated": calibrated})

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import torch
 
 from emo_lightning.audio import MelStream
 from emo_lightning.calibration.film import Recording
 from emo_lightning.emotions import EmotionTrack
+from emo_lightning.models.posenet import SMOOTH, PoseNet, smoothing
 from emo_lightning.models.talker import Talker
 from emo_lightning.video import FPS
 
 LIDS = ("AU45_L", "AU45_R")
 SHUT, OPEN = 0.5, 0.3
 """Lid closure at which a blink begins and ends."""
-SPAN = 48
-"""Frames within which head movement is measured: slower drift is a change of posture."""
-GAIN_RANGE = (0.4, 2.0)
-SEED_COUNT = 4
-LEAST_MOTION = 250
-"""Frames of unbroken film that head movement needs."""
+BLINK_RANGE, LEAST_BLINK_SECONDS = (8.0, 40.0), 40.0
+"""Rates that are believed, and the film they need."""
+SPAN, LEAST_SPANS = 200, 3
+"""Frames within which head movement is measured (who sits otherwise does not move), and how many such spans it needs."""
+GAIN_RANGE = (0.5, 2.0)
+SEEDS = 2
+PACES = ("slow", "quick")
 
 
 def portraits(recordings: Sequence[Recording], count: int, seed: int) -> np.ndarray:
@@ -47,6 +49,13 @@ def blinks_per_minute(recordings: Sequence[Recording]) -> float:
     return 60.0 * FPS * count / max(frames, 1)
 
 
+def believed_blinks(recordings: Sequence[Recording]) -> float | None:
+    """The rate to blink at; None with too little film to tell."""
+    if sum(int((recording.run >= 0).sum()) for recording in recordings) < LEAST_BLINK_SECONDS * FPS:
+        return None
+    return float(np.clip(blinks_per_minute(recordings), *BLINK_RANGE))
+
+
 def expression(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
     """Mean of each unit while talking and while quiet (where there is a second of it): ``{"talking": {unit: value}, ...}``."""
     seen = [(recording, recording.run >= 0) for recording in recordings]
@@ -62,38 +71,50 @@ def expression(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
     }
 
 
-def head_motion(recordings: Sequence[Recording], talker: Talker) -> dict[str, Any] | None:
-    """How much more than PoseNet's the person's head moves, each of its six numbers; None with too little film.
+def head_motion(recordings: Sequence[Recording], talker: Talker) -> dict[str, dict[str, list[float]]] | None:
+    """How much more than PoseNet's the person's head moves, slowly and quickly, each of its six numbers; None with too little film.
 
-    Both are spreads within spans of two seconds, PoseNet's to the same sound.
+    Both are spreads within spans of ten seconds, parted by PoseNet's own filter, PoseNet's to the same sound.
     """
-    real, made = [], []
-    for recording in recordings:
-        moved = np.concatenate([recording.coefficients["angle"], recording.coefficients["trans"]], axis=1)
-        for run in np.unique(recording.run[recording.run >= 0]):
-            real.append(_spread(moved[recording.run == run]))
-        if len(recording.run) < 2 * SPAN:
-            continue
-        source = recording.coefficients.frames(slice(0, 1))
-        stream = MelStream(talker.sound)
-        mel = [stream.push(recording.wave), stream.finish()]
-        for seed in range(SEED_COUNT):
-            track = EmotionTrack.constant("neutral", 1.0)
-            pieces = list(talker.generate(mel, source, track, seed=seed, total_frames=len(recording.run)))
-            drawn = np.concatenate([np.concatenate([p["angle"], p["trans"]], axis=1) for p in pieces])
-            made.append(_spread(drawn))
-    if not made or sum(len(part) for part in real) * SPAN < LEAST_MOTION:
+    real = [
+        _spreads(np.concatenate([r.coefficients["angle"], r.coefficients["trans"]], axis=1)[r.run == run])
+        for r in recordings
+        for run in np.unique(r.run[r.run >= 0])
+    ]
+    made = [_spreads(_drawn(recording, talker, seed)) for recording in recordings for seed in range(SEEDS)]
+    people, networks = (np.concatenate(parts) for parts in (real, made))
+    if len(people) < LEAST_SPANS or not len(networks):
         return None
-    person, network = (np.sqrt(np.concatenate(parts).mean(0)) for parts in (real, made))
+    person, network = np.sqrt(people.mean(0)), np.sqrt(networks.mean(0))
     gain = np.clip(person / np.maximum(network, 1e-6), *GAIN_RANGE)
-    names = ("pitch", "yaw", "roll", "x", "y", "scale")
-    return {
-        name: {"person": round(float(p), 5), "network": round(float(n), 5), "gain": round(float(g), 3)}
-        for name, p, n, g in zip(names, person, network, gain, strict=True)
-    }
+    tables = {"person": person, "network": network, "gain": gain}
+    return {name: {pace: np.round(table[k], 5).tolist() for k, pace in enumerate(PACES)} for name, table in tables.items()}
 
 
-def _spread(moved: np.ndarray) -> np.ndarray:
-    """Variances ``(spans, 6)`` of pose within each span."""
-    spans = moved[: len(moved) // SPAN * SPAN].reshape(-1, SPAN, moved.shape[1])
-    return spans.var(axis=1)
+def move_heads(net: PoseNet, gain: dict[str, list[float]]) -> None:
+    """Multiply a network's slow and quick movements, six factors each."""
+    slow, quick = (torch.tensor(gain[pace]) for pace in PACES)
+    with torch.no_grad():
+        net.log_size.bias.add_(slow.log())
+        net.to_pose.weight.mul_(quick[:, None])
+        net.to_pose.bias.mul_(quick)
+
+
+def _drawn(recording: Recording, talker: Talker, seed: int) -> np.ndarray:
+    """Pose ``(T, 6)`` that PoseNet makes to a recording's sound."""
+    mel = MelStream(talker.sound)
+    rows = [mel.push(recording.wave), mel.finish()]
+    source = recording.coefficients.frames(slice(0, 1))
+    pieces = list(talker.generate(rows, source, EmotionTrack.constant("neutral", 1.0), seed, total_frames=len(recording.run)))
+    return np.concatenate([np.concatenate([piece["angle"], piece["trans"]], axis=1) for piece in pieces])
+
+
+def _spreads(moved: np.ndarray) -> np.ndarray:
+    """Variances ``(spans, 2, 6)`` of slow and quick movement within each span of a course ``(T, 6)``."""
+    taps = smoothing()
+    if len(moved) < SPAN + len(taps):
+        return np.zeros((0, 2, moved.shape[1]))
+    slow = np.stack([np.convolve(column, taps, "valid") for column in moved.T], axis=1)
+    quick = moved[SMOOTH : len(moved) - SMOOTH] - slow
+    count = len(slow) // SPAN
+    return np.stack([part[: count * SPAN].reshape(count, SPAN, -1).var(axis=1) for part in (slow, quick)], axis=1)

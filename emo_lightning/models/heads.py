@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from emo_lightning.blinking import BLINKS_PER_MINUTE
 from emo_lightning.coefficients import Layout
 from emo_lightning.models.emonet import EmoNet
 from emo_lightning.models.emotion_matrix import CONTROL_SIZE, EmotionMatrix
@@ -41,6 +42,8 @@ class HeadsConfig:
     """Numbers of PoseNet's latent, one every 4 frames; PoseVAE has 64 for 32 frames."""
     refine_levels: bool = True
     """The emotion matrix is learned; False keeps plain interpolation between the three annotated intensities."""
+    blinks_per_minute: float = BLINKS_PER_MINUTE
+    """In neutral mood; not learned."""
 
 
 class HeadsOutput(NamedTuple):
