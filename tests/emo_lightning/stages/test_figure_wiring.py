@@ -13,7 +13,7 @@ from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.stages.base import OptimConfig, StageContext
 from emo_lightning.stages.stage2 import HeadsStage, Stage2Loss, Stage2Model
 
-FRAMES = 48
+FRAMES = 64
 
 
 @pytest.fixture(scope="module")
