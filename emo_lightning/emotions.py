@@ -29,7 +29,7 @@ ANNOTATED_LEVELS: Mapping[int, float] = {1: 3.0, 2: 8.0, 3: 13.0}
 
 PROTOTYPES: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
-    "angry": {"AU4": 1.2, "AU5": 0.35, "AU7": 0.95, "AU9": 0.5, "AU17": 0.45, "AU23": 0.8, "press": 0.8},
+    "angry": {"AU4": 1.2, "AU5": 0.35, "AU7": 0.95, "AU9": 0.65, "AU17": 0.45, "AU23": 0.8, "press": 0.8},
     "contempt": {"AU12_L": 0.85, "AU14_L": 1.0, "AU7": 0.25, "AU2_L": 0.4, "AU17": 0.15},
     "disgusted": {"AU9": 1.0, "AU10": 0.5, "AU15": 0.35, "AU17": 0.4, "AU4": 0.5, "AU7": 0.4},
     "fear": {"AU1": 1.0, "AU2": 0.4, "AU4": 0.7, "AU5": 1.0, "AU7": 0.1, "AU20": 1.1, "AU25": 0.3, "AU26": 0.25},
