@@ -59,7 +59,7 @@ class Stage2Loss:
     """Fits the mouth's gain; touches nothing else."""
     lips: float = 5.0
     """Opening and width of the lips as such, however units make them up; 0 leaves it out, as an ablation does."""
-    closure: float = 1.0
+    closure: float = 3.0
     """ExpNet tells brief closures of the lips, those of p, b and m."""
     identity: float = 1.0
     texture: float = 1.0
@@ -203,12 +203,16 @@ class HeadsStage(Stage):
             "amplitude": spread(shape * gain * self.voiced, said * self.voiced, mask),
         }
 
-    def _lips(self, out: HeadsOutput, exp: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The lips' own losses: they open and widen as they should, and their brief closures are told."""
-        wanted = exp @ self.lip_table
+    def _lips(self, out: HeadsOutput, batch: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        """The lips' own losses: they open and widen as they should, and their brief closures are told.
+
+        A tracker seldom sees lips quite touch, so closures are learned where the phones are known and the face is the truth.
+        """
+        wanted = batch["exp"] @ self.lip_table
+        known = mask & (batch["phone"] >= 0)
         return {
             "lips": lip_distance(out.exp @ self.lip_table, wanted, mask),
-            "closure": closure_loss(out.closure, brief_closures(wanted[..., 0], mask), mask),
+            "closure": closure_loss(out.closure, brief_closures(wanted[..., 0], mask), known),
         }
 
     def _pose(self, batch: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
