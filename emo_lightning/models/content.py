@@ -61,7 +61,6 @@ class Erasure(nn.Module):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.width, self.classes = width, classes
-        self.seen: Tensor | None = None
         joint = width + classes + 1
         self.register_buffer("moments", torch.zeros(joint, joint))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -69,7 +68,6 @@ class Erasure(nn.Module):
         self.register_buffer("taken", torch.zeros(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = x.detach() if self.training else None
         return x - (x - self.mean) @ self.taken.T
 
     @torch.no_grad()

@@ -134,11 +134,16 @@ class AudioDecoupler(nn.Module):
         return self.features(F.pad(mel, (0, 0, step * self.reach.past, step * self.reach.future), value=quiet))
 
     def features(self, mel: Tensor) -> DecouplerOutput:
-        """Features of the middle of a piece of sound: ``(B, 4 (T + reach.total), bands) -> T frames``."""
+        """Features of the middle of a piece of sound: ``(B, 4 (T + reach.total), bands) -> T frames``.
+
+        While training content is not :meth:`cleaned` yet: losses that take emotion out must see all of it.
+        """
         low = self.low_encoder(self.controller(mel))
         mid = self.mid_encoder(low)
         high = self.high_encoder(mid)
-        content = self.cleaned(self.settled(high))
+        content = self.settled(high)
+        if not self.training:
+            content = self.cleaned(content)
         last = self._settling_reach
         low = trim(low, self.mid_encoder.reach + self.high_encoder.reach + last)
         mid, high = trim(mid, self.high_encoder.reach + last), trim(high, last)

@@ -85,6 +85,7 @@ class DecouplerStage(Stage):
         self.pupil = Pupil(model.width) if loss.distil > 0 else None
         self.phone_readout = nn.Linear(model.content, PHONES)
         self.content_readers = Readers(model.content, len(EMOTIONS))
+        self.seen: Tensor | None = None
         self.low_readers = Readers(model.width, len(EMOTIONS))
         self.intensity_readers = Readers(model.width, INTENSITIES)
         names = context.layout.exp_names
@@ -114,12 +115,11 @@ class DecouplerStage(Stage):
 
     def learn_erasure(self, batch: dict[str, Tensor]) -> None:
         """Show the erasure, if there is one, the frames of speech that content was just made of."""
-        erasure = self.decoupler.erasure
-        if erasure is None or erasure.seen is None:
+        if self.decoupler.erasure is None or self.seen is None:
             return
         # Only where phones are known: a second corpus without feelings must not teach that neutral sounds like its rooms.
         said = self.mask(batch) & (batch["phone"] > 0 if bool((batch["phone"] >= 0).any()) else True)
-        erasure.update(erasure.seen[said], batch["emotion"][:, None].expand_as(said)[said])
+        self.decoupler.erasure.update(self.seen[said], batch["emotion"][:, None].expand_as(said)[said])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts, out = self.parts(batch)
@@ -136,7 +136,11 @@ class DecouplerStage(Stage):
         mask = self.mask(batch)
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
-        said = self.speech_readout(out.content)
+        self.seen = out.content.detach() if self.training else None
+        # Both as it is and as it will leave the network: what serves the one alone is lost in the other.
+        whole = out.content
+        clean = self.decoupler.cleaned(whole) if self.training else whole
+        said = self.speech_readout(clean)
         strength = self.loss.adversary * ramp(self.progress())
         grade = batch["intensity"].clamp_min(0).where(batch["emotion"] != NEUTRAL, 0)
         known = mask & ((batch["intensity"] > 0) | (batch["emotion"] == NEUTRAL))[:, None]
@@ -145,9 +149,9 @@ class DecouplerStage(Stage):
             "au": smooth_l1(out.au_low, batch["au"], mask),
             "speech": smooth_l1(said, target, mask, weights=self.spoken),
             "speech_velocity": velocity(said * self.moved, target * self.moved, mask),
-            "phone": phone_loss(self.phone_readout(out.content), batch["phone"], mask),
+            "phone": phone_loss(self.phone_readout(torch.cat([whole, clean])), batch["phone"].repeat(2, 1), mask.repeat(2, 1)),
             "feeling": self.low_readers(out.low, batch["emotion"], mask) + 0.5 * self.intensity_readers(out.low, grade, known),
-            "adversary": self.content_readers(reverse_gradient(out.content, strength), batch["emotion"], mask),
+            "adversary": self.content_readers(reverse_gradient(whole, strength), batch["emotion"], mask),
         }
         if self.pupil is not None:
             parts["distil"] = self.pupil(out.high, batch[TEACHER.key], mask)

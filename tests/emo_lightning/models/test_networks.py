@@ -40,7 +40,7 @@ def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) ->
 
 def test_settling_takes_out_what_stays_and_streams() -> None:
     torch.manual_seed(0)
-    net = AudioDecoupler(DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10))
+    net = AudioDecoupler(DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10)).eval()
     mel = torch.randn(1, 400, 80) - 5.0
     whole, reach = net(mel), net.reach
     assert reach.past == net.near.past + 10 and reach.future == net.near.future
@@ -57,6 +57,15 @@ def test_settling_takes_out_what_stays_and_streams() -> None:
         net.settling.gate.bias.fill_(4.0)
     as_it_is, moved = net.settling(rows), net.settling(rows * 3.0 + 4.0)
     assert (moved - as_it_is).abs().mean() < 0.25 * (rows * 2.0 + 4.0).abs().mean()
+
+
+def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
+    torch.manual_seed(0)
+    net = AudioDecoupler(DecouplerConfig(width=16, front_width=8, content=12, settle=5, erase=True, bits=True))
+    mel = torch.randn(2, 100, 80) - 5.0
+    whole, clean = net.train()(mel).content, net.eval()(mel).content
+    assert set(clean.unique().tolist()) == {-1.0, 1.0} and len(whole.unique()) > 100
+    assert torch.equal(net.cleaned(whole), clean) and whole.shape == clean.shape == (2, 25, 12)
 
 
 def test_one_au_decoder_serves_low_and_high() -> None:
