@@ -120,18 +120,17 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
     return side if amount > MAX_OUTSIDE * extent(points) else ""
 
 
-def inside(box: CropBox, face: float, width: int, height: int, least: float = MIN_MARGIN) -> CropBox:
+def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
     """The square moved, and shrunk a little, so that as much of it as possible lies inside the picture.
 
     What lies outside would repeat the picture's border as streaks.
 
     Args:
         box: the square that would be best.
-        face: extent in pixels of what must stay in view, by default of the landmarks.
+        face: extent of the landmarks in pixels; the square stays at least :data:`MIN_MARGIN` times that.
         width: of the picture in pixels; height: likewise.
-        least: the square's side stays at least this times ``face``.
     """
-    half = min(box.half, max(min(width, height), least * face) / 2)
+    half = min(box.half, max(min(width, height), MIN_MARGIN * face) / 2)
     cx, cy = (min(max(c, half), side - half) if side >= 2 * half else c for c, side in ((box.cx, width), (box.cy, height)))
     return CropBox(cx, cy, half)
 

@@ -64,9 +64,12 @@ class Stage:
         (left, top), (width, height) = self.corner, self.size
         rows, columns = slice(max(top, 0), min(top + size, height)), slice(max(left, 0), min(left + size, width))
         part = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        below = out[rows, columns].astype(np.float32)
-        below += self.rim[part] * (frame[part] - below)
-        out[rows, columns] = np.rint(below)
+        out[rows, columns] = frame[part]
+        for band in _bands(size):
+            place = tuple(slice(max(b.start, p.start), min(b.stop, p.stop)) for b, p in zip(band, part, strict=True))
+            into = tuple(slice(max(p.start + c, 0), max(p.stop + c, 0)) for p, c in zip(place, (top, left), strict=True))
+            below = self.picture[into].astype(np.float32)
+            out[into] = np.rint(below + self.rim[place] * (frame[place] - below))
         return out
 
 
@@ -88,15 +91,20 @@ class Scene:
         """The square that a renderer gets.
 
         Args:
-            margin: its side over that of the head's square, 1 or more; cut down to what the picture has.
+            margin: its side over that of the head's square, 1 or more; cut down to the picture's longer side.
         """
         head = self.face.box
         assert head is not None
         height, width = self.picture.shape[:2]
         box = head
         if margin > 1.0:
-            box = CropBox(head.cx, head.cy + 2.0 * LOWER * head.half, margin * head.half)
-            box = inside(box, 2.0 * head.half, width, height, 1.0)
+            half = max(min(margin * head.half, max(width, height) / 2), head.half)
+            # Where the square is wider than the picture, any place will do that covers it.
+            cx, cy = (
+                float(np.clip(c, *sorted((half, side - half))))
+                for c, side in ((head.cx, width), (head.cy + 2.0 * LOWER * head.half, height))
+            )
+            box = CropBox(cx, cy, half)
         box = _whole(box)
         corner, size = (round(box.cx - box.half), round(box.cy - box.half)), round(2 * box.half)
         coefficients = _moved(self.face.coefficients, head, box)
@@ -148,6 +156,13 @@ def _moved(made: Coefficients, old: CropBox, new: CropBox) -> Coefficients:
     trans[:, :2] = (trans[:, :2] * old.half + (old.cx - new.cx, old.cy - new.cy)) / new.half
     trans[:, 2] += np.log(old.half / new.half)
     return made.replace(trans=trans.astype(np.float32))
+
+
+def _bands(size: int) -> tuple[tuple[slice, slice], ...]:
+    """Where a rim may be less than 1: rows and columns of the four bands along a square's sides."""
+    wide, whole = int(np.ceil(RIM * size)), slice(0, size)
+    start, end = slice(0, wide), slice(size - wide, size)
+    return (start, whole), (end, whole), (whole, start), (whole, end)
 
 
 def _rim(corner: tuple[int, int], size: int, width: int, height: int) -> np.ndarray:

@@ -75,17 +75,19 @@ def build(points: np.ndarray, iod: float, follow: np.ndarray) -> Lattice:
 
 
 def follow_field(held: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """The screened harmonic field between places that are known: 1 on the head, less on the shoulders, 0 at the border.
+    """The screened harmonic field between places that are known: 1 on the head, less on the shoulders, 0 at the border; but a
+    head that the frame's top cuts off moves there too.
 
     Args:
-        held: ``(GRID, GRID)`` over the frame, nan where unknown; the frame's border is always 0.
+        held: ``(GRID, GRID)`` over the frame, nan where unknown.
         reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite where it is plainly harmonic.
 
     Returns:
         ``(GRID, GRID)`` float64 in [0, 1].
     """
     held = held.copy()
-    held[0], held[-1], held[:, 0], held[:, -1] = 0.0, 0.0, 0.0, 0.0
+    held[0] = np.where(held[0] == 1.0, 1.0, 0.0)
+    held[-1], held[:, 0], held[:, -1] = 0.0, 0.0, 0.0
     known = np.isfinite(held)
     number = np.arange(GRID * GRID).reshape(GRID, GRID)
     rows, columns, values = [number.ravel()], [number.ravel()], [np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()]
@@ -99,16 +101,15 @@ def follow_field(held: np.ndarray, reach: np.ndarray) -> np.ndarray:
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Bilinear values of a frame-wide ``(N, N)`` field at ``(M, 2)`` crop positions; 0 outside the frame."""
+    """Bilinear values of a frame-wide ``(N, N)`` field at ``(M, 2)`` crop positions; outside the frame those of its border."""
     size = field.shape[0]
     x, y = ((points.T + 1.0) / 2.0 * size) - 0.5
-    inside = (np.abs(points) <= 1.0).all(axis=1)
     x, y = np.clip(x, 0, size - 1.001), np.clip(y, 0, size - 1.001)
     i, j = x.astype(int), y.astype(int)
     a, b = x - i, y - j
     top = field[j, i] * (1 - a) + field[j, i + 1] * a
     bottom = field[j + 1, i] * (1 - a) + field[j + 1, i + 1] * a
-    return np.where(inside, top * (1 - b) + bottom * b, 0.0)
+    return top * (1 - b) + bottom * b
 
 
 def _rising(angle: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ UPPER = np.array([0.0, 0.082, 0.145, 0.21, 0.262, 0.305, 0.35])
 LOWER = np.array([0.0, 0.054, 0.112, 0.178, 0.236, 0.285, 0.33])
 """Where teeth end, from the middle outward, as seen from the front."""
 UPPER_HEIGHT, LOWER_HEIGHT = 0.115, 0.095
-UPPER_SHOW, LOWER_SHOW = 0.036, 0.056
+UPPER_SHOW, LOWER_SHOW = 0.036, 0.05
 """How far below the lips' seam the front teeth's edges lie with the mouth closed, unless the portrait shows otherwise."""
 DIM = np.array([1.0, 1.14, 1.22])
 """Powers of a shadow inside the mouth in red, green and blue: what light there is has passed through lips and gums."""
@@ -99,7 +99,7 @@ def paint(
     """
     pixel = 0.6 / unit
     flat = np.zeros(6)
-    open_light = 0.92 + 0.08 * _step(0.02, 0.12, gap)
+    open_light = 0.86 + 0.14 * _step(0.02, 0.12, gap)
     relief = 0.4 + 0.6 * _step(0.02, 0.08, gap)  # in a narrow slit no light falls between the teeth
     span = max(upper[1] - upper[0], 1e-6)
     colour = np.zeros(3)
@@ -124,7 +124,7 @@ def paint(
             x, y = x / scale, y / scale
             sided = max(1.0 + slant * x, 0.3)
             depth = (1.0 - 0.70 * _step(0.12, 0.36, abs(x))) * sided
-            shadow = (0.80 + 0.20 * _step(-0.015, 0.035, under)) * open_light * depth
+            shadow = (0.74 + 0.26 * _step(-0.015, 0.035, under)) * open_light * depth
             back = (0.70 + 0.60 * _step(0.0, 0.25, under)) * sided
             for c in range(3):
                 colour[c] = colours[3, c] * back

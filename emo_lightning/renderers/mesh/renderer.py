@@ -66,7 +66,7 @@ class MeshRenderer:
         image = np.ascontiguousarray(portrait.image)
         rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
         rest, cleared = seam.snap(rest, pose, image)
-        retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
+        retarget = Retarget(rest, cleared, own["exp"][0], self.model)
         points = pose.apply(rest)
         rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
         warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
@@ -83,8 +83,7 @@ class MeshRenderer:
         self.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
-            shape = source.retarget.vertices(exp, coefficients["id"][t])
-            yield draw(source, shape, Pose.of(coefficients, t), exp)
+            yield draw(source, source.retarget.vertices(exp), Pose.of(coefficients, t), exp)
 
 
 def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> np.ndarray:
@@ -101,8 +100,9 @@ def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> n
 
 
 def remap(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """The picture ``(S, S, 3)`` seen through a backward flow ``(2, S, S)``; cubic, so that a head that drifts stays sharp."""
-    return cv2.remap(image, flow[0], flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    """The picture ``(S, S, 3)`` seen through a backward flow ``(2, S, S)``; cubic, so that a head that drifts stays sharp;
+    beyond its border it is mirrored, so that hair that the frame cuts off goes on."""
+    return cv2.remap(image, flow[0], flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _without_holes(triangles: np.ndarray) -> np.ndarray:

@@ -13,6 +13,9 @@ from emo_lightning.renderers.mesh.raster import rasterise
 RING_SETBACK = 0.03
 """IOD by which the rings lie behind the face, so that a cheek turned away hides what is behind it."""
 
+MIRRORED = 0.35
+"""Share of what lies above the forehead that may be mirrored at the frame's top: hair, not skin."""
+
 
 class Warp:
     """The mesh of one portrait, ready to be moved.
@@ -37,6 +40,7 @@ class Warp:
         self.source = np.concatenate([pixels(points, size), pixels(lattice.points, size), pixels(points[self.lids], size)]).astype(
             np.float32
         )
+        self.above = np.float32(-MIRRORED * max(self.source[topology.FOREHEAD, 1], 0.0))
         self.lid_slice = slice(count, count + len(self.lids))
 
     def flow(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
@@ -60,6 +64,7 @@ class Warp:
         flow[0], flow[1] = row[None, :], row[:, None]
         buffer = np.full((size, size), np.inf, np.float32)
         rasterise(self.triangles, pixels(moved, size).astype(np.float32), moved[:, 2].astype(np.float32), source, flow, buffer)
+        np.maximum(flow[1], self.above, out=flow[1])
         return flow
 
     def _rings(self, face: np.ndarray, pose: Pose) -> np.ndarray:
