@@ -24,9 +24,10 @@ YIELD_TO_ROUNDING: Mapping[str, float] = {"AU12_L": 0.35, "AU12_R": 0.35, "AU20"
 """Share of an emotion's unit that gives way at full pucker."""
 MOUTH_EMOTION = 0.85
 """How much of the mouth's own emotion stays while speaking; eyes and brows keep all."""
-OPEN_EMOTION = 0.35
+OPEN_EMOTION = 0.25
 """How much stays of an emotion's own parting of the lips, AU25 and AU26: a mouth that speaks opens for what it says. With 85 % of a
-surprised level 15, closures made the lips jump, and lips driven by sound followed filmed ones worse by .10 of correlation."""
+surprised level 15, closures make the lips jump, and lips driven by sound follow filmed ones worse by .10 of correlation; with 35 %
+by .05."""
 LIFT, BROW_LEAD, BROW_WIDTH = 0.14, 0.06, 0.11
 """Brows that move with the voice's stresses: how far, seconds before the middle of the vowel, and half the width of the movement.
 People raise their brows with pitch accents, a little early (Flecha-Garcia, Speech Communication 52, 2010); sizes are ours."""
@@ -106,7 +107,7 @@ def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> n
     """Speech and feeling on one face.
 
     ``exp = clip(resting + emotion * (1 - what yields) + speech, 0, 1.2)``: the sum, where the emotion's mouth keeps 85 %,
-    its parting of the lips 35 %, and gives way further to rounding (by the pucker) and to closures, and where a dropped jaw
+    its parting of the lips 25 %, and gives way further to rounding (by the pucker) and to closures, and where a dropped jaw
     that may not part the lips becomes ``jaw``, which lowers it behind closed lips.
 
     Args:
