@@ -35,7 +35,7 @@ PROTOTYPES: Mapping[str, Mapping[str, float]] = {
     "fear": {"AU1": 1.0, "AU2": 0.4, "AU4": 0.7, "AU5": 1.0, "AU7": 0.1, "AU20": 1.1, "AU25": 0.3, "AU26": 0.25},
     "happy": {"AU6": 0.9, "AU12": 1.0, "AU25": 0.5},
     "sad": {"AU1": 1.0, "AU4": 0.6, "AU15": 0.9, "AU17": 0.5, "AU7": 0.2},
-    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.8, "AU25": 0.15, "AU26": 0.6},
+    "surprised": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.8, "AU25": 0.1, "AU26": 0.55},
 }
 """FACS prototypes (Ekman, Friesen & Hager, *FACS Investigator's Guide*, 2002), weights of ours.
 
