@@ -64,6 +64,17 @@ def test_first_pieces_come_before_the_sound_ends(talker: Talker) -> None:
     assert consumed <= talker.latency * 25 + 1 < 500
 
 
+def test_another_block_changes_the_wait_and_nothing_else() -> None:
+    talker, mel = build(), speech(103)
+    eight, waited = joined(talker.generate([mel], portrait(), TRACK, seed=3)), talker.latency
+    talker.block = 4
+    assert talker.latency == pytest.approx(waited - 0.16)
+    np.testing.assert_allclose(joined(talker.generate([mel], portrait(), TRACK, seed=3)), eight, atol=2e-5)
+    talker.block = 6
+    with pytest.raises(ValueError, match="multiple"):
+        next(talker.generate([mel], portrait(), TRACK))
+
+
 def test_blocks_equal_the_networks_on_the_whole_clip(talker: Talker) -> None:
     mel = torch.from_numpy(speech(90))[None]
     reach = talker.heads.reach
