@@ -33,7 +33,7 @@ BOUND = 5.0
 LIMIT = (0.26, 0.30, 0.24, 0.25, 0.20, 0.12)
 """No pose goes further from the portrait's: 15 degrees of pitch, 17 of yaw, 14 of roll."""
 STEP = 4
-"""Frames from one latent to the next, and frames that a stream works on at a time."""
+"""Frames from one latent to the next."""
 SMOOTH = 10
 """Frames either side that the filter between posture and quick movements sees; it parts them near 1 Hz."""
 FPS = 25.0
@@ -137,22 +137,23 @@ class PoseNet(nn.Module):
 class PoseStream:
     """Endless head motion.
 
-    Frames are made :data:`STEP` at a time from the conditions up to them, so the result does not depend on how the
+    Frames are made ``step`` at a time from the conditions up to them, so the result does not depend on how the
     conditions arrive, to the last bit. All noise comes from the seed, in the order of the frames.
 
     Args:
         net: the trained network.
         seed: 0 or more.
         rest: ``(control,)`` the control vector at which the bearing is the portrait's own.
+        step: frames that are made at a time, a multiple of :data:`STEP`.
     """
 
-    def __init__(self, net: PoseNet, seed: int, rest: Tensor) -> None:
-        self.net = net
+    def __init__(self, net: PoseNet, seed: int, rest: Tensor, step: int = STEP) -> None:
+        self.net, self.step = net, step
         self._noise = np.random.default_rng([seed, 0x90])
         self._posture = _Posture(np.random.default_rng([seed, 0x51]))
         with torch.inference_mode():
             self._rest, self._mixing = net.bearing(rest), net.lower().T.contiguous()
-        self._limit, self._steps = torch.tensor(LIMIT), torch.arange(STEP)
+        self._limit, self._steps = torch.tensor(LIMIT), torch.arange(step)
         self._held = np.zeros((2, POSE_SIZE))
         self._frame = 0
         self._pending = torch.zeros(0, net.condition.in_features)
@@ -160,43 +161,43 @@ class PoseStream:
         self._latents = torch.from_numpy(self._draw(net.reach.past // STEP + 1))
 
     def push(self, condition: Tensor) -> Tensor:
-        """Take ``(n, condition)`` features; return what is ready, ``(m, 6)`` radians and crop units; n and m differ by less than STEP."""
+        """Take ``(n, condition)`` features; return what is ready, ``(m, 6)`` radians and crop units; some frames may wait."""
         self._pending = torch.cat([self._pending, condition])
         pieces = [torch.zeros(0, POSE_SIZE)]
-        while len(self._pending) >= STEP:
-            pieces.append(self._advance(self._pending[:STEP]))
-            self._pending = self._pending[STEP:]
+        while len(self._pending) >= self.step:
+            pieces.append(self._advance(self._pending[: self.step]))
+            self._pending = self._pending[self.step :]
         return torch.cat(pieces)
 
     def finish(self) -> Tensor:
-        """The last frames, fewer than STEP, as if the last features went on."""
+        """The last frames, fewer than a step, as if the last features went on."""
         left = len(self._pending)
         if not left:
             return torch.zeros(0, POSE_SIZE)
-        return self._advance(torch.cat([self._pending, self._pending[-1:].expand(STEP - left, -1)]))[:left]
+        return self._advance(torch.cat([self._pending, self._pending[-1:].expand(self.step - left, -1)]))[:left]
 
     def _draw(self, count: int) -> np.ndarray:
         return self._noise.standard_normal((count, self.net.latent), np.float32)
 
     @torch.inference_mode()
     def _advance(self, condition: Tensor) -> Tensor:
-        """The next STEP frames."""
+        """The next step's frames."""
         net, first = self.net, not self._frame
         before = condition[:1].expand(net.reach.past, -1) if first else self._context
         window = torch.cat([before, condition])
-        self._latents = torch.cat([self._latents, torch.from_numpy(self._draw(1))])
+        self._latents = torch.cat([self._latents, torch.from_numpy(self._draw(self.step // STEP))])
         quick = net.decode(self._latents[None], window[None])[0]
-        self._context, self._latents = window[STEP:], self._latents[1:]
+        self._context, self._latents = window[self.step :], self._latents[self.step // STEP :]
         control = condition[:, -net.control :]
-        slow = net.log_size(control).exp() * (torch.from_numpy(self._posture.step()) @ self._mixing)
+        slow = net.log_size(control).exp() * (torch.from_numpy(self._posture.next(self.step)) @ self._mixing)
         towards = (net.bearing(control) - self._rest).double().numpy()
         pose = (quick + slow + torch.from_numpy(self._bear(towards, first))) * net.unit
         ramp = ((self._steps + self._frame) / (RAMP_SECONDS * FPS)).clamp(max=1.0)[:, None]
-        self._frame += STEP
+        self._frame += self.step
         return self._limit * torch.tanh(pose / self._limit) * ramp * ramp * (3.0 - 2.0 * ramp)
 
     def _bear(self, towards: np.ndarray, first: bool) -> np.ndarray:
-        """The bearing on its way to ``(STEP, 6)``, through two low passes."""
+        """The bearing on its way to ``(n, 6)``, through two low passes."""
         if first:
             self._held[:] = towards[0]
         keep, out = math.exp(-1.0 / (BEARING_SECONDS * FPS)), np.empty_like(towards, np.float32)
@@ -208,7 +209,7 @@ class PoseStream:
 
 
 class _Posture:
-    """Smoothed Ornstein-Uhlenbeck noise, six numbers of unit variance, STEP frames at a time."""
+    """Smoothed Ornstein-Uhlenbeck noise, six numbers of unit variance."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng, self._keep = rng, math.exp(-1.0 / (POSTURE_SECONDS * FPS))
@@ -216,11 +217,11 @@ class _Posture:
         self._last = rng.standard_normal(POSE_SIZE)
         self._past = self._walk(len(self._filter) - 1)
 
-    def step(self) -> np.ndarray:
-        """The next ``(STEP, 6)`` float32."""
-        rows = np.concatenate([self._past, self._walk(STEP)])
-        self._past = rows[STEP:]
-        return np.stack([self._filter @ rows[n : n + len(self._filter)] for n in range(STEP)]).astype(np.float32)
+    def next(self, count: int) -> np.ndarray:
+        """The next ``(count, 6)`` float32."""
+        rows = np.concatenate([self._past, self._walk(count)])
+        self._past = rows[count:]
+        return np.stack([self._filter @ rows[n : n + len(self._filter)] for n in range(count)]).astype(np.float32)
 
     def _walk(self, count: int) -> np.ndarray:
         out = np.empty((count, POSE_SIZE))

@@ -204,7 +204,7 @@ class _FaceStream:
         self._voice = VoiceLevel(levels, voice_level, talker.decoupler.reach + talker.heads.reach) if voice_level > 0 else None
         self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
         self._kept: Tensor | None = None
-        self._poses = PoseStream(talker.heads.posenet, seed, rest) if head_motion else None
+        self._poses = PoseStream(talker.heads.posenet, seed, rest, talker.block) if head_motion else None
         self.done = 0
 
     @torch.inference_mode()
