@@ -1,8 +1,9 @@
 """Speed of the geometric renderer by part, and how well it re-enacts real videos.
 
-``python -m benchmarks renderer [FOLDER|VIDEO ...] [--frames 50]``. Without videos only speed is measured, on
-scikit-image's astronaut. With them, the first frame of each is animated by the coefficients of the others and compared
-with the true frames: PSNR and SSIM of face and lips, landmark error of face and lips in percent of the distance between
+``python -m benchmarks renderer [FOLDER|VIDEO ...] [--frames 50]``. Without videos only speed and steadiness are measured, on
+scikit-image's astronaut: a still track must give one frame again and again, a smooth one no frame that stands out. With
+them, the first frame of each is animated by the coefficients of the others and compared with the true frames: PSNR and SSIM
+of face and lips, landmark error of face and lips in percent of the distance between
 the outer eye corners. Rows: the still portrait, head pose alone, the mesh, and the landmarks themselves, which no
 coefficients can beat.
 """
@@ -28,7 +29,8 @@ from emo_lightning.portrait import Portrait, make_portrait
 from emo_lightning.renderers.base import create
 from emo_lightning.renderers.mesh import eyelids, mouth, topology
 from emo_lightning.renderers.mesh.geometry import Pose, pixels
-from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source, draw, remap
+from emo_lightning.renderers.mesh.raster import soften
+from emo_lightning.renderers.mesh.renderer import HIDDEN, MeshRenderer, Source, draw, remap
 from emo_lightning.video import iter_frames
 
 SIZE = 256
@@ -58,12 +60,16 @@ def speed(landmarker: LandmarkBackend) -> None:
     points = landmarker.detect(picture)[0].points
     box = crop_box(points)
     print(f"{'part, ms':>14}" + "".join(f"{size:>9}" for size in (256, 512)))
-    table = {}
+    table, steady = {}, {}
     for size in (256, 512):
         portrait = make_portrait(crop_image(picture, box, size), to_crop(points, box), renderer.model)
         table[size] = _parts(renderer, portrait)
+        steady[size] = steadiness(renderer, portrait)
     for part in table[256]:
         print(f"{part:>14}" + "".join(f"{table[size][part]:>9.2f}" for size in table))
+    print("\nsteadiness, grey levels")
+    for name in steady[256]:
+        print(f"{name:>34}" + "".join(f"{steady[size][name]:>9.3f}" for size in steady))
 
 
 def _parts(renderer: MeshRenderer, portrait: Portrait) -> dict[str, float]:
@@ -80,11 +86,35 @@ def _parts(renderer: MeshRenderer, portrait: Portrait) -> dict[str, float]:
         "vertices": lambda: source.retarget.vertices(exp),
         "flow": lambda: source.warp.flow(vertices, pose),
         "resample": lambda: remap(source.image, flow),
+        "folds": lambda: source.wrinkles.lay(source.image, exp),
+        "edges": lambda: soften(frame, flow, HIDDEN * portrait.size),
         "mouth": lambda: mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, 1.0),
         "lids": lambda: eyelids.draw(frame, source.lids, source.retarget.rest, vertices, pose),
         "whole frame": lambda: next(renderer.render(source, moving)),
     }
     return {name: _best(job, 5 if name == "prepare" else 25) for name, job in jobs.items()}
+
+
+def steadiness(renderer: MeshRenderer, portrait: Portrait) -> dict[str, float]:
+    """How much a still track changes, and how evenly a smooth one of all units and the head's pose does."""
+    source, count = renderer.prepare(portrait), 75
+    time_ = np.arange(count)[:, None] / 25.0
+    rates = np.linspace(0.3, 0.9, len(EXP_NAMES))
+    exp = 0.3 * (1.0 + np.sin(2 * np.pi * rates * time_ + 7.0 * rates))
+    turn = np.radians([4.0, 6.0, 3.0]) * np.sin(2 * np.pi * np.array([0.3, 0.23, 0.4]) * time_)
+    own = portrait.coefficients
+    moving = own.frames(np.zeros(count, int)).replace(exp=exp.astype(np.float32), angle=(own["angle"] + turn).astype(np.float32))
+    frames = np.stack(list(renderer.render(source, moving))).astype(np.float32)
+    still = np.stack(list(renderer.render(source, moving.frames(np.full(4, count // 2))))).astype(np.float32)
+    change = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    jolt = np.abs(np.diff(frames, 2, axis=0)).mean(axis=(1, 2, 3))
+    return {
+        "still: largest change": float(np.ptp(still, axis=0).max()),
+        "smooth: mean change": float(change.mean()),
+        "smooth: largest frame's / mean": float(change.max() / change.mean()),
+        "smooth: mean second difference": float(jolt.mean()),
+        "smooth: largest second / mean": float(jolt.max() / jolt.mean()),
+    }
 
 
 def _best(job: Callable[[], object], times: int) -> float:
