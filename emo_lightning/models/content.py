@@ -56,7 +56,7 @@ class Erasure(nn.Module):
     mean: Tensor
     taken: Tensor
 
-    DECAY = 0.99
+    DECAY = 0.97
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Erasure(nn.Module):
         return x - (x - self.mean) @ self.taken.T
 
     @torch.no_grad()
-    def update(self, x: Tensor, labels: Tensor, every: int = 10) -> None:
+    def update(self, x: Tensor, labels: Tensor, every: int = 5) -> None:
         """Take rows ``(N, C)`` with their labels ``(N,)`` into the moments, and work the map out anew each ``every`` calls."""
         if not len(x):
             return
@@ -88,7 +88,7 @@ class Erasure(nn.Module):
         width, mean = self.width, moments[-1]
         covariance = moments - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance[:width, :width])
-        root = values.clamp_min(1e-5).sqrt()
+        root = values.clamp_min(1e-3 * float(values.mean())).sqrt()
         whiten, colour = (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
         # One-hot labels sum to one, so they span a dimension less than there are classes.
         axes = torch.linalg.svd(whiten @ covariance[:width, width:-1], full_matrices=False)[0][:, : self.classes - 1]

@@ -49,6 +49,8 @@ class Stage1Loss:
     """Low tells emotion and intensity apart: the figure has low carry emotion, the contrast alone does not see to it."""
     adversary: float = 1.0
     """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
+    noise: float = 0.5
+    """Noise on content in training, in its own standard deviations: what is not worth saying loudly is lost."""
     distil: float = 0.0
     """High predicts the features of a teacher that heard more speech than any corpus with faces has; the teacher hears clean sound."""
     augment: bool = True
@@ -59,6 +61,8 @@ class Stage1Loss:
 
 
 TEACHER = FRONT_ENDS["whisper"]
+ERASURE_STEPS = 4
+"""Training steps between two looks of the erasure."""
 PHONES, INTENSITIES = 40, 4
 """Classes of the phone read-out (silence first) and of the intensity read-out (neutral first)."""
 SPOKEN_UNITS = ("AU16", "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck")
@@ -85,7 +89,6 @@ class DecouplerStage(Stage):
         self.pupil = Pupil(model.width) if loss.distil > 0 else None
         self.phone_readout = nn.Linear(model.content, PHONES)
         self.content_readers = Readers(model.content, len(EMOTIONS))
-        self.seen: Tensor | None = None
         self.low_readers = Readers(model.width, len(EMOTIONS))
         self.intensity_readers = Readers(model.width, INTENSITIES)
         names = context.layout.exp_names
@@ -111,15 +114,16 @@ class DecouplerStage(Stage):
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
         # After the backward pass, which still needs the map that was in use.
-        self.learn_erasure(batch)
+        if self.decoupler.erasure is not None and self.global_step % ERASURE_STEPS == 0:
+            self.learn_erasure(batch)
 
+    @torch.no_grad()
     def learn_erasure(self, batch: dict[str, Tensor]) -> None:
-        """Show the erasure, if there is one, the frames of speech that content was just made of."""
-        if self.decoupler.erasure is None or self.seen is None:
-            return
+        """Show the erasure the content of frames of speech as they sound in use, without the changes of training."""
         # Only where phones are known: a second corpus without feelings must not teach that neutral sounds like its rooms.
         said = self.mask(batch) & (batch["phone"] > 0 if bool((batch["phone"] >= 0).any()) else True)
-        self.decoupler.erasure.update(self.seen[said], batch["emotion"][:, None].expand_as(said)[said])
+        content = self.decoupler(batch[self.decoupler.front_end.key]).content
+        self.decoupler.erasure.update(content[said], batch["emotion"][:, None].expand_as(said)[said])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts, out = self.parts(batch)
@@ -136,9 +140,8 @@ class DecouplerStage(Stage):
         mask = self.mask(batch)
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
-        self.seen = out.content.detach() if self.training else None
         # Both as it is and as it will leave the network: what serves the one alone is lost in the other.
-        whole = out.content
+        whole = self.blurred(out.content)
         clean = self.decoupler.cleaned(whole) if self.training else whole
         said = self.speech_readout(clean)
         strength = self.loss.adversary * ramp(self.progress())
@@ -151,7 +154,7 @@ class DecouplerStage(Stage):
             "speech_velocity": velocity(said * self.moved, target * self.moved, mask),
             "phone": phone_loss(self.phone_readout(torch.cat([whole, clean])), batch["phone"].repeat(2, 1), mask.repeat(2, 1)),
             "feeling": self.low_readers(out.low, batch["emotion"], mask) + 0.5 * self.intensity_readers(out.low, grade, known),
-            "adversary": self.content_readers(reverse_gradient(whole, strength), batch["emotion"], mask),
+            "adversary": self.content_readers(reverse_gradient(out.content, strength), batch["emotion"], mask),
         }
         if self.pupil is not None:
             parts["distil"] = self.pupil(out.high, batch[TEACHER.key], mask)
@@ -160,6 +163,12 @@ class DecouplerStage(Stage):
     def mask(self, batch: dict[str, Tensor]) -> Tensor:
         """Frames that saw sound of their own clip alone, ``(B, T)``."""
         return away_from_edges(batch["mask"], self.decoupler.near.past, self.decoupler.near.future)
+
+    def blurred(self, content: Tensor) -> Tensor:
+        """Content with noise in training."""
+        if not (self.training and self.loss.noise):
+            return content
+        return content + self.loss.noise * content.detach().std(dim=(0, 1)) * self.draw(*content.shape)
 
     def progress(self) -> float:
         """Share of the training that is done, 0..1."""
