@@ -22,6 +22,8 @@ SNEER, SNEER_YIELDS = "AU9", 0.4
 """A nose wrinkle lifts the upper lip a little; so much of it gives way that the lips touch, and the nose does not twitch."""
 CLOSING = (0.2, 0.5)
 """ExpNet's closure at which the lips start to give way, and from which they touch."""
+FEELING_YIELDS = (0.02, 0.25)
+"""The same for what a feeling parts: it gives way sooner and more gently, or a dropped jaw would snap at each closure."""
 WIRINGS = ("default", "figure")
 EXP_CEILING = 1.2
 
@@ -106,13 +108,13 @@ class Heads(nn.Module):
 
     def compose(self, speech: Tensor, emotion: Tensor, closure: Tensor) -> Tensor:
         """EXP: speech plus the emotion, closed where speech closes the mouth."""
-        return self.close(speech + emotion, closure)
+        return self.close(speech, closure) + self.close(emotion, closure, FEELING_YIELDS)
 
-    def close(self, exp: Tensor, closure: Tensor) -> Tensor:
+    def close(self, exp: Tensor, closure: Tensor, between: tuple[float, float] = CLOSING) -> Tensor:
         """The expression with the units that part the lips held back where the mouth must close.
 
         A mean of open and closed lips is neither, so a likely closure is made a whole one; ``closure`` itself is learned apart.
         """
-        low, high = CLOSING
+        low, high = between
         gate = ((closure.detach() - low) / (high - low)).clamp(0.0, 1.0)
         return exp * (1.0 - gate * self.parting)

@@ -74,6 +74,23 @@ def test_one_au_decoder_serves_low_and_high() -> None:
     assert torch.equal(out.au_low, net.au_decoder(out.low)) and torch.equal(out.au_high, net.au_decoder(out.high))
 
 
+def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
+    heads = Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN))
+    names = BUILTIN.exp_names
+    felt = prototype_table(BUILTIN)[EMOTIONS.index("surprised")][None, None]
+    jaw, brow = names.index("AU26"), names.index("AU1_L")
+    kept = [heads.compose(felt * 0.0, felt, torch.full((1, 1, 1), c))[0, 0] / felt[0, 0] for c in (0.0, 0.15, 0.3)]
+    said = heads.compose(felt, felt * 0.0, torch.full((1, 1, 1), 0.15))[0, 0] / felt[0, 0]
+    assert kept[0][jaw] == 1.0 and 0.2 < kept[1][jaw] < 0.8 and kept[2][jaw] == 0.0 and said[jaw] == 1.0
+    assert all(k[brow] == 1.0 for k in kept)
+
+
+def test_a_matrix_that_is_not_refined_stays_as_it_starts() -> None:
+    assert not [p for p in EmotionMatrix(refine=False).parameters() if p.requires_grad]
+    heads = Heads(HeadsConfig(refine_levels=False), BUILTIN, 64, prototype_table(BUILTIN))
+    assert heads.state_dict().keys() == Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN)).state_dict().keys()
+
+
 def test_matrix_starts_on_the_line_between_annotated_levels() -> None:
     matrix = EmotionMatrix()
     happy = torch.full((4,), EMOTIONS.index("happy"))
