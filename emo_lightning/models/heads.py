@@ -20,7 +20,7 @@ LIP_PARTING = ("AU10", "AU16", "AU25", "AU26", "jaw", "funnel")
 """Units that keep the lips apart; they give way where speech closes the mouth."""
 SNEER, SNEER_YIELDS = "AU9", 0.4
 """A nose wrinkle lifts the upper lip a little; so much of it gives way that the lips touch, and the nose does not twitch."""
-CLOSING = (0.2, 0.5)
+CLOSING = (0.15, 0.4)
 """ExpNet's closure at which the lips start to give way, and from which they touch."""
 FEELING_YIELDS = (0.02, 0.25)
 """The same for what a feeling parts: it gives way sooner and more gently, or a dropped jaw would snap at each closure."""
