@@ -88,6 +88,7 @@ class PoseNet(nn.Module):
         for layer in (self.log_size, self.held):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.log_size.bias, math.log(2.0))
 
     def encode(self, pose: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance ``(B, L, latent)`` of the posterior of ``pose`` (B, N, 6) in units, its mean removed."""
