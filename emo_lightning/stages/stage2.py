@@ -157,7 +157,7 @@ class HeadsStage(Stage):
             "texture": masked_mean((out.tex - batch["tex"]).abs(), mask),
             "levels_even": self.evenness(),
             **self._speech(out, said if self.heads.emonet.exp_delta else exp, mask),
-            **self._lips(out, exp, mask),
+            **self._lips(out, {**batch, "exp": exp}, mask),
             **self._pose(batch, out.condition),
         }
         return parts, out
