@@ -66,7 +66,7 @@ class MeshRenderer:
         image = np.ascontiguousarray(portrait.image)
         rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
         rest, cleared = seam.snap(rest, pose, image)
-        retarget = Retarget(rest, cleared, own["exp"][0], self.model)
+        retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
         points = pose.apply(rest)
         rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
         warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
@@ -83,7 +83,8 @@ class MeshRenderer:
         self.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
-            yield draw(source, source.retarget.vertices(exp), Pose.of(coefficients, t), exp)
+            shape = source.retarget.vertices(exp, coefficients["id"][t])
+            yield draw(source, shape, Pose.of(coefficients, t), exp)
 
 
 def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> np.ndarray:
