@@ -115,8 +115,9 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
 
 
 def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
-    """How far the lid came down, as a share of its own opening."""
-    fall = float((vertices[upper[1:-1], 1] - rest[upper[1:-1], 1]).max())
+    """How far the lid came down between the eye's corners, as a share of its own opening; eyes that move as a whole do not close."""
+    move = vertices[upper, 1] - rest[upper, 1]
+    fall = float(move[1:-1].max() - move[[0, -1]].mean())
     return min(fall / max(lid.open, 0.03), 1.0)
 
 
