@@ -19,7 +19,7 @@ GAIN = 0.35
 """Of the loudness, log units (3 dB)."""
 COLOUR = 0.5
 """Of a smooth curve over the bands, log units: another microphone or voice."""
-NOISE_SHARE, NOISE_RANGE = 0.5, (-9.0, -4.0)
+NOISE_SHARE, NOISE_RANGE = 0.5, (-9.0, -2.5)
 """Share of clips with background noise, and its level in log mel."""
 
 
