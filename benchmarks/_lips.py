@@ -79,7 +79,8 @@ def _clip(sample: Sample) -> Clip:
 
 def drive(talker: Talker, wave: np.ndarray, source: Coefficients, track: EmotionTrack, frames: int | None = None) -> Coefficients:
     """What the talker makes of a recording, the head held still."""
-    pieces = talker.generate([log_mel(levelled(wave), talker.sound)], source, track, head_motion=False, total_frames=frames or frames_for(len(wave)))
+    rows, total = log_mel(levelled(wave), talker.sound), frames or frames_for(len(wave))
+    pieces = talker.generate([rows], source, track, head_motion=False, total_frames=total)
     return Coefficients.from_joined(talker.layout, np.concatenate([piece.joined() for piece in pieces]))
 
 

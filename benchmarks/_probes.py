@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 KINDS = ("logistic", "perceptron")
-PENALTIES = (1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 HIDDEN, EPOCHS, BATCHES, PATIENCE = 64, 60, 12, 12
 RESAMPLES = 1000
 HELD_BACK = 5
@@ -50,15 +50,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean recall with its 95 % interval, chance, and on how many clips and rows it was tested; ``spread`` is that of seeds."""
+    """Mean recall with its 95 % interval and chance; ``spread`` is that of seeds.
+
+    ``right`` and ``total`` (clips, classes) count the rows that were tested and those that were right, mean of the seeds.
+    """
 
     accuracy: float
     low: float
     high: float
     chance: float
-    clips: int
-    rows: int
     spread: float
+    right: np.ndarray
+    total: np.ndarray
+
+    @property
+    def clips(self) -> int:
+        return len(self.total)
 
     def __str__(self) -> str:
         return f"{self.accuracy:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -70,10 +77,18 @@ def probe(problems: Problem | Sequence[Problem], kind: str, seeds: Sequence[int]
     labels = np.concatenate([fold.labels[fold.test] for fold in folds])
     clips = np.concatenate([fold.clips[fold.test] for fold in folds])
     hits = np.stack([np.concatenate([predict(fold, kind, seed) for fold in folds]) == labels for seed in seeds])
-    low, high = interval(hits.mean(axis=0), labels, clips)
+    right, total = tally(hits.mean(axis=0), labels, clips)
+    low, high = np.percentile(resampled(right, total), (2.5, 97.5))
     each = [recall(row, labels) for row in hits]
     chance = 1.0 / len(np.unique(labels))
-    return Score(float(np.mean(each)), low, high, chance, len(np.unique(clips)), len(labels), float(np.std(each)))
+    return Score(float(np.mean(each)), float(low), float(high), chance, float(np.std(each)), right, total)
+
+
+def difference(first: Score, second: Score) -> tuple[float, float, float]:
+    """``first``'s accuracy less ``second``'s with its 95 % interval, both tested on the same clips."""
+    drawn = resampled(first.right, first.total) - resampled(second.right, second.total)
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return first.accuracy - second.accuracy, float(low), float(high)
 
 
 def predict(problem: Problem, kind: str, seed: int) -> np.ndarray:
@@ -92,21 +107,27 @@ def predict(problem: Problem, kind: str, seed: int) -> np.ndarray:
         return model(x[torch.from_numpy(problem.test)]).argmax(dim=1).numpy()
 
 
-def recall(hits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+def recall(hits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes of the share that was right."""
-    weights = np.ones(len(labels)) if weights is None else weights
-    total = np.bincount(labels, weights)
-    there = total > 0
-    return float((np.bincount(labels, weights * hits)[there] / total[there]).mean())
+    total = np.bincount(labels)
+    return float((np.bincount(labels, hits)[total > 0] / total[total > 0]).mean())
 
 
-def interval(hits: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> tuple[float, float]:
-    """95 % interval of :func:`recall` over clips drawn with replacement."""
-    _, place = np.unique(clips, return_inverse=True)
-    count, generator = place.max() + 1, np.random.default_rng(0)
-    drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=RESAMPLES)
-    values = [recall(hits, labels, weights[place].astype(float)) for weights in drawn]
-    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
+def tally(hits: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that were right and all rows, each ``(clips, classes)``, the clips in order of their numbers."""
+    names, place = np.unique(clips, return_inverse=True)
+    shape = (len(names), int(labels.max()) + 1)
+    cell = place * shape[1] + labels
+    right, total = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in (hits, None))
+    return right.reshape(shape).astype(float), total.reshape(shape).astype(float)
+
+
+def resampled(right: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """:func:`recall` over clips drawn with replacement, ``(RESAMPLES,)``; the same draws for the same number of clips."""
+    count, generator = len(total), np.random.default_rng(0)
+    drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=RESAMPLES).astype(float)
+    rows = drawn @ total
+    return np.nanmean(np.where(rows > 0, drawn @ right / np.maximum(rows, 1e-9), np.nan), axis=1)
 
 
 def _held_back(problem: Problem, generator: np.random.Generator) -> np.ndarray:

@@ -34,8 +34,11 @@ def small_corpus(folder: Path, clips: int) -> Path:
     return folder
 
 
-def train_stage(stage: int, out: Path, words: Sequence[str]) -> Path:
-    """Train a stage as ``experiments/stageN.yaml`` and the overrides say, without a word; the exported network."""
+def train_stage(stage: int | str, out: Path, words: Sequence[str]) -> Path:
+    """Train a stage as ``experiments/stageN.yaml`` and the overrides say, without a word; the exported network.
+
+    ``stage`` may name a variant, as ``1_contrast`` of ``experiments/stage1_contrast.yaml``.
+    """
     from emo_lightning.config import load_config
     from emo_lightning.train import train
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._probes import KINDS, Problem, interval, probe, recall
-from benchmarks.decoupling import Clip, ask, frame_rows, phone_problem, questions, spoken
+from benchmarks._features import Clip, ask, frame_rows, phone_problem, questions, spoken
+from benchmarks._probes import KINDS, Problem, difference, probe, recall, resampled, tally
 
 CLASSES, SPEAKERS, PER = 4, 6, 24
 
@@ -46,8 +46,19 @@ def test_recall_weighs_classes_alike_and_the_interval_resamples_clips() -> None:
     labels = np.array([0] * 9 + [1])
     assert recall(np.array([True] * 9 + [False]), labels) == 0.5
     hits, labels = np.tile([True, False], 50), np.tile([0, 1, 1, 0], 25)
-    few, many = interval(hits, labels, np.repeat(np.arange(5), 20)), interval(hits, labels, np.arange(100))
-    assert few[0] <= 0.5 <= few[1] and many[0] < 0.5 < many[1]
+    right, total = tally(hits, labels, np.arange(100))
+    assert total.sum() == 100 and right.sum() == 50 and recall(hits, labels) == 0.5
+    many = np.percentile(resampled(right, total), (2.5, 97.5))
+    # Clips of twenty rows, half of which are right in every clip: rows would scatter where clips do not.
+    few = np.percentile(resampled(*tally(hits, labels, np.repeat(np.arange(5), 20))), (2.5, 97.5))
+    assert many[0] < 0.5 < many[1] and few[1] - few[0] < 1e-9
+
+
+def test_a_difference_of_two_probes_is_paired_over_clips() -> None:
+    strong, weak = (probe(problem(planted), "logistic", (0,)) for planted in (5.0, 0.0))
+    value, low, high = difference(strong, weak)
+    assert low < value < high and value == strong.accuracy - weak.accuracy and low > 0.4
+    assert difference(weak, weak) == (0.0, 0.0, 0.0)
 
 
 def test_speech_is_found_by_loudness() -> None:
