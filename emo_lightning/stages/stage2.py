@@ -79,6 +79,8 @@ class Stage2Loss:
     bearing: float = 0.1
     augment: bool = True
     """Train on sound changed as other voices, microphones and rooms would."""
+    noise: float = 0.5
+    """Of content in training, in its standard deviations: a voice never heard says the same thing a little differently."""
     levels: str = "fine"
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
 
@@ -144,7 +146,7 @@ class HeadsStage(Stage):
         frames = batch["mask"].shape[1]
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine")
         control = self.heads.matrix(batch["emotion"], level)[:, None].expand(-1, frames, -1)
-        content = repeat_edges(self.decoupler(batch[self.decoupler.front_end.key]).content, self.heads.reach)
+        content = repeat_edges(self.blurred(self.decoupler(batch[self.decoupler.front_end.key]).content), self.heads.reach)
         source = self._shuffled(batch["source"]) if shuffle else batch["source"]
         out: HeadsOutput = self.heads(content, source, control)
         mask = self.mask(batch)
@@ -170,6 +172,12 @@ class HeadsStage(Stage):
         if self.lookalike is None:
             return batch["exp"], batch["id"]
         return said, batch["id"] + (batch["exp"] - said) @ self.lookalike.T
+
+    def blurred(self, content: Tensor) -> Tensor:
+        """Content with noise in training."""
+        if not (self.training and self.loss.noise):
+            return content
+        return content + self.loss.noise * content.std(dim=(0, 1)) * self.draw(*content.shape)
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
