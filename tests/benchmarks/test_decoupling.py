@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks._features import Clip, ask, frame_rows, phone_problem, questions, spoken
 from benchmarks._probes import KINDS, Problem, difference, probe, recall, resampled, tally
+from benchmarks.decoupling import LEVELS, READINGS, goal_table, real_goal_table
 
 CLASSES, SPEAKERS, PER = 4, 6, 24
 
@@ -59,6 +60,23 @@ def test_a_difference_of_two_probes_is_paired_over_clips() -> None:
     value, low, high = difference(strong, weak)
     assert low < value < high and value == strong.accuracy - weak.accuracy and low > 0.4
     assert difference(weak, weak) == (0.0, 0.0, 0.0)
+
+
+def test_figures_stand_beside_their_goals_and_nothing_is_called_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    planted, empty = (probe(problem(strength), "logistic", (0,)) for strength in (5.0, 0.0))
+    names = {f"{level}, net": empty if level == "content" else planted for level in LEVELS} | {"mel + MFCC": planted}
+    keys = [(name, reading, kind) for name in names for reading in READINGS for kind in KINDS]
+    scores = {(name, reading, "emotion", kind): names[name] for name, reading, kind in keys}
+    scores |= {(name, "frame", "phone", kind): planted for name, _, kind in keys}
+    goal_table(scores, ["net"])
+    real_goal_table(scores, ["net"])
+    lines = capsys.readouterr().out.splitlines()
+    frame, clip = (next(line for line in lines if line.startswith(f"| net | {reading} |")) for reading in READINGS)
+    assert f" {100 * (empty.accuracy - empty.chance):.1f} [" in frame and f" {100 * planted.accuracy:.1f} [" in frame
+    assert frame.endswith("0.0 [0.0, 0.0] (low) |") and clip.endswith("|  |")
+    real = next(line for line in reversed(lines) if line.startswith("| net | frame |"))
+    assert f" {100 * (planted.accuracy - empty.accuracy):.1f} [" in real
+    assert not any(word in "".join(lines).lower() for word in ("pass", "reached"))
 
 
 def test_speech_is_found_by_loudness() -> None:
