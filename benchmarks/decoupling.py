@@ -6,7 +6,8 @@
 With no arguments a small embedded corpus is made, the shipped decoupler is probed on it, and so are three that are trained on it
 for equally many steps: by ``experiments/stage1.yaml``, by the same without the AU contrast, and by the paper's contrast alone
 (``experiments/stage1_contrast.yaml``), all without a teacher. ``--train STEPS`` says how long, 0 leaves them out, as ``--data``
-does by default. ``--compare`` adds trained decouplers.
+does by default. So few steps show the levels, not the recipe: its erasure follows moments over some 130 steps, in which an early
+network still moves, so content keeps emotion until training is long (3000 steps). ``--compare`` adds decouplers trained to the end.
 
 SHARDS of ``--data`` are an embedded corpus (``emo corpus``). Probes are fitted to its train split and tested on its val and test
 splits, whose speakers and sentences train does not have; the speaker probe is fitted to train's speakers and tested on sentences
