@@ -30,6 +30,8 @@ from emo_lightning.models.talker import Talker
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
+EARS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
+"""Shipped decoupler and heads by what they hear with: our own spectrogram, or Whisper's encoder (extra ``whisper``)."""
 PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3}
 """What each stage makes: the file's stem, and the stage's number."""
 FORMAT = 1

@@ -42,7 +42,7 @@ def load_whisper(path: str | Path | None = None) -> WhisperEncoder:
     Raises:
         UserError: the asset is absent, or the file is not Whisper's.
     """
-    place = _registered() if path is None else Path(path)
+    place = registered_whisper() if path is None else Path(path)
     try:
         state = read_encoder(place)
     except (BadModel, OSError) as error:
@@ -52,7 +52,7 @@ def load_whisper(path: str | Path | None = None) -> WhisperEncoder:
     return encoder.requires_grad_(False).eval()
 
 
-def _registered() -> Path:
+def registered_whisper() -> Path:
     """The first registered file that is there; UserError says how to get one."""
     here = [status.asset.name for status in assets.list_assets() if status.path is not None]
     return assets.locate(next((name for name in ASSETS if name in here), ASSETS[0]))

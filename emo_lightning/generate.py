@@ -20,8 +20,9 @@ import numpy as np
 
 from emo_lightning import assets
 from emo_lightning.audio import AudioInfo, MelStream, check_sound, frames_for, iter_audio, iter_sound
-from emo_lightning.checkpoints import load_talker, weight_files
+from emo_lightning.checkpoints import EARS, load_talker, weight_files
 from emo_lightning.coefficients import BUILTIN, Coefficients
+from emo_lightning.ear_weights import registered_whisper
 from emo_lightning.emotions import EmotionTrack, check_band
 from emo_lightning.errors import UserError
 from emo_lightning.loudness import SpeechLevel
@@ -76,6 +77,7 @@ def generate(
     checkpoint_dir: str | Path | None = None,
     voice_level: float = 0.0,
     frame: str = "crop",
+    ear: str = "mel",
 ) -> GenerateResult:
     """Make a talking video.
 
@@ -92,6 +94,7 @@ def generate(
         checkpoint_dir: folder of trained weights; those shipped by default.
         voice_level: how many levels the strength of the voice may move the track's, either way, 0 to 5; 0 leaves them alone.
         frame: "crop" shows the head in its square, "picture" the whole picture with the head moving in it.
+        ear: which of the shipped networks listens, "mel" or "whisper"; a ``checkpoint_dir`` has its own.
 
     Raises:
         UserError: any input that cannot be used, before the long work.
@@ -101,12 +104,17 @@ def generate(
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     if folder is not None and not folder.is_dir():
         raise UserError("--checkpoint-dir", folder, "a folder of trained weights", "is not a folder")
+    if ear not in EARS:
+        raise UserError("--ear", ear, " or ".join(EARS), "is not what the shipped networks hear with")
+    if folder is not None and ear != "mel":
+        raise UserError("--ear", ear, "either --ear or --checkpoint-dir", "does not go with --checkpoint-dir, which has its own")
+    listener = EARS[ear] if folder is None else folder
     voice_level = check_band(voice_level)
     if frame not in FRAMES:
         raise UserError("--frame", frame, " or ".join(FRAMES), "is not what a video can show")
     size = FRAMES[frame] if size is None else size
     arguments = {"portrait": portrait, "audio": audio, "out": out, "renderer": renderer, "size": size, "seed": seed}
-    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder, "voice_level": voice_level, "frame": frame}
+    arguments |= {"head_motion": head_motion, "checkpoint_dir": folder, "voice_level": voice_level, "frame": frame, "ear": ear}
     clock = Clock()
     with staging(out.parent, "--out") as stage, _full_disk(out):
         with clock("audio"):
@@ -115,7 +123,7 @@ def generate(
             scene = load_scene(portrait, size) if frame == "picture" else None
             face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
-            talker = load_talker(folder)
+            talker = load_talker(listener)
             drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
@@ -144,7 +152,7 @@ def generate(
             "emotion_track": track.to_json(),
             "voice_level": voice_level,
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
-            "weights": _weights(folder, renderer),
+            "weights": _weights(listener, folder, renderer, talker.sound),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
             "provenance": provenance(arguments),
         }
@@ -238,10 +246,14 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], audio: Path, size: tuple
             progress.update()
 
 
-def _weights(folder: Path | None, renderer: str) -> dict[str, str]:
+def _weights(listener: Path, folder: Path | None, renderer: str, sound: str) -> dict[str, str]:
     """File name -> sha256 of every trained file that had a part in the video."""
-    networks = [file for file in weight_files(folder) if file.stem != "renderer" or renderer in LEARNED]
-    return {file.name: sha256_of(file) for file in (*networks, assets.locate("face_landmarker"))}
+    networks = [file for file in weight_files(listener) if file.stem != "renderer"]
+    networks += [file for file in weight_files(folder) if file.stem == "renderer" and renderer in LEARNED]
+    networks.append(assets.locate("face_landmarker"))
+    if sound == "whisper":
+        networks.append(registered_whisper())
+    return {file.name: sha256_of(file) for file in networks}
 
 
 @contextmanager

@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frame", metavar="F", default="crop", help=shown)
     parser.add_argument("--seed", type=integer("--seed", 0, 2**32 - 1), default=0, metavar="N", help="same seed, same video (default 0)")
     parser.add_argument("--no-head-motion", action="store_true", help="keep the head as it is in the portrait")
+    ears = "mel (default), or whisper, by which lips follow better; it needs pip install '.[whisper]'"
+    parser.add_argument("--ear", metavar="E", default="mel", help=ears)
     parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help="folder of trained weights (default: those shipped)")
 
 
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
         checkpoint_dir=args.checkpoint_dir,
         voice_level=args.voice_level,
         frame=args.frame,
+        ear=args.ear,
     )
     print(f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s")
 

@@ -130,6 +130,8 @@ def test_sounds(name, good, tmp_path, capfd):
         ({"--seed": "-1"}, "emo: --seed '-1' is out of range; accepted: a whole number"),
         ({"--emotion-track": "absent.yaml"}, "emo: --emotion-track 'absent.yaml' cannot be read"),
         ({"--checkpoint-dir": "absent"}, "emo: --checkpoint-dir 'absent' "),
+        ({"--ear": "left"}, "emo: --ear 'left' "),
+        ({"--ear": "whisper", "--checkpoint-dir": "."}, "emo: --ear 'whisper' does not go with --checkpoint-dir"),
     ],
 )
 def test_settings(extra, start, good, tmp_path, capfd):

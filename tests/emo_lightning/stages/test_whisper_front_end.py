@@ -10,8 +10,9 @@ import torch
 
 from datamodules.teach import add_teacher
 from emo_lightning import ear as ears
+from emo_lightning.assets import list_assets
 from emo_lightning.audio import MEL_KINDS, log_mel
-from emo_lightning.checkpoints import load_talker, read_network
+from emo_lightning.checkpoints import EARS, load_talker, read_network
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.config import load_config
 from emo_lightning.emotions import EmotionTrack
@@ -78,3 +79,15 @@ def test_the_mel_network_learns_from_the_teacher(repository: Path, taught: Path,
     assert loss(["trainer.max_steps=60", "trainer.val_every=60"]) < loss(["trainer.max_steps=1", "trainer.val_every=1"]) - 0.1
     with pytest.raises(UserError, match="emo shards teach"):
         run(repository, 1, f"data={shards}", f"out={tmp_path}/none", "loss.distil=1")
+
+
+def test_the_shipped_networks_that_hear_through_whisper_make_faces(portrait: Coefficients) -> None:
+    if not any(status.path is not None for status in list_assets() if status.asset.name.startswith("whisper")):
+        pytest.skip("Whisper's weights are not installed (extra `whisper`)")
+    talker = load_talker(EARS["whisper"])
+    wave = np.random.default_rng(0).normal(0.0, 0.05, 32_000).astype(np.float32)
+    made = list(talker.generate([log_mel(wave, talker.sound)], portrait, EmotionTrack.constant("happy", 8), head_motion=False))
+    exp = np.concatenate([piece["exp"] for piece in made])
+    assert exp.shape == (50, 28)
+    assert np.isfinite(exp).all()
+    assert exp[:, 10].mean() > 0.1  # AU12: the smile that was asked for
