@@ -22,7 +22,9 @@ DRAWS = 1000
 FALSE = 50
 """Frames by which a moment must be wrong to count as false; a third of a shorter file."""
 CHANCE = 0.02
-"""Lips follow the sound when fewer false moments than this do as well."""
+"""Lips follow the sound when fewer false moments than this do as well,"""
+LEAST = 0.2
+"""and when they correlate at least so much: of a thousand wrong moments one is the best, however little it says."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Offset:
     @property
     def found(self) -> bool:
         """Whether the lips follow the sound at all."""
-        return self.chance < CHANCE
+        return self.chance < CHANCE and self.r >= LEAST
 
 
 def measure(recordings: Sequence[Recording], heard: Sequence[Heard], readout: Readout, seed: int = 0) -> list[Offset]:

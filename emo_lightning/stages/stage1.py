@@ -104,6 +104,7 @@ class DecouplerStage(Stage):
         return {**super().meta(), "model": {k: v for k, v in asdict(self.model_config).items() if k in sizes}}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.heard = batch
         if self.loss.augment:
             batch = {**batch, "mel": augment(batch["mel"], self.draw(len(batch["mel"]), DRAWS))}
         parts, _ = self.parts(batch)
@@ -112,10 +113,11 @@ class DecouplerStage(Stage):
         self.note("train", {"loss": total, **parts}, len(batch["mel"]))
         return total
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        # After the backward pass, which still needs the map that was in use.
-        if self.decoupler.erasure is not None and self.global_step % ERASURE_STEPS == 0:
-            self.learn_erasure(batch)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, and then what the erasure makes of it: here, not after the batch, which is after checkpoints were written."""
+        super().optimizer_step(*args, **kwargs)
+        if self.decoupler.erasure is not None and (self.global_step + 1) % ERASURE_STEPS == 0:
+            self.learn_erasure(self.heard)
 
     @torch.no_grad()
     def learn_erasure(self, batch: dict[str, Tensor]) -> None:

@@ -55,6 +55,7 @@ def test_audio_batches_are_as_promised(shard_set):
         "trans": ((4, 32, 3), f),
         "source": ((4, 98), f),
         "mask": ((4, 32), torch.bool),
+        "phone": ((4, 32), i),
         "emotion": ((4,), i),
         "intensity": ((4,), i),
         "speaker": ((4,), i),

@@ -26,7 +26,8 @@ def batch() -> dict[str, torch.Tensor]:
     blocks["exp"] = (faces[emotion] * level[:, None] / 15)[:, None].repeat(1, FRAMES, 1)
     labels = {"emotion": emotion, "level": level, "intensity": torch.full((16,), 2)}
     mel = torch.randn(16, 4 * FRAMES, 80, generator=draw) - 6.0
-    return blocks | labels | {"mel": mel, "mask": torch.ones(16, FRAMES, dtype=torch.bool), "source": torch.zeros(16, BUILTIN.size)}
+    frames = {"mask": torch.ones(16, FRAMES, dtype=torch.bool), "phone": torch.full((16, FRAMES), -1)}
+    return blocks | labels | frames | {"mel": mel, "source": torch.zeros(16, BUILTIN.size)}
 
 
 def build(**loss: bool) -> HeadsStage:
