@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
 
 from datamodules.loading import AudioShards
-from emo_lightning.checkpoints import SHIPPED, load_decoupler, read_network
+from emo_lightning.checkpoints import SHIPPED, export, load_decoupler, read_network
+from emo_lightning.ear import open_ear
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.heads import Heads, HeadsConfig
 from emo_lightning.models.talker import Talker
+from emo_lightning.provenance import sha256_of
 from emo_lightning.stages.base import OptimConfig, StageContext
 from emo_lightning.stages.stage2 import POSE_PARTS, HeadsStage, Stage2Loss, Stage2Model
 
@@ -25,7 +28,8 @@ def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> Talker:
     config = replace(HeadsConfig(**{k: v for k, v in network.meta["model"].items() if k in known and not k.startswith("pose_")}), **sizes)
     heads = Heads(config, network.layout, int(network.meta["content"]), prototype_table(network.layout))
     heads.load_state_dict({k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False)
-    return Talker.from_modules(load_decoupler(decoupler), heads)
+    hearing = load_decoupler(decoupler)
+    return Talker.from_modules(hearing, heads, open_ear(hearing.config.front_end))
 
 
 def trained_posenet(
@@ -48,7 +52,7 @@ def trained_posenet(
     net = talker.heads.posenet.requires_grad_(True)
     if not condition:
         blind(talker)
-    shards = AudioShards(str(data), window=64, batch_size=16, seed=seed, epoch_batches=steps)
+    shards = AudioShards(str(data), window=64, teacher=talker.sound == "whisper", batch_size=16, seed=seed, epoch_batches=steps)
     shards.setup()
     optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr, (0.9, 0.98), weight_decay=0.01)
     weights = {name: getattr(loss, name) for name in POSE_PARTS}
@@ -64,7 +68,22 @@ def trained_posenet(
         optimiser.step()
         if log_every and step % log_every == 0:
             print(step, {name: round(float(value.detach()), 4) for name, value in parts.items()}, flush=True)
-    return Talker.from_modules(talker.decoupler, talker.heads.requires_grad_(False))
+    return Talker.from_modules(talker.decoupler, talker.heads.requires_grad_(False), talker.ear)
+
+
+def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> None:
+    """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``: heads that learned to speak from people
+    who were told to keep still should not hold their own as still."""
+    place = SHIPPED if folder is None else folder
+    network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")
+    talker = trained_posenet(data, folder, steps, log_every=250)
+    sizes = {name: value for name, value in asdict(talker.heads.config).items() if name.startswith("pose_")}
+    meta = {name: value for name, value in network.meta.items() if name not in ("format", "fingerprint")}
+    meta |= {"model": {**network.meta["model"], **sizes}, "posenet": {"steps": steps, "data_index_sha256": sha256_of(data / "index.json")}}
+    out.mkdir(parents=True, exist_ok=True)
+    export(out / "heads.safetensors", talker.heads, meta)
+    if out.resolve() != place.resolve():
+        shutil.copyfile(place / "decoupler.safetensors", out / "decoupler.safetensors")
 
 
 def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ Without --data an embedded corpus of 240 clips is made in a cache folder; heads 
 moves to the same sounds at the same emotion and level. --real adds shards of filmed heads (``emo preprocess``), which nothing was
 fitted to. The ablations are PoseNet trained anew for --steps steps each: whole, without condition, without the spectrum loss; and the
 whole one cut into faded windows of 48 frames without their means, as motion is often joined. --steps 0 leaves them out.
+--write trains alone: for heads whose ExpNet learned from people who were told to keep still.
 
 spread: mean standard deviation of pitch, yaw and roll in a clip, degrees. range: degrees. speed: degrees a second. gap: distance in dB
 of the power below 7 Hz in four bands. beats: beat alignment. nods: correlation of the pitch's speed with loudness. Mean ± 95 %.
@@ -47,15 +48,20 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--data", type=Path, help="shards of the embedded corpus; made where there are none")
     parser.add_argument("--real", type=Path, nargs="*", default=(), help="shards of filmed heads")
     parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
+    parser.add_argument("--write", type=Path, help="only train PoseNet anew on --data for --steps, and write all networks to this folder")
     parser.add_argument("--steps", type=int, default=500, help="training steps of each ablation")
     parser.add_argument("--clips", type=int, default=160, help="most clips that are compared")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the motion that is watched for drift")
     args = parser.parse_args(arguments)
+    from benchmarks._posenet import write_posenet
     from emo_lightning.checkpoints import load_talker
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        if args.write is not None:
+            write_posenet(args.data or _corpus(), args.checkpoint_dir, args.steps, args.write)
+            return
         data, talker = args.data or _corpus(), load_talker(args.checkpoint_dir)
         held = read(data, ("val", "test"), args.clips)
         per_emotion(talker, held)
