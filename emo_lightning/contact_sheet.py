@@ -8,11 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emo_lightning.coefficients import EXP_NAMES
 from emo_lightning.emotions import EMOTIONS
 from emo_lightning.video import iter_frames
 
 BAR = 22
 """Height of a caption in pixels."""
+OPEN = 0.1
+"""Closure of the lids below which a frame is fit to be shown."""
 
 
 def contact_sheet(folder: Path, out: Path, levels: Sequence[int], moments: Sequence[float] = (0.25, 0.55)) -> Path:
@@ -22,7 +25,7 @@ def contact_sheet(folder: Path, out: Path, levels: Sequence[int], moments: Seque
         folder: videos named ``happy-08.mp4``; a missing one leaves its place empty.
         out: the PNG.
         levels: the columns.
-        moments: which frames, as shares of the video's length.
+        moments: which frames, as shares of the video's length; the nearest between blinks, if ``EMOTION-LEVEL.npz`` says when.
     """
     cells = {(e, n): _frames(folder / f"{e}-{n:02d}.mp4", moments) for e in EMOTIONS for n in levels}
     size = next(cell.shape[0] for cell in cells.values() if cell is not None)
@@ -43,7 +46,21 @@ def _frames(path: Path, moments: Sequence[float]) -> np.ndarray | None:
     if not path.exists():
         return None
     frames = list(iter_frames(path))
-    return np.hstack([frames[min(int(m * len(frames)), len(frames) - 1)] for m in moments])
+    seeing = _open_eyed(path.with_suffix(".npz"), len(frames))
+    return np.hstack([frames[seeing[np.abs(seeing - m * len(frames)).argmin()]] for m in moments])
+
+
+def _open_eyed(coefficients: Path, frames: int) -> np.ndarray:
+    """Numbers of the frames between blinks, by the coefficients beside the video; of all frames where they do not say."""
+    every = np.arange(frames)
+    if not coefficients.exists():
+        return every
+    with np.load(coefficients, allow_pickle=False) as blocks:
+        exp = blocks["exp"][:frames]
+    if exp.shape != (frames, len(EXP_NAMES)):
+        return every
+    lids = exp[:, [EXP_NAMES.index(name) for name in ("AU45_L", "AU45_R")]].max(axis=1)
+    return every[lids < OPEN] if (lids < OPEN).any() else every
 
 
 def captioned(cell: np.ndarray, text: str) -> np.ndarray:
