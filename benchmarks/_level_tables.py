@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from benchmarks._level_videos import Booth, Seen, Speaker, moments, pictures, recording, responses, signature_names, without_blinks
-from benchmarks.emotion import wilson
+from benchmarks.emotion import outsiders, wilson
 from emo_lightning.checkpoints import load_talker
 from emo_lightning.contact_sheet import captioned
 from emo_lightning.demo import sample_speech, write_astronaut
@@ -20,8 +20,7 @@ from emo_lightning.emotions import EMOTIONS, NEUTRAL
 from emo_lightning.errors import UserError
 from evaluation.levels import LEVELS, SIGNATURE_FEATURES
 from evaluation.metrics.level_response import LevelResponse
-from evaluation.protocol import Unavailable
-from evaluation.suite.others import OUTSIDERS, Outsider
+from evaluation.suite.others import OUTSIDERS
 
 JUDGED = (8, 15)
 SHEET_LEVELS = (1, 4, 8, 12, 15)
@@ -39,25 +38,13 @@ def run(args: argparse.Namespace) -> None:
         if args.sheet:
             sheets(Booth(talker), portraits, recording((args.audio or [sample_speech()])[0], 2 * args.seconds), args.sheet)
             return
-        booth = Booth(talker, args.every or 3, others())
+        booth = Booth(talker, args.every or 3, outsiders())
         seen, judged = watch(booth, portraits, waves, args.size)
     print(f"\n{len(portraits)} portraits, {len(waves)} recordings of {args.seconds:g} s, every {booth.every}. frame looked at\n")
     response_table(seen, ranges(args.reference) if args.reference else {})
     sides_table(seen)
     for level in JUDGED:
         judge_tables([s for s in judged if s.level == level or s.emotion == EMOTIONS[NEUTRAL]], level)
-
-
-def others() -> list[Outsider]:
-    """Others' judges whose weights are there."""
-    found = []
-    for outsider in OUTSIDERS:
-        try:
-            outsider.describe()
-            found.append(outsider)
-        except (UserError, Unavailable) as error:
-            print(f"{outsider.label} is not asked: {error}")
-    return found
 
 
 def watch(booth: Booth, portraits: Sequence[Path], waves: Sequence[np.ndarray], size: int) -> tuple[list[Seen], list[Seen]]:

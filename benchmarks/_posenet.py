@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -72,8 +71,10 @@ def trained_posenet(
 
 
 def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> None:
-    """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``: heads that learned to speak from people
-    who were told to keep still should not hold their own as still."""
+    """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``, the decoupler as 16-bit floats.
+
+    Heads that learned to speak from people who were told to keep still should not hold their own as still.
+    """
     place = SHIPPED if folder is None else folder
     network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")
     talker = trained_posenet(data, folder, steps, log_every=250)
@@ -81,9 +82,11 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     meta = {name: value for name, value in network.meta.items() if name not in ("format", "fingerprint")}
     meta |= {"model": {**network.meta["model"], **sizes}, "posenet": {"steps": steps, "data_index_sha256": sha256_of(data / "index.json")}}
     out.mkdir(parents=True, exist_ok=True)
-    export(out / "heads.safetensors", talker.heads, meta)
-    if out.resolve() != place.resolve():
-        shutil.copyfile(place / "decoupler.safetensors", out / "decoupler.safetensors")
+    hearing = read_network(place / "decoupler.safetensors", "decoupler", "--checkpoint-dir")
+    about = {name: value for name, value in hearing.meta.items() if name not in ("format", "fingerprint")}
+    export(out / "decoupler.safetensors", talker.decoupler, about, half=True)
+    stored = read_network(out / "decoupler.safetensors", "decoupler", "--write")
+    export(out / "heads.safetensors", talker.heads, meta | {"predecessor": stored.fingerprint})
 
 
 def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     if not labelled:
         return
     wanted = np.array([emotion for _, emotion in labelled])
-    others = _others()
+    others = outsiders()
     shapes, answers = _look([path for path, _ in labelled], max(args.every, 1), others)
     _report("emotion judge", [EmotionJudge.load().probabilities(clip) for clip in shapes], wanted)
     _report("rules", [rule_probabilities(clip) for clip in shapes], wanted)
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             )
 
 
-def _others() -> list[Outsider]:
+def outsiders() -> list[Outsider]:
     """Those of others' judges who can be asked; why the rest cannot is printed."""
     from emo_lightning.errors import UserError
     from evaluation.protocol import Unavailable
