@@ -120,7 +120,7 @@ def _heads(stage: HeadsStage, example: Batch) -> Jobs:
     out = stage.parts(example, shuffle=False)[1]
     exp, ident, tex, speech, gain = _leaf(out.exp), _leaf(out.id), _leaf(out.tex), _leaf(out.speech), stage.heads.expnet.amplitude
     mask, voiced, said = stage.mask(example), stage.voiced, _targets(stage, example)
-    shape = (speech / gain).detach()
+    shape, moved = (speech / gain).detach(), out._replace(exp=exp, closure=_leaf(out.closure))
     return {
         "exp": lambda: smooth_l1(exp, example["exp"], mask, weights=voiced),
         "exp_velocity": lambda: velocity(exp * voiced, example["exp"] * voiced, mask),
@@ -129,6 +129,8 @@ def _heads(stage: HeadsStage, example: Batch) -> Jobs:
         "levels_even": stage.evenness,
         "speech": lambda: smooth_l1(speech, said, mask, weights=voiced),
         "amplitude": lambda: spread(shape * gain * voiced, said * voiced, mask),
+        "lips": lambda: stage._lips(moved, example, mask)["lips"],
+        "closure": lambda: stage._lips(moved, example, mask)["closure"],
         **_pose(stage, example, out.condition.detach()),
         "(the articulation to hit)": lambda: _targets(stage, example),
     }

@@ -69,7 +69,8 @@ def batch(config: AnyRun) -> dict[str, Any]:
     labels = {"emotion": torch.arange(b) % 8, "level": torch.full((b,), 8.0), "intensity": torch.full((b,), 2)}
     sound = {"mel": torch.randn(b, 4 * t, 80, generator=draw) - 6.0, "au": torch.rand(b, t, 17, generator=draw)}
     source = 0.1 * torch.randn(b, BUILTIN.size, generator=draw)
-    return blocks | labels | sound | {"mask": torch.ones(b, t, dtype=torch.bool), "source": source}
+    frames = {"mask": torch.ones(b, t, dtype=torch.bool), "phone": torch.ones(b, t, dtype=torch.int64)}
+    return blocks | labels | sound | frames | {"source": source}
 
 
 def time_step(stage: Stage, example: dict[str, Any], config: AnyRun) -> float:

@@ -26,7 +26,7 @@ from emo_lightning.models.voice_level import VoiceLevel
 
 FPS = 25.0
 BLOCK = 8
-"""Video frames worked on at a time unless another :attr:`Talker.block` is wanted: a hundred times as fast as they play, on one core."""
+"""Video frames worked on at a time unless another :attr:`Talker.block` is wanted: 70 to 115 times as fast as they play, on one core."""
 AHEAD = 64
 """Blocks for which the emotion track is worked out at a time."""
 SPECTRUM_SECONDS = 0.02

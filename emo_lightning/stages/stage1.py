@@ -173,8 +173,10 @@ class DecouplerStage(Stage):
         return content + self.loss.noise * content.detach().std(dim=(0, 1)) * self.draw(*content.shape)
 
     def progress(self) -> float:
-        """Share of the training that is done, 0..1."""
-        return self.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0) if self.training else 1.0
+        """Share of the training that is done, 0..1; 1 where there is no training."""
+        if not self.training or self._trainer is None:
+            return 1.0
+        return self.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0)
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum, the classifier apart."""
