@@ -40,8 +40,8 @@ BLOCK = 16_000
 """Samples that are decoded at a time: one second."""
 FRAMES = {"crop": 256, "picture": 1024}
 """What a video can show, and its size where none is given."""
-LEARNED = frozenset({"keypoint"})
-"""Renderers with trained weights of their own, which they take from the checkpoint folder."""
+SPEAKING = ("decoupler", "heads")
+"""Networks from sound to coefficients, of those in a folder of weights."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def generate(
         audio: recording of any format and sample rate, or a video with sound.
         out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it. All three appear at the end or not at all.
         track: the emotion over time.
-        renderer: a name of :func:`emo_lightning.renderers.base.names`.
+        renderer: a name of :func:`emo_lightning.renderers.base.names`, or ``module:Class``.
         size: side of the video in pixels, even; with ``frame="picture"`` the most that its longer side may have. By default
             that of :data:`FRAMES`.
         seed: of head motion and blinks; the same seed gives the same frames.
@@ -124,7 +124,7 @@ def generate(
             face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
             talker = load_talker(listener)
-            drawer = renderers.create(renderer, **({"folder": folder} if renderer in LEARNED else {}))
+            drawer = renderers.create(renderer, folder)
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
             source = drawer.prepare(face if place is None else place.portrait)
@@ -147,12 +147,13 @@ def generate(
             "width": shape[0],
             "height": shape[1],
             "renderer": renderer,
+            "renderer_origin": renderers.origin(renderer),
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": track.to_json(),
             "voice_level": voice_level,
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
-            "weights": _weights(listener, folder, renderer, talker.sound),
+            "weights": _weights(listener, drawer, talker.sound),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
             "provenance": provenance(arguments),
         }
@@ -246,10 +247,10 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], audio: Path, size: tuple
             progress.update()
 
 
-def _weights(listener: Path, folder: Path | None, renderer: str, sound: str) -> dict[str, str]:
+def _weights(listener: Path, drawer: renderers.Renderer, sound: str) -> dict[str, str]:
     """File name -> sha256 of every trained file that had a part in the video."""
-    networks = [file for file in weight_files(listener) if file.stem != "renderer"]
-    networks += [file for file in weight_files(folder) if file.stem == "renderer" and renderer in LEARNED]
+    networks = [file for file in weight_files(listener) if file.stem in SPEAKING]
+    networks += map(Path, getattr(drawer, "files", ()))
     networks.append(assets.locate("face_landmarker"))
     if sound == "whisper":
         networks.append(registered_whisper())

@@ -23,9 +23,9 @@ from pathlib import Path
 from emo_lightning.commands.arguments import integer
 from emo_lightning.emotions import EMOTIONS, EmotionTrack, check_band, check_level, emotion_index
 from emo_lightning.errors import UserError
+from emo_lightning.renderers import base
 
 SUMMARY = "make a talking video from a portrait and a recording"
-RENDERERS = ("mesh", "keypoint")
 DEFAULT_LEVEL = 8.0
 SIZES = (128, 1024, 16)
 """Smallest and largest side of the video, and what it must be a multiple of."""
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emotion-track", type=Path, metavar="T.yaml", help="emotions over time, instead of --emotion and --level")
     band = "let a voice stronger or weaker than its own middle move the level by up to BAND, 0 (default: off) to 5"
     parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
-    parser.add_argument("--renderer", metavar="R", default="mesh", help="mesh (default; needs no training) or keypoint (stage 3's network)")
+    parser.add_argument("--renderer", metavar="R", default="mesh", help="what draws the frames, one of those below (default mesh)")
+    parser.epilog = renderer_list()
     size = integer("--size", *SIZES)
     sides = "side of the video in pixels, 128 to 1024 (default 256); with --frame picture the most for its longer side (default 1024)"
     parser.add_argument("--size", type=size, metavar="S", help=sides)
@@ -54,13 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help="folder of trained weights (default: those shipped)")
 
 
+def renderer_list() -> str:
+    """The renderers there are, one a line."""
+    listed = {name: base.about(name) for name in base.names()}
+    listed["module:Class"] = "one of your own, in a module of the current folder or the environment"
+    return "renderers:\n" + "\n".join(f"  {name:<21} {what}" for name, what in listed.items()).replace("%", "%%")
+
+
 def run(args: argparse.Namespace) -> None:
     """Check the arguments, generate, and say what was written."""
     track = choose_track(args.emotion, args.level, args.emotion_track)
-    from emo_lightning.renderers.base import names
-
-    if args.renderer not in names():
-        raise UserError("--renderer", args.renderer, ", ".join(names()), "is not a renderer")
+    base.find(args.renderer)
     from emo_lightning.generate import generate
 
     result = generate(

@@ -2,19 +2,27 @@
 
 A renderer turns a portrait and absolute coefficients into frames. ``prepare`` is paid once a portrait. A renderer whose
 frames depend on the coefficients around them says so in ``context``; :func:`stream` then hands it those, however the
-sequence arrives.
+sequence arrives, so a whole file and a live stream give the same frames.
+
+One of your own is a class with ``prepare`` and ``render``, and nothing else has to be told of it: ``--renderer module:Class``
+finds it in the current folder or the environment. A package offers one under a name of its own by an entry point of the
+group ``emo_lightning.renderers`` (``mine = "module:Class"``), a program by :func:`register`. Its ``__init__`` takes no
+arguments that must be given; if it takes ``folder``, it gets ``--checkpoint-dir`` (None without).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from inspect import getdoc, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.errors import UserError
+from emo_lightning.renderers import plugins
 
 if TYPE_CHECKING:
     from emo_lightning.portrait import Portrait
@@ -28,7 +36,8 @@ class Renderer(Protocol):
 
     A renderer may have ``context``, a pair of ints: how many frames before and after it a frame depends on. Without, a
     frame depends on its own coefficients alone, as with ``(0, 0)``. It may have a ``margin``, a float: in a whole picture
-    it is given a square this much wider than the head's, because it can move shoulders too. Without, the head's own.
+    it is given a square this much wider than the head's, because it can move shoulders too. Without, the head's own. It may have
+    ``files``, the paths of the trained files that it draws with, which a video's record then names.
     """
 
     name: str
@@ -91,12 +100,15 @@ def _blocks(chunks: Iterable[Coefficients], before: int, after: int) -> Iterator
 
 
 _FACTORIES: dict[str, Callable[..., Renderer]] = {}
-_MODULES = {"mesh": "emo_lightning.renderers.mesh", "keypoint": "emo_lightning.renderers.keypoint"}
-"""Built-in renderers, imported when first asked for, so that the geometric one needs no torch."""
+_BUILT_IN = {
+    "mesh": ("emo_lightning.renderers.mesh", "moves the portrait's own pixels by a face mesh; needs no training"),
+    "keypoint": ("emo_lightning.renderers.keypoint", "stage 3's network: keypoints, dense motion, generator"),
+}
+"""Module and one line about each; imported when first asked for, so that the geometric one needs no torch."""
 
 
 def register(name: str) -> Callable[[Callable[..., Renderer]], Callable[..., Renderer]]:
-    """Class decorator: make a renderer known under a name."""
+    """Class decorator: make a renderer known under a name in this process."""
 
     def keep(factory: Callable[..., Renderer]) -> Callable[..., Renderer]:
         _FACTORIES[name] = factory
@@ -106,14 +118,62 @@ def register(name: str) -> Callable[[Callable[..., Renderer]], Callable[..., Ren
 
 
 def names() -> tuple[str, ...]:
-    """All renderers that :func:`create` accepts, sorted."""
-    return tuple(sorted({*_MODULES, *_FACTORIES}))
+    """All renderers that have a name, sorted; :func:`find` also takes ``module:Class``."""
+    return tuple(sorted({*_BUILT_IN, *_FACTORIES, *plugins.offered()}))
 
 
-def create(name: str, **options: Any) -> Renderer:
-    """Build a renderer by name, with its own options; UserError for an unknown name."""
+def find(name: str) -> Callable[..., Renderer]:
+    """What makes a renderer: by its name, or by ``module:Class``.
+
+    Raises:
+        UserError: an unknown name; see :func:`emo_lightning.renderers.plugins.load` for ``module:Class``.
+    """
+    if ":" in name:
+        return plugins.load(name)
     if name not in names():
-        raise UserError("--renderer", name, ", ".join(names()), "is not a renderer")
-    if name not in _FACTORIES:
-        import_module(_MODULES[name])
-    return _FACTORIES[name](**options)
+        accepted = f"{', '.join(names())}, or module:Class for one of your own"
+        raise UserError("--renderer", name, accepted, "is not a renderer")
+    if name not in _FACTORIES and name in _BUILT_IN:
+        import_module(_BUILT_IN[name][0])
+    return _FACTORIES[name] if name in _FACTORIES else plugins.load(plugins.offered()[name].value)
+
+
+def create(name: str, folder: str | Path | None = None, **options: Any) -> Renderer:
+    """Make a renderer.
+
+    Args:
+        name: as :func:`find` takes it.
+        folder: weights, for a renderer that takes a ``folder``; the others are made without.
+        options: its own.
+
+    Raises:
+        UserError: an unknown renderer, one that needs other options, one without the methods of :class:`Renderer`, or weights that
+            it cannot use.
+    """
+    factory = find(name)
+    known = signature(factory)
+    if "folder" in known.parameters:
+        options["folder"] = folder
+    try:
+        known.bind(**options)
+    except TypeError as error:
+        accepted = "a class that is made with no arguments, or with a folder of weights"
+        raise UserError("--renderer", name, accepted, f"cannot be made: {error}") from None
+    renderer = factory(**options)
+    plugins.check(renderer, name)
+    return renderer
+
+
+def about(name: str) -> str:
+    """One line about a renderer that :func:`names` lists, or that is ``module:Class``."""
+    if name in _BUILT_IN:
+        return _BUILT_IN[name][1]
+    if name in plugins.offered() and name not in _FACTORIES:
+        point = plugins.offered()[name]
+        return f"{point.value}, of the package {point.dist.name}" if point.dist is not None else point.value
+    return (getdoc(find(name)) or "a renderer of your own").partition("\n")[0]
+
+
+def origin(name: str) -> dict[str, str | None] | None:
+    """Where the code of somebody else's renderer comes from, for a record; None for one of this package's own."""
+    return None if name in _BUILT_IN else plugins.origin(find(name))

@@ -38,7 +38,8 @@ class KeypointRenderer:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         place = SHIPPED if folder is None else Path(folder)
-        network = read_network(place / "renderer.safetensors", "renderer", "--checkpoint-dir")
+        self.files = (place / "renderer.safetensors",)
+        network = read_network(self.files[0], "renderer", "--checkpoint-dir")
         self.network, self.layout = load_renderer(network, "--checkpoint-dir"), network.layout
 
     @torch.no_grad()
