@@ -1,0 +1,129 @@
+"""The teeth that a portrait itself shows: where they end, and how its picture of them goes on where lips hide the rest."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
+from emo_lightning.renderers.mesh.mouth_kernel import ARCH, DEEPEST, lights
+from emo_lightning.renderers.mesh.teeth import grid
+
+INSET = 0.013
+"""IOD by which the own interior is kept away from the lips, whose edge blurs into it."""
+BARE = 0.62
+"""Share of the brightest row of an open mouth below which a row is no teeth."""
+HIGH, DROPPED = 0.3, 0.03
+"""Share of the opening below whose top teeth must begin to be the lower ones, and IOD by which the jaw must hang then."""
+PALE, BRIGHT = 0.58, 0.5
+"""Least ratio of the darkest to the brightest channel, and of brightness to the enamel expected, that teeth have."""
+REDDER = 1.5
+"""Ratio of red to green, against the teeth's own, at which flesh begins."""
+EVEN = 0.035
+"""IOD over which tones along a row are even, contacts between teeth aside."""
+
+
+def rows(image: np.ndarray, rest: np.ndarray, pose: Pose, jaw: float) -> tuple[float, np.ndarray]:
+    """What an open mouth shows from the upper lip (0) to the lower (1): where the jaw's part begins, and the edges ``(2,)`` of
+    upper and lower teeth, nan where they do not show."""
+    steps = np.linspace(0.0, 1.0, 41)
+    upper, lower = rest[topology.LIP_INNER_UPPER[3:8]], rest[topology.LIP_INNER_LOWER[3:8]]
+    places = upper + steps[:, None, None] * (lower - upper)
+    at = (pixels(pose.apply(places.reshape(-1, 3)), image.shape[0]) - 0.5).astype(np.float32).reshape(*places.shape[:2], 2)
+    tone = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+    tone = np.median(tone[..., 1], axis=1)  # green: lips and tongue are dark in it
+    bright = tone > BARE * tone[6:35].max()
+    nothing = np.full(2, np.nan)
+    if bright[6:35].all() or tone[6:35].min() > 0.75 * tone[6:35].max():
+        return 1.0, nothing
+    first = 4 + int(np.argmax(bright[4:]))
+    if steps[first] > HIGH and jaw > DROPPED:
+        return 0.4 * float(steps[first]), np.array([-0.05, steps[first]])
+    ends = first + int(np.argmin(bright[first:])) if not bright[first:].all() else len(steps) - 1
+    again = ends + int(np.argmax(bright[ends:])) if bright[ends:36].any() else 0
+    if again and jaw > DROPPED:
+        return float(steps[(ends + again) // 2]), np.array([steps[ends], steps[again]])
+    return 1.0, np.array([steps[ends] if steps[ends] < 0.85 else np.nan, np.nan])
+
+
+def shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float) -> np.ndarray | None:
+    """Where the portrait shows the part of its mouth between two shares of the opening, ``(S, S)`` uint8, off the lips."""
+    if end - start < 0.1:
+        return None
+    upper, lower = rest[topology.LIP_INNER_UPPER], rest[topology.LIP_INNER_LOWER]
+    parts = [upper + share * (lower - upper) for share in (start, end)]
+    part = _filled(np.concatenate([parts[0], parts[1][-2:0:-1]]), pose, size)
+    inset = _filled(np.concatenate([upper, lower[-2:0:-1]]), pose, size)
+    inset = cv2.erode(inset, np.ones((3, 3), np.uint8), iterations=max(1, round(INSET * pose.scale * size / 2)))
+    return cv2.GaussianBlur(np.minimum(part, inset), (0, 0), max(0.5, size / 400))
+
+
+def tone(image: np.ndarray, where: list[np.ndarray | None], enamel: np.ndarray) -> np.ndarray | None:
+    """RGB ``(3,)`` of the brightest teeth shown; none if what shows does not look like teeth in this light."""
+    cover = np.max([w for w in where if w is not None], axis=0, initial=0) if any(w is not None for w in where) else None
+    if cover is None or (cover > 200).sum() < 12:
+        return None
+    inside = image[cover > 200].astype(np.float64)
+    value = inside.mean(axis=1)
+    best = inside[value >= np.percentile(value, 75)].mean(axis=0)
+    return best if best.mean() > BRIGHT * enamel.mean() and best.min() > PALE * best.max() else None
+
+
+def lay(
+    drawn: np.ndarray, per: float, image: np.ndarray, where: np.ndarray, rest: np.ndarray, pose: Pose,
+    centre: np.ndarray, scale: float, edge: float, upper: bool, tone: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """A drawn row with the portrait's own picture in its place; where lips hid them, own teeth go on in their own tones.
+
+    Args:
+        drawn: ``(H, W, 4)`` from :func:`emo_lightning.renderers.mesh.teeth.draw`, at ``per`` pixels per IOD.
+        image, where: the portrait and :func:`shown`.
+        rest, pose: of the portrait.
+        centre, scale: of the mouth; ``edge``: height of the row's edge in model space.
+        upper: which row.
+        tone: ``(3,)`` RGB of its brightest teeth.
+    """
+    x, y = (np.broadcast_to(v * scale, drawn.shape[:2]) for v in grid(per))
+    down = edge + (y if upper else -y)
+    places = np.stack([centre[0] + x, down, centre[2] + np.minimum(ARCH * x**2, DEEPEST)], axis=2)
+    at = (pixels(pose.apply(places.reshape(-1, 3)), image.shape[0]) - 0.5).astype(np.float32).reshape(*drawn.shape[:2], 2)
+    own = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    seen = cv2.remap(where, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32) / 255.0
+    lips = [np.interp(places[..., 0], rest[r, 0], rest[r, 1]) for r in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
+    ends = [rest[topology.LIP_INNER_UPPER[i], 0] for i in (0, -1)]
+    away = np.maximum(np.minimum(places[..., 0] - ends[0], ends[1] - places[..., 0]), 0.0)
+    red = own[..., 0] / np.maximum(own[..., 1], 1.0) / (tone[0] / tone[1])
+    seen = seen * smoothstep(REDDER, 1.0 + 0.4 * (REDDER - 1.0), red).astype(np.float32)
+    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None]
+    value = own.mean(axis=2)
+    if (seen > 0.5).sum() < 12:
+        return drawn
+    white = smoothstep(0.42, 0.65, value / np.percentile(value[seen > 0.5], 85)) * seen
+    beyond = _continued(drawn, own, white, per)
+    # The dark between the rows is no part of either.
+    near = smoothstep(-0.035, -0.015, y)
+    cover = drawn[..., 3] * (1.0 - seen) + seen * (1.0 - near + near * smoothstep(0.3, 0.55, value / np.percentile(value[seen > 0.5], 85)))
+    colour = beyond + seen[..., None] * (own - beyond)
+    return np.concatenate([colour * cover[..., None], cover[..., None]], axis=2).astype(np.float32)
+
+
+def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, per: float) -> np.ndarray:
+    """The drawn row in the own one's tones, column by column ``(H, W, 3)``: its own contacts, not drawn ones, go on."""
+    plain = cv2.GaussianBlur(drawn, (0, 0), sigmaX=0.03 * per, sigmaY=0.004 * per)
+    plain = plain[..., :3] / np.maximum(plain[..., 3:], 1e-3)
+    weight = white.sum(axis=0) + 1e-4
+    columns, model = ((white[..., None] * v).sum(axis=0) for v in (own, plain))
+    wide = [cv2.GaussianBlur(v.astype(np.float32)[None], (0, 0), EVEN * per)[0] for v in (columns, model, weight[:, None])]
+    wide = [v if v.ndim == 2 else v[:, None] for v in wide]
+    ratio = np.clip(wide[0] / np.maximum(wide[1], 1e-3), 0.3, 3.0)
+    sure = smoothstep(0.0, 0.02 * per, weight)[:, None]
+    fine = (columns / weight[:, None]) / np.maximum(wide[0] / wide[2], 1.0)
+    return plain * ratio * (1.0 + sure * (np.clip(fine, 0.5, 1.2) - 1.0))
+
+
+def _filled(outline: np.ndarray, pose: Pose, size: int) -> np.ndarray:
+    mask = np.zeros((size, size), np.uint8)
+    fixed = np.round((pixels(pose.apply(outline), size) - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
+    return mask
