@@ -1,0 +1,157 @@
+"""The comparison as text, markdown, JSON and contact sheets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._compare_rows import MESH, Row
+from benchmarks._compare_scores import CROSS, SELF, Column, Judging, Scores
+from benchmarks._compare_sheet import Strip, write_sheet
+from benchmarks._compare_speed import Speed
+from benchmarks._compare_tables import Drawn, Estimates, estimate, estimates, table, to_json
+from emo_lightning.errors import UserError
+from emo_lightning.outputs import publish, staging
+from emo_lightning.provenance import provenance
+
+PROTOCOL = "emo-compare-1"
+STEADY = ("jitter", "flicker")
+FACTS = (
+    "Same portrait (frame 0, which is not scored), same coefficients, same square and size for every row; no row sees a pixel of what it"
+    " is to draw. The ceiling alone sees the driver's landmarks.",
+    "Cells: mean over clips and 95 % interval, by a bootstrap over people (over clips, if there is one person). IOD: the outer eye"
+    " corners' distance. ↑ more is better, ↓ less; jitter is to be near the true clips'.",
+    "PSNR is that of a clip's pooled squared error; face: the box of the face's oval, lips: that of the lips, both where they truly are.",
+)
+
+
+@dataclass
+class Part:
+    """One protocol's results.
+
+    Attributes:
+        names, people: of each clip or pair, and whom the intervals draw anew.
+        drawn: row -> scores of each.
+        strips: moments to be shown.
+        truth: steadiness of the true, or driving, clips.
+    """
+
+    drawn: dict[str, Drawn]
+    names: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
+    truth: list[Scores] = field(default_factory=list)
+    _estimates: Estimates | None = None
+
+    def estimates(self, columns: Mapping[str, Column]) -> Estimates:
+        """Means and paired differences to the mesh, found once."""
+        if self._estimates is None:
+            self._estimates = estimates(self.drawn, columns, self.people, MESH)
+        return self._estimates
+
+
+@dataclass
+class Report:
+    """Everything that was found."""
+
+    own: Part
+    cross: Part
+    speeds: Mapping[str, Speed]
+    rows: Sequence[Row]
+    judging: Judging
+    notes: Sequence[str]
+    size: int
+    settings: Mapping[str, Any]
+
+    def lines(self) -> list[str]:
+        """Markdown."""
+        own = self._part(self.own, SELF, "Self-reenactment", "each clip's frame 0 moved by the clip's own coefficients")
+        about = "portraits moved by another person's clip: the driver's expression, and the head's motion since frame 0"
+        cross = self._part(self.cross, CROSS, "Cross-identity", about) if self.cross.names else []
+        return [f"# Renderers compared ({PROTOCOL}, {self.size} x {self.size})", "", *own, *cross, *self._speed(), *self._notes()]
+
+    def _part(self, part: Part, columns: Mapping[str, Column], title: str, about: str) -> list[str]:
+        found = part.estimates(columns)
+        lines = [f"## {title}: {count(part)}", "", f"{about[0].upper()}{about[1:]}.", "", *table(found, columns, "mean"), ""]
+        steady = {name: estimate(np.array([scores[name] for scores in part.truth]), part.people) for name in STEADY}
+        said = (f"{columns[name].label} {value.cell(columns[name].places)}" for name, value in steady.items() if value)
+        lines += [f"The true clips themselves: {', '.join(said)}.", ""]
+        lines += [f"- {name} (no numbers): {drawn.reason}" for name, drawn in part.drawn.items() if drawn.reason]
+        return [*lines, "", f"### {title}: difference to the {MESH} on the same clips", "", *table(found, columns, "minus"), ""]
+
+    def _speed(self) -> list[str]:
+        if not self.speeds:
+            return []
+        lines = [f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of its own", ""]
+        lines += ["| | frames/s | s to prepare a portrait | peak MB of the whole process |", "|---|---:|---:|---:|"]
+        return [*lines, *(f"| {name} | {s.rate:.1f} | {s.prepare:.2f} | {s.peak:.0f} |" for name, s in self.speeds.items()), ""]
+
+    def _notes(self) -> list[str]:
+        rows = [f"- {row.name}: {row.about}" for row in self.rows]
+        absent = [f"- {score} is absent: {why}" for score, why in self.judging.missing.items()]
+        judges = ", ".join(dict.fromkeys(info.name for info in self.judging.infos))
+        return ["## Rows and judges", "", *rows, *(f"- {note}" for note in (*self.notes, *FACTS)), f"- judges: {judges}", *absent]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "protocol": PROTOCOL,
+            "size": self.size,
+            "self": _values(self.own, SELF),
+            "cross": _values(self.cross, CROSS),
+            "speed": {name: asdict(speed) for name, speed in self.speeds.items()},
+            "rows": {row.name: {"about": row.about, "reason": row.reason or None} for row in self.rows},
+            "notes": [*self.notes, *FACTS],
+            "judges": [info.to_json() for info in self.judging.infos],
+            "missing": self.judging.missing,
+            "provenance": provenance({name: _named(value) for name, value in self.settings.items()}),
+        }
+
+    def write(self, out: Path) -> None:
+        """Tables and contact sheets into a folder, which is made."""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError("--out", out, "a folder that can be written", f"cannot be made ({error.strerror})") from None
+        with staging(out, "--out") as stage:
+            for name, part in (("self.png", self.own), ("cross.png", self.cross)):
+                if part.strips:
+                    write_sheet(stage / name, part.strips)
+            (stage / "compare.md").write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
+            (stage / "compare.json").write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            publish(stage, out, [path.name for path in sorted(stage.iterdir(), reverse=True)])
+
+
+def count(part: Part) -> str:
+    """How many clips of how many people."""
+    people = len(set(part.people))
+    return f"{len(part.names)} clips, {people} {'people' if people != 1 else 'person'}"
+
+
+def _values(part: Part, columns: Mapping[str, Column]) -> dict[str, Any]:
+    """Estimates and every clip's own scores; nan becomes null."""
+    clips = [
+        {
+            "clip": name,
+            "person": part.people[i],
+            "truth": _plain(part.truth[i]),
+            "rows": {k: _plain(d.scores[i]) for k, d in part.drawn.items()},
+        }
+        for i, name in enumerate(part.names)
+    ]
+    reasons = {row: drawn.reason for row, drawn in part.drawn.items() if drawn.reason}
+    return {"rows": to_json(part.estimates(columns)) if clips else {}, "reasons": reasons, "clips": clips}
+
+
+def _plain(scores: Scores | None) -> dict[str, float | None] | None:
+    return None if scores is None else {name: float(v) if np.isfinite(v) else None for name, v in scores.items()}
+
+
+def _named(value: object) -> object:
+    """Paths by their last part, in lists too."""
+    return [_named(one) for one in value] if isinstance(value, list) else Path(value).name if isinstance(value, Path) else value

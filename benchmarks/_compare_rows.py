@@ -1,0 +1,85 @@
+"""The rows of the comparison: a name, and how it turns a portrait and coefficients into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.renderer import landmark_frame
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.errors import UserError
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.portrait import Portrait
+from emo_lightning.renderers import base
+
+MESH, STILL, POSE, CEILING = "mesh", "still portrait", "pose only", "ceiling"
+Draw = Callable[[Portrait, Coefficients, np.ndarray], Sequence[np.ndarray]]
+"""From a portrait, T frames of coefficients and the driver's ``(T, 478, 3)`` landmarks, which the ceiling alone looks at, to T frames."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        name: what the table calls it.
+        about: one line.
+        draw: None where it cannot be drawn, for ``reason``.
+        renderer, folder: what to open to measure its speed; None where there is nothing of its own to measure.
+        crosses: whether it can move another person's face.
+    """
+
+    name: str
+    about: str
+    draw: Draw | None
+    reason: str = ""
+    renderer: str | None = None
+    folder: Path | None = None
+    crosses: bool = True
+
+
+def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Row]:
+    """All rows: still, pose only, every renderer with each folder of weights that is named for it, the ceiling.
+
+    A renderer that cannot be opened is a row with the reason.
+    """
+    mesh = base.create(MESH)
+    listed = [Row(STILL, "the portrait, held", lambda portrait, coefficients, points: [portrait.image] * len(coefficients))]
+    listed.append(Row(POSE, "the mesh with the portrait's own expression: head motion alone", _posed(mesh)))
+    for name in sorted(names, key=lambda name: (name != MESH, name)):
+        given = folders.get(name, [None])
+        listed += [_row(name, folder, name if len(given) == 1 else f"{name} ({folder.name})") for folder in given]
+    about = "the mesh moved by the driver's landmarks in place of coefficients: what no coefficients can beat on this mesh"
+    return [*listed, Row(CEILING, about, _ceiling(mesh), crosses=False)]
+
+
+def _row(name: str, folder: Path | None, label: str) -> Row:
+    about = base.about(name)
+    try:
+        return Row(label, about, _drawn(base.create(name, folder)), "", name, folder)
+    except UserError as error:
+        return Row(label, about, None, str(error))
+
+
+def _drawn(renderer: base.Renderer) -> Draw:
+    def draw(portrait: Portrait, coefficients: Coefficients, points: np.ndarray) -> list[np.ndarray]:
+        del points
+        return list(base.stream(renderer, renderer.prepare(portrait), [coefficients]))
+
+    return draw
+
+
+def _posed(mesh: base.Renderer) -> Draw:
+    draw = _drawn(mesh)
+    return lambda portrait, coefficients, points: draw(portrait, coefficients.replace(exp=portrait.coefficients["exp"]), points)
+
+
+def _ceiling(mesh: base.Renderer) -> Draw:
+    def draw(portrait: Portrait, coefficients: Coefficients, points: np.ndarray) -> list[np.ndarray]:
+        source, model = mesh.prepare(portrait), BuiltinFaceModel.load()
+        return [landmark_frame(source, points[t], coefficients, t, model) for t in range(len(points))]
+
+    return draw

@@ -1,0 +1,208 @@
+"""Renderers side by side: each makes people who were held out speak as they did, and as others did.
+
+    python -m benchmarks compare                                     (a small corpus of its own; minutes on one core)
+    python -m benchmarks compare --data SHARDS[,SHARDS] --split test [--portraits DIR] --out DIR
+
+Self-reenactment: frame 0 of each clip is the portrait, and coefficients read from the other frames move it. Rows are the still
+portrait, the mesh with head motion alone, every renderer that there is (``--renderers`` chooses, module:Class is one of your own),
+and the ceiling: the mesh moved by the landmarks themselves. Cross-identity: clips move the portraits of other people, or those of
+``--portraits``.
+
+What makes it fair: all rows have the same portrait and the same coefficients, at the same size and in the same square, which is
+fixed for the clip; none sees a pixel of what it is to draw (the ceiling sees its landmarks); frame 0 itself is not scored. The clip
+goes through each renderer as a stream, whose first and last frames stand for the context beyond its edges. A network that works at
+a lower resolution inside is compared at the size that it gives out, as are all. Landmarks of drawn and of true frames are found by
+the same judge. Filmed noise and compression count against every row alike.
+What is not fair: the embedded corpus is drawn by the mesh renderer itself, so on it the rows that use the mesh are flattered, and
+its faces are paintings. Filmed clips, by --data, are the measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks._compare_clips import Clip, Target, own_targets, pairs, read_clips, read_portraits, resized, transfer
+from benchmarks._compare_report import Part, Report
+from benchmarks._compare_rows import Row, rows
+from benchmarks._compare_scores import Film, Judging, steadiness
+from benchmarks._compare_sheet import Strip, moments, mouth_of
+from benchmarks._compare_speed import Speed, apart
+from benchmarks._compare_tables import Drawn
+from emo_lightning.coefficients import Coefficients
+from emo_lightning.errors import UserError
+from emo_lightning.portrait import Portrait
+from emo_lightning.progress import track
+from emo_lightning.renderers import base
+
+CACHE = Path("runs/benchmarks/compare-corpus")
+CORPUS_CLIPS, CORPUS_PEOPLE, CORPUS_SEED, CORPUS_SIZE = 8, 4, 6, 256
+"""The corpus made without --data. Its seed is not the one of ``emo corpus``, so nobody in it was ever trained on."""
+ALL = "train,val,test"
+TRUTH = "truth"
+SHOWN = 6
+"""Clips, of different people first, on a contact sheet."""
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print the tables, and write them with the contact sheets."""
+    given = parse(arguments)
+    cv2.setNumThreads(given.threads)
+    torch.set_num_threads(given.threads)
+    clips, notes = choose_clips(given)
+    size = given.size or clips[0].side
+    folders = weights(given.checkpoint_dir)
+    listed = rows(given.renderers or base.names(), folders)
+    targets = read_portraits(given.portraits, size) if given.portraits else own_targets(clips, size)
+    crossed = pairs(targets, clips, given.pairs)
+    judging = Judging()
+    try:
+        own = reenact(clips, listed, judging, size)
+        cross = drive(crossed, listed, judging, size)
+    finally:
+        judging.close()
+    speeds = measure(listed, clips[0], size, given.threads) if given.speed else {}
+    report = Report(own, cross, speeds, listed, judging, notes, size, vars(given) | {"out": None})
+    print("\n".join(report.lines()))
+    if given.out is not None:
+        report.write(given.out)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments."""
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__, formatter_class=shape)
+    add = parser.add_argument
+    add("--data", type=lambda text: [Path(part) for part in text.split(",")], help="shard sets with video, joined by commas")
+    add("--split", default="test", help="splits of --data, joined by commas (default test)")
+    add("--frames", type=int, default=125, help="of each clip at most (default 125)")
+    add("--clips", type=int, default=8, help="of each person at most (default 8)")
+    add("--portraits", type=Path, help="folder of pictures that the clips move; by default each other's first frames")
+    add("--pairs", type=int, default=12, help="portraits moved by somebody else's clip (default 12; 0 leaves that out)")
+    add("--renderers", nargs="+", metavar="R", help=f"names or module:Class (default {' '.join(base.names())})")
+    add("--checkpoint-dir", nargs="+", default=[], metavar="NAME=DIR", help="weights of a renderer; several of one are several rows")
+    add("--size", type=int, help="side of the frames in pixels (default that of the clips)")
+    add("--threads", type=int, default=1, help="threads of every renderer (default 1)")
+    add("--no-speed", dest="speed", action="store_false", help="do not measure frames a second and memory")
+    add("--out", type=Path, help="folder for compare.md, compare.json and the contact sheets self.png and cross.png")
+    given = parser.parse_args(list(arguments))
+    for name, least in (("frames", 25), ("clips", 1), ("pairs", 0), ("threads", 1)):
+        if getattr(given, name) < least:
+            raise UserError(f"--{name}", getattr(given, name), f"{least} or more")
+    for name in given.renderers or ():
+        base.find(name)
+    return given
+
+
+def choose_clips(given: argparse.Namespace) -> tuple[list[Clip], list[str]]:
+    """The clips, and what a reader of the tables must know of them."""
+    if given.data is not None:
+        return read_clips(given.data, given.split.split(","), given.frames, given.clips), []
+    if not (CACHE / "index.json").exists():
+        from datamodules.corpus.build import build_corpus
+
+        CACHE.parent.mkdir(parents=True, exist_ok=True)
+        build_corpus(CACHE, CORPUS_CLIPS, CORPUS_SEED, CORPUS_SIZE, speakers=CORPUS_PEOPLE)
+    note = "The clips are painted heads, animated by the mesh renderer: rows that use the mesh are flattered. Filmed clips are the measure."
+    return read_clips([CACHE], ALL.split(","), min(given.frames, 75), given.clips), [note]
+
+
+def weights(given: Sequence[str]) -> dict[str, list[Path]]:
+    """``NAME=DIR`` words as folders by name."""
+    found: dict[str, list[Path]] = {}
+    for word in given:
+        name, equals, folder = word.partition("=")
+        if not equals:
+            raise UserError("--checkpoint-dir", word, "NAME=DIR, a renderer and the folder of its weights")
+        found.setdefault(name, []).append(Path(folder))
+    return found
+
+
+def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size: int) -> Part:
+    """Each clip's first frame moved by its own coefficients."""
+    part = Part({row.name: Drawn([], row.reason) for row in listed})
+    shown = to_show([clip.person for clip in clips])
+    for number, clip in enumerate(track(clips, "self-reenactment", len(clips), "clips")):
+        frames = clip.frames(size)
+        truth, portrait, source = judging.watch(frames[1:]), clip.portrait(frames), judging.watch(frames[:1])
+        strips = {t: Strip() for t in moments(truth)} if number in shown else {}
+        for t, strip in strips.items():
+            strip.add("source", frames[0], mouth_of(source, 0))
+            strip.add(TRUTH, truth.frames[t], mouth_of(truth, t))
+        for row in listed:
+            film = draw(row, part.drawn[row.name], portrait, clip.coefficients, clip.points, judging)
+            part.drawn[row.name].scores.append(None if film is None else judging.beside_truth(film, truth))
+            for t, strip in strips.items():
+                if film is not None:
+                    strip.add(row.name, film.frames[t], mouth_of(truth, t))
+        part.names.append(clip.key)
+        part.people.append(clip.person)
+        part.strips += strips.values()
+        part.truth.append(steadiness(truth))
+    return part
+
+
+def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging: Judging, size: int) -> Part:
+    """Portraits moved by somebody else's coefficients."""
+    able = [row for row in listed if row.crosses]
+    part = Part({row.name: Drawn([], row.reason) for row in able})
+    shown = to_show([target.name for target, _ in crossed])
+    for number, (target, clip) in enumerate(track(crossed, "cross-identity", len(crossed), "pairs")):
+        driver, portrait = judging.watch(clip.frames(size)[1:]), target.portrait
+        own, at = judging.watch(portrait.image[None]), moments(driver)[0]
+        strip = Strip()
+        strip.add("portrait", portrait.image, mouth_of(own, 0))
+        strip.add("driver", driver.frames[at], mouth_of(driver, at))
+        for row in able:
+            film = draw(row, part.drawn[row.name], portrait, transfer(portrait, clip.coefficients), clip.points, judging)
+            part.drawn[row.name].scores.append(None if film is None else judging.beside_driver(film, driver, own))
+            if film is not None:
+                strip.add(row.name, film.frames[at], mouth_of(film, at))
+        part.names.append(f"{target.name} by {clip.key}")
+        part.people.append(target.name)
+        part.strips += [strip] if number in shown else []
+        part.truth.append(steadiness(driver))
+    return part
+
+
+def to_show(people: Sequence[str]) -> list[int]:
+    """The first clip of everyone, then the second, as many as a sheet takes."""
+    turn = [people[:i].count(person) for i, person in enumerate(people)]
+    return sorted(range(len(people)), key=lambda i: (turn[i], i))[:SHOWN]
+
+
+def draw(row: Row, into: Drawn, portrait: Portrait, coefficients: Coefficients, points: np.ndarray, judging: Judging) -> Film | None:
+    """All frames but the first, looked at; None where the row cannot draw them, for the reason put down."""
+    if row.draw is None:
+        return None
+    try:
+        frames = list(row.draw(portrait, coefficients, points))
+    except UserError as error:
+        into.reason = str(error)
+        return None
+    except Exception as error:
+        # Somebody's renderer: one that fails must not cost the others their numbers.
+        traceback.print_exc()
+        into.reason = f"unexpected {type(error).__name__}: {error}"
+        return None
+    if len(frames) != len(coefficients):
+        into.reason = f"gave {len(frames)} frames for {len(coefficients)}"
+        return None
+    return judging.watch(resized(frames[1:], portrait.size))
+
+
+def measure(listed: Sequence[Row], clip: Clip, size: int, threads: int) -> dict[str, Speed]:
+    """Speed of every renderer that could be opened, on the first clip."""
+    portrait, found = clip.portrait(clip.frames(size)), {}
+    for row in listed:
+        if row.renderer is not None:
+            with contextlib.suppress(UserError):  # registered in this process alone: nothing to open in another
+                found[row.name] = apart(row.renderer, row.folder, portrait, clip.coefficients, threads)
+    return found
