@@ -110,26 +110,30 @@ class ClipReader:
         for shard in order[share.place :: share.readers] if whole else order:
             yield from self._clips(shard, None if whole else share, share.worker if worker is None else worker)
 
+    def members(self, shard: int) -> Iterator[tuple[str, dict[str, bytes] | SampleError]]:
+        """Key and members of each sample of an archive, or why it cannot be had."""
+        with self.shards[shard].open() as stream:
+            yield from read_tar(stream, members_for(self.parts))
+
     def _clips(self, shard: int, share: Share | None, worker: int) -> Iterator[Any]:
         slot = (shard, -1 if share is None else share.place)
         if slot in self._kept:
             yield from self._kept[slot]
             return
         clips = []
-        with self.shards[shard].open() as stream:
-            for position, (key, members) in enumerate(read_tar(stream, members_for(self.parts))):
-                if share is not None and (self._first[shard] + position) % share.readers != share.place:
-                    continue
-                try:
-                    if isinstance(members, SampleError):
-                        raise members
-                    clip = self.make(decode(key, members, self.parts, self.layout))
-                except SampleError as error:
-                    self.failures.add(worker, error.reason)
-                    continue
-                if self.keep:
-                    clips.append(clip)
-                yield clip
+        for position, (key, members) in enumerate(self.members(shard)):
+            if share is not None and (self._first[shard] + position) % share.readers != share.place:
+                continue
+            try:
+                if isinstance(members, SampleError):
+                    raise members
+                clip = self.make(decode(key, members, self.parts, self.layout))
+            except SampleError as error:
+                self.failures.add(worker, error.reason)
+                continue
+            if self.keep:
+                clips.append(clip)
+            yield clip
         if self.keep:
             self._kept[slot] = clips
 

@@ -26,13 +26,14 @@ from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.fingerprint import META_KEY, fingerprint
 from emo_lightning.models.heads import Heads, HeadsConfig
+from emo_lightning.models.refiner import Refiner, RefinerConfig
 from emo_lightning.models.talker import Talker
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
 EARS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
 """Shipped decoupler and heads by what they hear with: our own spectrogram, or Whisper's encoder (extra ``whisper``)."""
-PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3}
+PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
 """What each stage makes: the file's stem, and the stage's number."""
 FORMAT = 1
 M = TypeVar("M", bound=nn.Module)
@@ -122,6 +123,11 @@ def load_heads(network: Network, argument: str = "heads") -> Heads:
 def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
     """Stage 3's network with its weights; MismatchError when sizes and weights disagree."""
     return _filled(lambda: FaceRenderer(RendererConfig(**network.meta["model"]), network.layout), network, argument)
+
+
+def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
+    """Stage 3's refinement of the geometric renderer with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument)
 
 
 def check_follows(later: Network, earlier: Network, argument: str) -> None:

@@ -20,6 +20,7 @@ from emo_lightning.errors import UserError
 from emo_lightning.models.ear import FRONT_ENDS
 from emo_lightning.models.heads import WIRINGS
 from emo_lightning.stages.base import OptimConfig
+from emo_lightning.stages.refine import RefineLoss, RefineModel
 from emo_lightning.stages.stage1 import Stage1Loss, Stage1Model
 from emo_lightning.stages.stage2 import Stage2Loss, Stage2Model
 from emo_lightning.stages.stage3 import Stage3Loss, Stage3Model
@@ -120,7 +121,20 @@ class Stage3Run(RunConfig):
     loss: Stage3Loss = field(default_factory=Stage3Loss)
 
 
-AnyRun = Stage1Run | Stage2Run | Stage3Run
+@dataclass
+class RefineRun(RunConfig):
+    """A run of stage 3's other renderer, the refinement of the geometric one."""
+
+    renderer: str = "refined"
+    heads: str | None = None
+    """As in :class:`Stage3Run`."""
+    sources: int = 3
+    """Frames of each clip that serve as portraits."""
+    model: RefineModel = field(default_factory=RefineModel)
+    loss: RefineLoss = field(default_factory=RefineLoss)
+
+
+AnyRun = Stage1Run | Stage2Run | Stage3Run | RefineRun
 STAGES: Mapping[int, type[RunConfig]] = {1: Stage1Run, 2: Stage2Run, 3: Stage3Run}
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "wandb.mode": ("offline", "online", "disabled"),
@@ -129,6 +143,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "loss.levels": ("fine", "annotated"),
     "model.wiring": WIRINGS,
     "model.front_end": tuple(FRONT_ENDS),
+    "renderer": ("refined",),
 }
 AT_LEAST_ONE = ("loader.batch_size", "loader.frames", "trainer.max_steps", "trainer.val_every", "trainer.val_batches", "trainer.log_every",
                 "trainer.devices")  # fmt: skip
@@ -150,7 +165,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyRun:
     stage = content.get("stage")
     if stage not in STAGES:
         raise UserError(f"{path} stage", stage, ", ".join(map(str, STAGES)), "is not a stage")
-    config = OmegaConf.structured(STAGES[stage])
+    config = OmegaConf.structured(RefineRun if stage == 3 and content.get("renderer") == "refined" else STAGES[stage])
     given = [_split(text) for text in overrides]
     size = next((value for key, value in reversed(given) if key == "size"), content.get("size", RunConfig.size))
     if size not in sizes:

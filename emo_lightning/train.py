@@ -16,11 +16,12 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.left_out import LeftOut
 from datamodules.loading import AudioShards, VideoShards
+from datamodules.refined import RefinedShards
 from datamodules.remote import open_set
 from datamodules.shards import ShardIndex
 from emo_lightning.checkpoints import export, load_decoupler, read_network, read_training_checkpoint
 from emo_lightning.coefficients import BUILTIN
-from emo_lightning.config import AnyRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
+from emo_lightning.config import AnyRun, RefineRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
 from emo_lightning.errors import MismatchError, UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.losses.perceptual import VGGLoss
@@ -38,6 +39,7 @@ from emo_lightning.runs import (
     wandb_loggers,
 )
 from emo_lightning.stages.base import Stage, StageContext
+from emo_lightning.stages.refine import RefineStage
 from emo_lightning.stages.stage1 import DecouplerStage
 from emo_lightning.stages.stage2 import HeadsStage
 from emo_lightning.stages.stage3 import RendererStage
@@ -60,7 +62,7 @@ def train(config: AnyRun) -> Path:
     """Train a stage to the end.
 
     Returns:
-        The exported network, ``out/{decoupler,heads,renderer}.safetensors``.
+        The exported network, ``out/{decoupler,heads,renderer,refiner}.safetensors``.
 
     Raises:
         UserError: data, predecessor, folder or checkpoint that cannot be used; before any training.
@@ -87,7 +89,7 @@ def train(config: AnyRun) -> Path:
     path = folder / f"{stage.product}.safetensors"
     if trainer.is_global_zero:
         # Nothing is trained on the renderer, so half precision costs nothing there and halves what must ship.
-        export(path, stage.trained, stage.meta(), half=stage.product == "renderer")
+        export(path, stage.trained, stage.meta(), half=stage.product in ("renderer", "refiner"))
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
     return path
 
@@ -114,10 +116,12 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
         before = read_network(config.heads, "heads", "heads")
         before.layout.check_same(index.layout, "the heads", "data")
         context.predecessor = before.fingerprint
+    if isinstance(config, RefineRun):
+        return RefineStage(config.model, config.loss, config.optim, context)
     return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config))
 
 
-def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> AudioShards | VideoShards:
+def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> AudioShards | VideoShards | RefinedShards:
     """The stage's data module, with a teacher's features where wanted; an epoch is what lies between two validations."""
     loader = config.loader
     common: dict[str, Any] = {"workers": loader.workers, "share_shards": loader.share_shards, "seed": config.seed}
@@ -125,12 +129,14 @@ def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> Audi
     common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
     if isinstance(config, Stage3Run):
         return VideoShards(data_places(config.data), size=config.model.image_size, **common)
+    if isinstance(config, RefineRun):
+        return RefinedShards(data_places(config.data), crop=config.model.crop, sources=config.sources, **common)
     return AudioShards(data_places(config.data), window=loader.frames, teacher=teacher, **common)
 
 
 def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool) -> L.Trainer:
     """Lightning's trainer, with this project's logs and checkpoints."""
-    wanted, by_hand, folder = config.trainer, isinstance(config, Stage3Run), record.folder
+    wanted, by_hand, folder = config.trainer, isinstance(config, (Stage3Run, RefineRun)), record.folder
     cpu = wanted.accelerator == "cpu" or not torch.cuda.is_available()
     checkpoints = checkpoint_callbacks(folder, validates, wanted.checkpoint_steps, wanted.checkpoint_minutes)
     # In stage 3 generator and discriminator take turns, so each backward leaves the other's weights without a gradient.

@@ -103,6 +103,7 @@ _FACTORIES: dict[str, Callable[..., Renderer]] = {}
 _BUILT_IN = {
     "mesh": ("emo_lightning.renderers.mesh", "moves the portrait's own pixels by a face mesh; needs no training"),
     "keypoint": ("emo_lightning.renderers.keypoint", "stage 3's network: keypoints, dense motion, generator"),
+    "refined": ("emo_lightning.renderers.refined.renderer", "the mesh's frames, repaired by a small trained network"),
 }
 """Module and one line about each; imported when first asked for, so that the geometric one needs no torch."""
 

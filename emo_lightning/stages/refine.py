@@ -1,0 +1,158 @@
+"""Stage 3's other renderer: the refinement of what the geometric renderer draws.
+
+Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H / 2, 2), ``moving``
+(B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, moved by what geometry is off by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emo_lightning.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
+from emo_lightning.losses.perceptual import PyramidLoss
+from emo_lightning.models.discriminator import MultiScaleDiscriminator
+from emo_lightning.models.refiner import CELL, FACE, Refiner, RefinerConfig, Repair
+from emo_lightning.stages.base import OptimConfig, Stage, StageContext, weighted_sum
+
+PLACES = ((0.0, 0.77, 0.22), (-0.31, 0.02, 0.16), (0.31, 0.02, 0.16))
+"""Middle (x, y) and radius, IOD on the mean face, of what counts more: mouth and eyes."""
+WRONG = 0.03
+"""Error of a pixel in 0..1 from which the geometric renderer's is no longer called right."""
+
+
+@dataclass
+class RefineModel(RefinerConfig):
+    """The refiner's sizes, the discriminator's, and what training looks at."""
+
+    lr: float = 1e-3
+    crop: int = 128
+    """Side of what is trained on, pixels of the work picture; a multiple of 8."""
+    discriminator_width: int = 16
+    discriminator_layers: int = 3
+    discriminator_scales: int = 1
+
+
+@dataclass
+class RefineLoss:
+    """Weights. Ours."""
+
+    pixel: float = 10.0
+    """L1 of the pixels."""
+    perceptual: float = 10.0
+    """The image pyramid, or another loss between images."""
+    places: float = 3.0
+    """How much more the pixels of mouth and eyes count."""
+    mask: float = 0.1
+    """Price of the mask where the geometric renderer is right."""
+    gan: float = 0.0
+    gan_start: int = 0
+    """Step from which the discriminator has a say."""
+    feature_matching: float = 0.0
+
+
+class RefineStage(Stage):
+    """Trains :class:`Refiner`; optimises by hand, since a discriminator may take turns with it.
+
+    Args:
+        perceptual: loss between images, with a ``name``.
+    """
+
+    number, product = 3, "refiner"
+
+    def __init__(
+        self, model: RefineModel, loss: RefineLoss, optim: OptimConfig, context: StageContext, perceptual: nn.Module | None = None
+    ) -> None:
+        super().__init__(model, loss, optim, context)
+        self.automatic_optimization = False
+        self.loss = loss
+        self.weights = {name: getattr(loss, name) for name in ("pixel", "perceptual", "mask", "gan", "feature_matching")}
+        sizes = {f.name: getattr(model, f.name) for f in fields(RefinerConfig)}
+        self.refiner = self.trained = Refiner(RefinerConfig(**sizes), context.layout)
+        self.discriminator = MultiScaleDiscriminator(model.discriminator_width, model.discriminator_layers, model.discriminator_scales)
+        self.perceptual = PyramidLoss() if perceptual is None else perceptual
+
+    def meta(self) -> dict[str, Any]:
+        sizes = {f.name for f in fields(RefinerConfig)}
+        model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
+        return {**super().meta(), "model": model, "perceptual": self.perceptual.name}
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        generator, judge = self.optimizers()
+        made = self.repair(batch)
+        adversarial = self.loss.gan > 0 and self.global_step >= self.loss.gan_start
+        self.toggle_optimizer(generator)
+        parts = self.parts(batch, made, adversarial)
+        total = weighted_sum(parts, self.weights)
+        self._step(generator, total)
+        self.untoggle_optimizer(generator)
+        if adversarial:
+            self.toggle_optimizer(judge)
+            parts["discriminator"] = discriminator_hinge(self.discriminator(batch["target"]), self.discriminator(made.image.detach()))
+            # The raw optimiser: Lightning counts each of its own steps, and one batch is one step.
+            self._step(judge, parts["discriminator"], raw=True)
+            self.untoggle_optimizer(judge)
+        for schedule in self.lr_schedulers()[: 1 + adversarial]:
+            schedule.step()
+        self.note("train", {"loss": total, **parts}, len(made.image))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        made = self.repair(batch)
+        parts = self.parts(batch, made, adversarial=False)
+        face, places = self._places(batch)
+        gauges = {"mask_mean": made.mask.mean()}
+        for name, where in (("face", face), ("places", places)):
+            gauges[f"psnr_{name}"] = _psnr(made.image, batch["target"], where)
+            gauges[f"psnr_{name}_of_the_mesh"] = _psnr(batch["frame"], batch["target"], where)
+        self.note("val", {"loss": weighted_sum(parts, self.weights), **parts, **gauges}, len(made.image))
+
+    def repair(self, batch: dict[str, Tensor]) -> Repair:
+        """The batch's frames, repaired."""
+        return self.refiner(batch["frame"], self.refiner.prepare(batch["still"]), batch["flow"], batch["moving"], batch["condition"])
+
+    def parts(self, batch: dict[str, Tensor], made: Repair, adversarial: bool) -> dict[str, Tensor]:
+        """Every part of the refiner's loss, unweighted."""
+        real, face_places = batch["target"], self._places(batch)
+        weight = 1.0 + self.loss.places * face_places[1]
+        right = torch.exp(-(batch["frame"] - real).abs().mean(dim=1, keepdim=True) / WRONG)
+        # Outside the face nothing can be changed: there the true frame would only be noise in the losses.
+        seen = made.image + (real - made.image) * (1.0 - face_places[0])
+        parts = {
+            "pixel": ((seen - real).abs() * weight).mean(),
+            "perceptual": self.perceptual(seen, real),
+            "mask": (made.mask * right).mean(),
+        }
+        if adversarial:
+            fake, true = self.discriminator(seen), self.discriminator(real)
+            parts |= {"gan": generator_hinge(fake), "feature_matching": feature_matching(true, fake)}
+        return parts
+
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+        both = [self.adamw(net.parameters(), self.model_config.lr) for net in (self.refiner, self.discriminator)]
+        return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
+
+    def _places(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """``(B, 1, H, H)`` each: how much of a pixel is face, and how much of it is mouth or eyes."""
+        planes = F.grid_sample(batch["still"][:, FACE - 2 :], batch["flow"], padding_mode="border", align_corners=False)
+        place, face = planes[:, :2], planes[:, 2:]
+        near = [torch.exp(-(place - place.new_tensor(p[:2])[:, None, None]).square().sum(1, keepdim=True) / p[2] ** 2) for p in PLACES]
+        both = torch.cat([face, torch.stack(near).amax(0) * face], dim=1)
+        both = F.interpolate(both, scale_factor=float(CELL), mode="bilinear", align_corners=False)
+        return both[:, :1], both[:, 1:]
+
+    def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
+        """Backward, clip, step."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")
+        (optimizer.optimizer if raw else optimizer).step()
+
+
+def _psnr(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
+    """Mean peak signal to noise ratio, dB, of images in 0..1 under a weight ``(B, 1, H, H)``."""
+    error = ((made - real).square().mean(dim=1, keepdim=True) * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(1.0)
+    return (-10.0 * torch.log10(error.clamp_min(1e-10))).mean()
