@@ -144,6 +144,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "model.wiring": WIRINGS,
     "model.front_end": tuple(FRONT_ENDS),
     "renderer": ("refined",),
+    "loss.backbone": ("auto", "vgg19", "inception", "stlpips", "pyramid"),
 }
 AT_LEAST_ONE = ("loader.batch_size", "loader.frames", "trainer.max_steps", "trainer.val_every", "trainer.val_batches", "trainer.log_every",
                 "trainer.devices")  # fmt: skip

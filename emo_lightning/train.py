@@ -23,8 +23,9 @@ from emo_lightning.checkpoints import export, load_decoupler, read_network, read
 from emo_lightning.coefficients import BUILTIN
 from emo_lightning.config import AnyRun, RefineRun, Stage1Run, Stage2Run, Stage3Run, load_config, to_plain
 from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.face.anchors import anchor_table
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.losses.perceptual import VGGLoss
+from emo_lightning.losses.perceptual import FeatureLoss, PyramidLoss, VGGLoss
 from emo_lightning.models.layers import parameter_count
 from emo_lightning.provenance import provenance
 from emo_lightning.runs import (
@@ -43,6 +44,7 @@ from emo_lightning.stages.refine import RefineStage
 from emo_lightning.stages.stage1 import DecouplerStage
 from emo_lightning.stages.stage2 import HeadsStage
 from emo_lightning.stages.stage3 import RendererStage
+from evaluation.judges.trunks import TRUNKS, first_trunk, open_trunk
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,7 +120,7 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
         context.predecessor = before.fingerprint
     if isinstance(config, RefineRun):
         return RefineStage(config.model, config.loss, config.optim, context)
-    return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config))
+    return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config), _anchors(config, index))
 
 
 def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> AudioShards | VideoShards | RefinedShards:
@@ -128,7 +130,7 @@ def build_data(config: AnyRun, index: ShardIndex, teacher: bool = False) -> Audi
     common |= {"layout": index.layout.name, "batch_size": loader.batch_size}
     common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
     if isinstance(config, Stage3Run):
-        return VideoShards(data_places(config.data), size=config.model.image_size, **common)
+        return VideoShards(data_places(config.data), size=config.model.image_size * (2 if config.model.fine else 1), **common)
     if isinstance(config, RefineRun):
         return RefinedShards(data_places(config.data), crop=config.model.crop, sources=config.sources, **common)
     return AudioShards(data_places(config.data), window=loader.frames, teacher=teacher, **common)
@@ -179,18 +181,41 @@ def check_resumable(path: Path, stage: Stage) -> int:
     return int(read_training_checkpoint(path)["global_step"])
 
 
-def _perceptual(config: Stage3Run) -> torch.nn.Module | None:
-    """VGG where the user has its weights."""
-    path = config.loss.perceptual_weights
-    if path is None:
-        return None
+def _perceptual(config: Stage3Run) -> torch.nn.Module:
+    """What ``loss.backbone`` names. ``auto``: VGG-19 where the user has its weights, else the cheapest network that a package
+    ships, else the pyramid."""
+    path, name = config.loss.perceptual_weights, config.loss.backbone
+    if name == "pyramid":
+        return PyramidLoss()
+    if name in TRUNKS:
+        return FeatureLoss(open_trunk(name))
+    if name == "auto" and path is None:
+        trunk = first_trunk()
+        return PyramidLoss() if trunk is None else FeatureLoss(trunk)
     accepted = "torchvision's vgg19 weights (.pth)"
-    if not Path(path).is_file():
+    if path is None or not Path(path).is_file():
         raise UserError("loss.perceptual_weights", path, accepted, "is not a file")
     try:
         return VGGLoss(read_training_checkpoint(path))
     except (KeyError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise UserError("loss.perceptual_weights", path, accepted, f"cannot be read ({error})") from None
+
+
+def _anchors(config: Stage3Run, index: ShardIndex) -> tuple[torch.Tensor, ...] | None:
+    """The face model's numbers for the renderer's sheet.
+
+    Raises:
+        UserError: a number of anchors that it does not have.
+        MismatchError: the coefficients belong to another face model, whose vertices are not known here.
+    """
+    if not config.model.anchors:
+        return None
+    index.layout.check_same(BUILTIN, "the data", "model.anchors, which lie on the built-in face model,")
+    try:
+        table = anchor_table(config.model.anchors)
+    except ValueError as error:
+        raise UserError("model.anchors", config.model.anchors, "0, or a number that the face model has", f"cannot be ({error})") from None
+    return tuple(torch.from_numpy(part) for part in (table.mean, table.basis, table.radius, table.weight))
 
 
 if __name__ == "__main__":

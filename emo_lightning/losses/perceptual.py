@@ -1,6 +1,6 @@
-"""How alike two images look: VGG-19 features where the user has the weights, an image pyramid otherwise.
+"""How alike two images look, by features of a trained network or by an image pyramid.
 
-A run records which of the two it used, by :attr:`name`; their values are not comparable.
+A run records which of them it used, by :attr:`name`; their values are not comparable.
 """
 
 from __future__ import annotations
@@ -33,6 +33,31 @@ class PyramidLoss(nn.Module):
             total = total + (made - real).abs().mean()
             total = total + sum((made.diff(dim=d) - real.diff(dim=d)).abs().mean() for d in (2, 3))
         return total / SCALES
+
+
+class FeatureLoss(nn.Module):
+    """L1 distance of a trained network's layers at up to four scales, each layer's by the size of its own features. Ours: VGG-19's
+    published sum is of features of about one size, which other networks' are not.
+
+    Args:
+        trunk: frozen; ``(B, 3, S, S)`` in 0..1 to feature maps. Has a ``name``, and the ``sha256`` of its weights.
+        smallest: side below which it is not asked.
+    """
+
+    def __init__(self, trunk: nn.Module, smallest: int = 48) -> None:
+        super().__init__()
+        self.trunk, self.smallest, self.name, self.sha256 = trunk, smallest, trunk.name, trunk.sha256
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """Distance of ``(B, 3, S, S)`` images in 0..1."""
+        total, level = made.new_zeros(()), 0
+        while level < SCALES and min(made.shape[-2:]) >= self.smallest:
+            with torch.no_grad():
+                targets = self.trunk(real)
+            for mine, target in zip(self.trunk(made), targets, strict=True):
+                total = total + (mine - target).abs().mean() / target.abs().mean().clamp_min(1e-3)
+            made, real, level = F.avg_pool2d(made, 2), F.avg_pool2d(real, 2), level + 1
+        return total / max(level, 1)
 
 
 class VGGLoss(nn.Module):

@@ -21,12 +21,14 @@ def still_window(coefficients: Tensor) -> Tensor:
 
 
 class Motion(NamedTuple):
-    """``angle`` (B, 3) radians, ``trans`` (B, 3) as tx, ty, log s, ``delta`` (B, K, 3) in model units, ``bins`` (B, 3, n) or None."""
+    """``angle`` (B, 3) radians, ``trans`` (B, 3) as tx, ty, log s, ``delta`` (B, K, 3) in model units, ``bins`` (B, 3, n) or None,
+    ``code`` (B, width) the window in the network's own words."""
 
     angle: Tensor
     trans: Tensor
     delta: Tensor
     bins: Tensor | None
+    code: Tensor | None = None
 
 
 class MappingNet(nn.Module):
@@ -62,11 +64,11 @@ class MappingNet(nn.Module):
         delta = self.to_delta(x).view(len(x), self.keypoints, 3)
         if self.bins:
             logits = self.to_angle(x).view(len(x), 3, self.bins)
-            return Motion(expected_angle(logits), self.to_trans(x), delta, logits)
+            return Motion(expected_angle(logits), self.to_trans(x), delta, logits, x)
         middle = coefficients[:, coefficients.shape[1] // 2]
         angle = middle[:, self.layout.slice("angle")] + 0.1 * self.to_angle(x)
         trans = middle[:, self.layout.slice("trans")] + 0.1 * self.to_trans(x)
-        return Motion(angle, trans, delta, None)
+        return Motion(angle, trans, delta, None, x)
 
 
 def bin_centres(bins: int, like: Tensor) -> Tensor:

@@ -90,10 +90,10 @@ class Stage(L.LightningModule):
         named = {f"{part}/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, on_step=part == "train", on_epoch=part == "val", batch_size=batch_size, sync_dist=part == "val")
 
-    def adamw(self, parameters: Any, lr: float) -> dict[str, Any]:
-        """AdamW with warm-up and cosine over the run's steps, in Lightning's form."""
+    def adamw(self, parameters: Any, lr: float, start: int = 0) -> dict[str, Any]:
+        """AdamW with warm-up and cosine over the run's steps from ``start`` on, in Lightning's form."""
         optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=self.optim.weight_decay, betas=(0.9, 0.98))
-        total, warm = max(int(self.trainer.estimated_stepping_batches), 1), max(self.optim.warmup_steps, 1)
+        total, warm = max(int(self.trainer.estimated_stepping_batches) - start, 1), max(self.optim.warmup_steps, 1)
 
         def factor(step: int) -> float:
             if step < warm:

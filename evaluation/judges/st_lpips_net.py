@@ -61,6 +61,23 @@ def describe() -> JudgeInfo:
     return JudgeInfo("st-lpips-alex", assets.get(ASSET).sha256, "ST-LPIPS 0.0 on its authors' shift-tolerant AlexNet")
 
 
+def load_net() -> tuple[STLpipsNet, list[Tensor]]:
+    """The network with the authors' weights, and the weight of each channel of each layer.
+
+    Raises:
+        UserError: the weights are nowhere, or are not those of the network.
+    """
+    path = assets.locate(ASSET)
+    state = read_state_dict(path, f"asset {ASSET}")
+    net = STLpipsNet()
+    parts = {f"convolutions.{i}.{part}": f"{name}.{part}" for i, name in enumerate(CONVOLUTIONS) for part in ("weight", "bias")}
+    try:
+        net.load_state_dict({ours: state[theirs] for ours, theirs in parts.items()})
+        return net, [state[f"lin{i}.model.1.weight"].flatten() for i in range(len(LAYERS["alex"]))]
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"asset {ASSET}", path, "the authors' network", f"misses a part ({str(error)[:120]})") from None
+
+
 class STLpipsJudge:
     """ST-LPIPS of pairs of frames.
 
@@ -74,15 +91,8 @@ class STLpipsJudge:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.info = describe()
         self.device = torch.device(device)
-        path = assets.locate(ASSET)
-        state = read_state_dict(path, f"asset {ASSET}")
-        self._net = STLpipsNet()
-        parts = {f"convolutions.{i}.{part}": f"{name}.{part}" for i, name in enumerate(CONVOLUTIONS) for part in ("weight", "bias")}
-        try:
-            self._net.load_state_dict({ours: state[theirs] for ours, theirs in parts.items()})
-            self._heads = [state[f"lin{i}.model.1.weight"].flatten().to(self.device) for i in range(len(LAYERS["alex"]))]
-        except (KeyError, RuntimeError) as error:
-            raise UserError(f"asset {ASSET}", path, "the authors' network", f"misses a part ({str(error)[:120]})") from None
+        self._net, heads = load_net()
+        self._heads = [head.to(self.device) for head in heads]
         self._net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()

@@ -1,0 +1,105 @@
+"""The face as one sheet: many keypoints that lie on a face model and move by its bases, blended by nearness. Ours.
+
+Ten keypoints found in an image cannot part lips or close lids within an hour of training on a CPU. Where the coefficients
+belong to a linear face model, its vertices are keypoints for nothing: their canonical places and their motion are known, and
+only what a moved sheet cannot show is left to learn. The paper's size does without.
+
+Shapes: B batch, A anchors, C the layout's size, h x w cells; positions in crop units, last axis x, y, z.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from emo_lightning.models.keypoints import axis, rotation, scale, shift
+from emo_lightning.models.mapping import Motion
+
+TIGHT = 0.4
+"""Standard deviation of an anchor's influence, of its distance to its neighbours."""
+
+
+MARK = 8
+"""Numbers that an anchor is told apart by; learned."""
+
+
+class Sheet(NamedTuple):
+    """What a driving frame's cells have under them: blended anchors ``now`` and where they ``were`` in the source, (B, 3, h, w),
+    how ``far`` the nearest anchor is, (B, 1, h, w), in model units, and their ``mark``, (B, MARK, h, w), which says what part of
+    the face this is."""
+
+    now: Tensor
+    was: Tensor
+    far: Tensor
+    mark: Tensor
+
+
+class FaceSheet(nn.Module):
+    """Anchors on a face model, its numbers filled in by :meth:`fill` or from weights.
+
+    Args:
+        anchors: A.
+        size: of the layout.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    radius: Tensor
+    weight: Tensor
+
+    def __init__(self, anchors: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(anchors, 3))
+        self.register_buffer("basis", torch.zeros(size, anchors, 3))
+        self.register_buffer("radius", torch.ones(anchors))
+        self.register_buffer("weight", torch.zeros(anchors))
+        self.mark = nn.Parameter(torch.randn(anchors, MARK))
+
+    def fill(self, mean: Tensor, basis: Tensor, radius: Tensor, weight: Tensor) -> None:
+        """Take the face model's numbers: see :class:`emo_lightning.face.anchors.AnchorTable`."""
+        for mine, given in zip((self.mean, self.basis, self.radius, self.weight), (mean, basis, radius, weight), strict=True):
+            mine.copy_(given)
+
+    def points(self, coefficients: Tensor, motion: Motion) -> Tensor:
+        """Posed anchors ``(B, A, 3)`` of coefficients ``(B, C)``."""
+        shape = self.mean + (coefficients @ self.basis.flatten(1)).view(-1, *self.mean.shape)
+        return scale(motion.trans) * shape @ rotation(motion.angle).transpose(1, 2) + shift(motion.trans)
+
+    def lay(self, source: Tensor, driving: Tensor, motion: Motion, cells: int) -> Sheet:
+        """Blend the anchors over ``cells`` x ``cells`` cells of the driving frame.
+
+        Args:
+            source: ``(B or 1, A, 3)`` posed anchors of the source.
+            driving: ``(B, A, 3)`` posed anchors of the driving frame.
+            motion: of the driving frame.
+        """
+        size = scale(motion.trans)
+        gaps = squared_gaps(driving[..., :2], cells)
+        with torch.no_grad():
+            blend = (-0.5 * gaps / (TIGHT * self.radius * size).square()).softmax(dim=-1)
+            far = gaps.amin(dim=-1, keepdim=True).sqrt() / size
+        laid = (blend @ driving, blend @ source.expand(len(driving), -1, -1), far, blend @ self.mark)
+        return Sheet(*(x.transpose(1, 2).unflatten(2, (cells, cells)) for x in laid))
+
+    def attention(self, driving: Tensor, motion: Motion, cells: int) -> Tensor:
+        """How much an error counts at each cell ``(B, 1, cells, cells)``: 1, and more near heavy anchors."""
+        heavy = self.weight > 0
+        gaps = squared_gaps(driving[:, heavy, :2], cells) / (0.12 * scale(motion.trans)).square()
+        extra = (torch.exp(-0.5 * gaps) * self.weight[heavy]).amax(dim=-1)
+        return 1.0 + extra.view(-1, 1, cells, cells)
+
+    def centre(self, points: Tensor, eyes: bool) -> Tensor:
+        """Where the mouth, or between where the eyes are: ``(B, 2)`` of posed anchors."""
+        heavy = self.weight == (self.weight[self.weight > 0].min() if eyes else self.weight.max())
+        return points[:, heavy, :2].mean(dim=1).detach()
+
+
+def squared_gaps(points: Tensor, cells: int) -> Tensor:
+    """Squared distance of each cell's centre to each point ``(B, A, 2)``: ``(B, cells ** 2, A)``."""
+    places = axis(cells, points)
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    grid = torch.stack([x, y], dim=-1).view(1, -1, 2)
+    product = grid.expand(len(points), -1, -1) @ points.transpose(1, 2)
+    return (grid.square().sum(-1)[..., None] - 2.0 * product + points.square().sum(-1)[:, None]).clamp_min(0.0)
