@@ -24,17 +24,19 @@ def align(truth: np.ndarray, drawn: np.ndarray, inside: np.ndarray, unit: float)
 
     Args:
         truth, drawn: ``(S, S, 3)`` uint8 RGB.
-        inside: ``(S, S)`` in 0..1, mouth's inside and eyes of the drawn one.
+        inside: ``(h, h)`` in 0..1, mouth's inside and eyes of the drawn one.
         unit: pixels per IOD.
     """
-    gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (drawn, truth)]
-    flow = _dis().calc(gray[0], gray[1], None)
-    weight = (TRUST + (1.0 - TRUST) * (1.0 - cv2.blur(inside, (5, 5)))).astype(np.float32)
-    sigma = SMOOTH * unit
-    smooth = cv2.GaussianBlur(flow * weight[..., None], (0, 0), sigma) / cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
+    side = len(truth)
+    small = (side // 2, side // 2)
+    half = [cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), small, interpolation=cv2.INTER_AREA) for image in (drawn, truth)]
+    flow = _dis().calc(half[0], half[1], None)
+    weight = TRUST + (1.0 - TRUST) * (1.0 - cv2.blur(cv2.resize(inside, small, interpolation=cv2.INTER_AREA), (3, 3)))
+    sigma = SMOOTH * unit / 2.0
+    smooth = 2.0 * cv2.GaussianBlur(flow * weight[..., None], (0, 0), sigma) / cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
     length = np.linalg.norm(smooth, axis=2, keepdims=True)
-    smooth *= np.minimum(1.0, MOST * unit / np.maximum(length, 1e-6))
-    row, column = np.mgrid[: len(truth), : len(truth)].astype(np.float32)
+    smooth = cv2.resize(smooth * np.minimum(1.0, MOST * unit / np.maximum(length, 1e-6)), (side, side), interpolation=cv2.INTER_LINEAR)
+    row, column = np.mgrid[:side, :side].astype(np.float32)
     x, y = column + smooth[..., 0], row + smooth[..., 1]
     return cv2.remap(truth, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 

@@ -40,6 +40,8 @@ JITTER = 0.2
 """IOD by which it lies beside."""
 STRIKING = ("AU45_L", "AU45_R", "AU26", "AU25", "AU27", "AU12_L", "AU12_R", "AU4", "AU9")
 """Units that change what a face shows most, where the model has them: frames that differ in them are drawn more often."""
+GRID = 12
+"""Frames of a clip in validation, at most."""
 LANDMARKS = "landmarks.npy"
 KEPT = 160
 """Prepared portraits that are held in memory."""
@@ -139,9 +141,11 @@ class RefinedShards(Shards):
         return drives
 
     def grid(self, clip: RefinedClip) -> list[Drive]:
-        """The first portrait of the clip drives to eight frames spread over it."""
+        """The first portrait of the clip drives to frames spread over it, and to those that differ most from it."""
         source = self.portraits(clip)[0]
-        return [Drive(clip, source, int(t)) for t in np.linspace(0, clip.frames - 1, 8).astype(int)]
+        spread = np.linspace(0, clip.frames - 1, GRID // 2).astype(int).tolist()
+        far = np.argsort(-_striking(clip, source), kind="stable")[:: max(1, clip.frames // (5 * GRID))][: GRID // 2].tolist()
+        return [Drive(clip, source, t) for t in sorted({*spread, *far} - {source} or {source})]
 
     def portraits(self, clip: RefinedClip) -> list[int]:
         """The frames of a clip that serve as portraits, always the same."""
@@ -166,7 +170,7 @@ class RefinedShards(Shards):
         frame, truth = (_sized(image, side) for image in (drawn.frame, images[1]))
         rows, columns = self._cut(item, pixels(pose.apply(vertices), side), pose.scale * side / 2.0, side)
         inside = drawn.moving[:2].max(axis=0)
-        target = align(truth, frame, cv2.resize(inside, (side, side)), pose.scale * side / 2.0)
+        target = align(truth, frame, inside, pose.scale * side / 2.0)
         cells = tuple(slice(part.start // CELL, part.stop // CELL) for part in (rows, columns))
         row = {
             "still": still,

@@ -153,6 +153,6 @@ class RefineStage(Stage):
 
 
 def _psnr(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
-    """Mean peak signal to noise ratio, dB, of images in 0..1 under a weight ``(B, 1, H, H)``."""
+    """Peak signal to noise ratio, dB, of the images' mean squared error under a weight ``(B, 1, H, H)``."""
     error = ((made - real).square().mean(dim=1, keepdim=True) * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(1.0)
-    return (-10.0 * torch.log10(error.clamp_min(1e-10))).mean()
+    return -10.0 * torch.log10(error.mean().clamp_min(1e-10))
