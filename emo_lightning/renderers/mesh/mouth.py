@@ -24,9 +24,11 @@ SAME = 0.03
 """IOD of lip motion over which the portrait's own picture of an open mouth gives way to the one in depth."""
 LEAST_GAP = 0.006
 """IOD of opening below which nothing is drawn: lips that touch."""
-SHOWS = np.array([0.030, 0.048])
+SHOWS = np.array([0.032, 0.052])
 """How far below the lips' seam the front teeth's edges lie with the mouth closed, unless the portrait shows otherwise: at rest
 an upper lip leaves about 2 mm of the incisors bare (Vig and Brundo, "The kinetics of anterior tooth display", 1978)."""
+SEAM = 0.008
+"""IOD by which the shadow between closed lips lies on the lower one."""
 FINER = 1.4
 """Pixels of the teeth's pictures for one of the portrait's."""
 
@@ -40,7 +42,7 @@ class Mouth:
         scale: size of this mouth against the average.
         chin: height of the chin with the mouth closed, model space.
         width: between the corners without expression, IOD.
-        colours: ``(5, 3)`` RGB of teeth, gums, tongue, cavity, and of the line between closed lips.
+        colours: ``(6, 3)`` RGB, see :func:`emo_lightning.renderers.mesh.mouth_tones.colours`.
         shows: how far below the seam the edges of upper and lower front teeth lie, IOD of an average mouth.
         slant: how much brighter the light is per IOD to the image's right.
         blur: of the photograph, a Gaussian's deviation in IOD.
@@ -82,13 +84,14 @@ def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -
     shows, where, tone = SHOWS, [None, None], None
     if gap.max() > OWN_OPEN:
         split, edges = own_teeth.rows(image, rest, pose, own_jaw)
-        where = [own_teeth.shown(size, rest, pose, *part) for part in ((0.0, split), (split, 1.0))]
+        where = [own_teeth.shown(size, rest, pose, *part, blur) for part in ((0.0, split), (split, 1.0))]
         tone = own_teeth.tone(image, where, colours[0])
+        colours[3] = np.maximum(np.minimum(own_teeth.throat(image, rest, pose), 3.0 * colours[3]) - colours[5], 0.3 * colours[3])
     if tone is not None:
         colours[0] = tone
         top, bottom = (float(rest[row, 1]) for row in (13, 14))
         found = (top + edges * (bottom - top) - centre[1] - np.array([0.0, own_jaw])) / scale
-        shows = np.where(np.isfinite(found), np.clip(found, shows - 0.05, shows + 0.05), shows)
+        shows = np.where(np.isfinite(found), np.clip(found, shows - 0.05, shows + 0.08), shows)
     unit = pose.scale * size / 2.0
     per = max(FINER * unit / scale, 40.0)
     pictures = []
@@ -121,7 +124,12 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
     if strength == 0.0:
         return
     size = frame.shape[0]
-    outline = _spline(pixels(pose.apply(vertices), size)[_ring()])
+    rim = vertices[_ring()]
+    if not mouth.parted:
+        # What was the seam's shadow lies on the lower lip's edge, and would draw a second line around it.
+        inner = slice(len(topology.LIP_INNER_UPPER) + 1, -1)
+        rim[inner, 1] += SEAM * float(smoothstep(0.02, 0.10, gap))
+    outline = _spline(pixels(pose.apply(rim), size))
     unit = pose.scale * size / 2.0
     soft = max(0.55, 0.006 * unit, 0.7 * mouth.blur * unit)
     left, top = np.maximum(np.floor(outline.min(axis=0) - 3 * soft - 1).astype(int), 0)

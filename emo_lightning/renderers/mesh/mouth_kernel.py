@@ -11,7 +11,7 @@ ARCH = 2.1
 """Curvature of the dental arch: depth behind the front teeth in IOD is ARCH * x^2."""
 DEEPEST = 0.24
 """IOD of depth at which the arch is taken to run straight on."""
-DIM = np.array([1.0, 1.2, 1.28])
+DIM = np.array([1.0, 1.28, 1.42])
 """Powers of a shadow inside the mouth in red, green and blue: what light there is has passed through lips and gums."""
 _REACH, _ROOT = float(REACH), float(ROOT)
 
@@ -48,12 +48,12 @@ def _dim(light: float, out: np.ndarray) -> None:
 @njit(cache=True, inline="always")
 def _upper_light(under: float, over: float) -> float:
     """Light on the upper teeth ``under`` IOD below the upper lip's edge and ``over`` above the lower one's."""
-    return (0.62 + 0.38 * _step(-0.02, 0.050, under)) * (0.88 + 0.12 * _step(0.0, 0.03, over))
+    return (0.70 + 0.30 * _step(-0.02, 0.045, under)) * (0.88 + 0.12 * _step(0.0, 0.03, over))
 
 
 @njit(cache=True, inline="always")
 def _lower_light(under: float, over: float) -> float:
-    return (0.46 + 0.24 * _step(0.02, 0.14, under)) * (0.80 + 0.20 * _step(0.0, 0.03, over))
+    return (0.46 + 0.24 * _step(0.02, 0.14, under)) * (0.68 + 0.32 * _step(-0.005, 0.05, over))
 
 
 @njit(cache=True, inline="always")
@@ -112,12 +112,13 @@ def paint(
                 z = centre[2] + min(ARCH * x * x, DEEPEST)
             x, y = x / scale, y / scale
             sided = max(1.0 + slant * x, 0.3)
-            corner = _corner_light(min(place, 32.0 - place) / 32.0 * span)
+            away = min(place, 32.0 - place) / 32.0 * span
+            corner = _corner_light(away)
             # The throat is dark; what is further down and forward catches some light, and so does flesh between lips that nearly meet.
             deep = (0.55 + 0.65 * _step(0.02, 0.22, under)) * sided * corner
             near = 0.8 * _step(0.12, 0.01, under + over) * sided
             for c in range(3):
-                colour[c] = colours[3, c] * deep * (1.0 - near) + colours[4, c] * near
+                colour[c] = colours[3, c] * deep * (1.0 - near) + 1.3 * colours[4, c] * near
             # Tongue: a soft mound behind the lower teeth.
             tx, ty = x / 0.23, (y - 0.60 * drop - 0.115 + 0.06 * rise) / 0.105
             dome = tx * tx + ty * ty * (1.0 if ty < 0.0 else 0.3)
@@ -128,10 +129,16 @@ def paint(
                 _dim(shade * open_light * sided * (1.0 - 0.10 * _step(0.05, 0.0, abs(x))), lit)
                 for c in range(3):
                     colour[c] += cover * (colours[2, c] * lit[c] - colour[c])
+            for c in range(3):
+                colour[c] = colours[5, c] + (1.0 - colours[5, c] / 255.0) * colour[c]
             _dim(_lower_light(under, over) * open_light * sided * corner, lit)
             _teeth(colour, lower_row, per, x, -(y - drop - shows[1]), lit)
             _dim(_upper_light(under, over) * open_light * sided * corner, lit)
             _teeth(colour, upper_row, per, x, y - shows[0], lit)
+            # The lower lip's wet inside stands before its teeth.
+            wet = 0.75 * _step(min(0.032, max(0.35 * (under + over), 0.004)), 0.0, over) * _step(0.02, 0.15, away)
+            for c in range(3):
+                colour[c] += wet * (1.75 * colours[4, c] * sided - colour[c])
             for c in range(3):
                 value = frame[row + top, column + left, c] * (1 - alpha) + colour[c] * alpha
                 frame[row + top, column + left, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

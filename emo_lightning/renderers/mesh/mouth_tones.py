@@ -10,16 +10,18 @@ from emo_lightning.renderers.mesh.geometry import Pose, pixels
 
 SIDES = ([205, 206, 50, 187, 214], [425, 426, 280, 411, 434])
 """Skin beside mouth and nose, about 0.6 IOD apart."""
-ENAMEL = 0.33
+ENAMEL = 0.4
 """Power of the skin's tint that teeth in the same light show; between 0.2 and 0.45 on photographs of smiles."""
 EDGES = 97.0
 """Percentile of the steepest places of a face, whose width tells the photograph's blur."""
+SOFTEST = 0.009
+"""IOD of blur beyond which a face without steep edges is taken for plain, not for blurred."""
 STEEP = 0.8
 """Pixels of blur that the steepest places of a sharp photograph have by themselves."""
 
 
 def colours(image: np.ndarray, rest: np.ndarray, pose: Pose) -> np.ndarray:
-    """``(5, 3)`` RGB of teeth, gums, tongue, cavity, and of the line between closed lips."""
+    """``(6, 3)`` RGB of teeth, gums, tongue, cavity, of the line between closed lips, and of the photograph's black."""
     size = image.shape[0]
     points = pixels(pose.apply(rest), size)
     skin = _inside(image, points[topology.OVAL])
@@ -35,8 +37,9 @@ def colours(image: np.ndarray, rest: np.ndarray, pose: Pose) -> np.ndarray:
     lips = np.median(image[tuple(np.clip(points[[0, 17, 37, 267, 84, 314]].astype(int), 0, size - 1).T[::-1])], axis=0)
     gums = 0.6 * lips + 0.4 * light * np.array([0.75, 0.42, 0.42])
     tongue = 0.45 * lips + 0.55 * light * np.array([0.80, 0.44, 0.43])
+    black = max(float(np.percentile(skin.mean(axis=1), 0.7)) - 12.0, 0.0) * np.array([1.05, 0.8, 0.75]) * np.minimum(tint, 1.0) ** 0.5
     cavity = light * np.array([0.155, 0.065, 0.06])
-    return np.stack([enamel, gums * 0.9, tongue * 0.85, cavity, 0.42 * lips * np.array([1.05, 0.85, 0.85])])
+    return np.stack([enamel, gums * 0.9, tongue * 0.85, cavity, 0.42 * lips * np.array([1.05, 0.85, 0.85]), black])
 
 
 def slant(image: np.ndarray, rest: np.ndarray, pose: Pose) -> float:
@@ -66,7 +69,7 @@ def blur(image: np.ndarray, rest: np.ndarray, pose: Pose) -> float:
         return 0.0
     ratio = np.square(np.maximum(near[found] / np.maximum(far[found], 1e-6), 1.001))
     wide = float(np.median(np.maximum((4.0 - ratio) / (ratio - 1.0), 0.0)))
-    return float(np.sqrt(max(wide - STEEP**2, 0.0)) / (pose.scale * size / 2.0))
+    return min(0.75 * float(np.sqrt(max(wide - STEEP**2, 0.0)) / (pose.scale * size / 2.0)), SOFTEST)
 
 
 def _steepness(gray: np.ndarray, sigma: float) -> np.ndarray:

@@ -18,8 +18,11 @@ HIGH, DROPPED = 0.3, 0.03
 """Share of the opening below whose top teeth must begin to be the lower ones, and IOD by which the jaw must hang then."""
 PALE, BRIGHT = 0.58, 0.5
 """Least ratio of the darkest to the brightest channel, and of brightness to the enamel expected, that teeth have."""
-REDDER = 1.5
-"""Ratio of red to green, against the teeth's own, at which flesh begins."""
+FLESH = (0.4, 0.8)
+"""Where between the teeth's redness and the lips' flesh begins, and has begun for sure."""
+LIPS = (0, 17, 37, 267, 84, 314)
+SHADED = 0.6
+"""How much of the shadow that lips are taken to cast lies on a photograph's teeth."""
 EVEN = 0.035
 """IOD over which tones along a row are even, contacts between teeth aside."""
 
@@ -34,12 +37,11 @@ def rows(image: np.ndarray, rest: np.ndarray, pose: Pose, jaw: float) -> tuple[f
     tone = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
     tone = np.median(tone[..., 1], axis=1)  # green: lips and tongue are dark in it
     bright = tone > BARE * tone[6:35].max()
-    nothing = np.full(2, np.nan)
     if bright[6:35].all() or tone[6:35].min() > 0.75 * tone[6:35].max():
-        return 1.0, nothing
+        return 1.0, np.array([1.1, np.nan])
     first = 4 + int(np.argmax(bright[4:]))
     if steps[first] > HIGH and jaw > DROPPED:
-        return 0.4 * float(steps[first]), np.array([-0.05, steps[first]])
+        return 0.0, np.array([-0.05, steps[first]])
     ends = first + int(np.argmin(bright[first:])) if not bright[first:].all() else len(steps) - 1
     again = ends + int(np.argmax(bright[ends:])) if bright[ends:36].any() else 0
     if again and jaw > DROPPED:
@@ -47,15 +49,16 @@ def rows(image: np.ndarray, rest: np.ndarray, pose: Pose, jaw: float) -> tuple[f
     return 1.0, np.array([steps[ends] if steps[ends] < 0.85 else np.nan, np.nan])
 
 
-def shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float) -> np.ndarray | None:
-    """Where the portrait shows the part of its mouth between two shares of the opening, ``(S, S)`` uint8, off the lips."""
+def shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float, blur: float) -> np.ndarray | None:
+    """Where the portrait shows the part of its mouth between two shares of the opening, ``(S, S)`` uint8, off the lips, by the
+    more the more the photograph is blurred."""
     if end - start < 0.1:
         return None
     upper, lower = rest[topology.LIP_INNER_UPPER], rest[topology.LIP_INNER_LOWER]
     parts = [upper + share * (lower - upper) for share in (start, end)]
     part = _filled(np.concatenate([parts[0], parts[1][-2:0:-1]]), pose, size)
     inset = _filled(np.concatenate([upper, lower[-2:0:-1]]), pose, size)
-    inset = cv2.erode(inset, np.ones((3, 3), np.uint8), iterations=max(1, round(INSET * pose.scale * size / 2)))
+    inset = cv2.erode(inset, np.ones((3, 3), np.uint8), iterations=max(1, round((INSET + 0.8 * blur) * pose.scale * size / 2)))
     return cv2.GaussianBlur(np.minimum(part, inset), (0, 0), max(0.5, size / 400))
 
 
@@ -68,6 +71,14 @@ def tone(image: np.ndarray, where: list[np.ndarray | None], enamel: np.ndarray) 
     value = inside.mean(axis=1)
     best = inside[value >= np.percentile(value, 75)].mean(axis=0)
     return best if best.mean() > BRIGHT * enamel.mean() and best.min() > PALE * best.max() else None
+
+
+def throat(image: np.ndarray, rest: np.ndarray, pose: Pose) -> np.ndarray:
+    """RGB ``(3,)`` of the darkest part of an open mouth."""
+    where = shown(image.shape[0], rest, pose, 0.0, 1.0, 0.0)
+    inside = image[where > 128] if where is not None and (where > 128).any() else image[:1, 0]
+    value = inside.mean(axis=1)
+    return inside[value <= np.percentile(value, 30)].mean(axis=0)
 
 
 def lay(
@@ -93,9 +104,8 @@ def lay(
     lips = [np.interp(places[..., 0], rest[r, 0], rest[r, 1]) for r in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
     ends = [rest[topology.LIP_INNER_UPPER[i], 0] for i in (0, -1)]
     away = np.maximum(np.minimum(places[..., 0] - ends[0], ends[1] - places[..., 0]), 0.0)
-    red = own[..., 0] / np.maximum(own[..., 1], 1.0) / (tone[0] / tone[1])
-    seen = seen * smoothstep(REDDER, 1.0 + 0.4 * (REDDER - 1.0), red).astype(np.float32)
-    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None]
+    seen = seen * _no_flesh(own, rest, pose, image, tone, np.broadcast_to(y, seen.shape), per, upper)
+    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None] ** SHADED
     value = own.mean(axis=2)
     if (seen > 0.5).sum() < 12:
         return drawn
@@ -106,6 +116,20 @@ def lay(
     cover = drawn[..., 3] * (1.0 - seen) + seen * (1.0 - near + near * smoothstep(0.3, 0.55, value / np.percentile(value[seen > 0.5], 85)))
     colour = beyond + seen[..., None] * (own - beyond)
     return np.concatenate([colour * cover[..., None], cover[..., None]], axis=2).astype(np.float32)
+
+
+def _no_flesh(
+    own: np.ndarray, rest: np.ndarray, pose: Pose, image: np.ndarray, tone: np.ndarray, y: np.ndarray, per: float, upper: bool
+) -> np.ndarray:
+    """Share ``(H, W)`` float32 of what shows that is not a lip; what lies beyond lower teeth may be tongue."""
+    at = np.clip(pixels(pose.apply(rest[list(LIPS)]), image.shape[0]).astype(int), 0, image.shape[0] - 1)
+    lip = np.median(image[at[:, 1], at[:, 0]], axis=0)
+    redness = [float(c[0]) / max(float(c[1]), 1.0) for c in (tone, lip)]
+    place = (own[..., 0] / np.maximum(own[..., 1], 1.0) - redness[0]) / max(redness[1] - redness[0], 0.1)
+    keep = np.maximum(smoothstep(FLESH[1], FLESH[0], place), smoothstep(0.6, 0.45, own.mean(axis=2) / tone.mean()))
+    keep = keep * smoothstep(0.03, 0.01, y) if upper else np.maximum(keep, smoothstep(0.0, 0.02, y))
+    keep = cv2.erode(keep.astype(np.float32), np.ones((3, 3), np.uint8))
+    return cv2.GaussianBlur(keep, (0, 0), max(0.6, 0.004 * per))
 
 
 def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, per: float) -> np.ndarray:

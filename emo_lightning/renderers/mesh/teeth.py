@@ -17,7 +17,7 @@ import numpy as np
 
 from emo_lightning.renderers.mesh.geometry import smoothstep
 
-REACH, ROOT, BEYOND = 0.345, 0.21, 0.05
+REACH, ROOT, BEYOND = 0.345, 0.21, 0.12
 """The picture's extent: to each side of the middle, from the edge towards the root, and beyond the edge."""
 FINE = 2
 """Times by which shapes are drawn finer than they are kept, so that edges come out smooth."""
@@ -112,8 +112,8 @@ def draw(row: Row, tooth: np.ndarray, gums: np.ndarray, per: float, seed: int) -
     # Round to both sides, a flat front, a thin translucent edge, yellower at the neck.
     light = (1.0 - 0.13 * side**3) * (1.0 - 0.055 * np.square((root - 0.45) / 0.5)) * tone[None]
     light += 0.05 * np.exp(-np.square((across[None] + 0.2) / 0.35) - np.square((root - 0.5) / 0.28)) * (index < 2)[None]
-    crease = np.exp(-np.square((1.0 - side) * half[None] / 0.0042)) * smoothstep(0.02, 0.14, root)
-    light *= 1.0 - 0.30 * crease
+    crease = np.exp(-np.square((1.0 - side) * half[None] / 0.0034)) * smoothstep(0.02, 0.14, root)
+    light *= 1.0 - 0.25 * crease
     light *= 1.0 - 0.62 * smoothstep(0.12, 0.33, np.abs(x))  # the arch turns away from the light
     clear = smoothstep(0.17, 0.0, root)[..., None] * np.array([0.13, 0.105, 0.075])
     neck = (smoothstep(0.5, 1.05, root) + 0.6 * (index == 2)[None])[..., None] * np.array([0.02, 0.045, 0.10])
