@@ -35,18 +35,26 @@ class Part:
     """One protocol's results.
 
     Attributes:
-        names, people: of each clip or pair, and whom the intervals draw anew.
-        drawn: row -> scores of each.
+        drawn: row -> scores of each clip or pair.
+        what: which of the two.
+        names, people: of each, and whom the intervals draw anew.
         strips: moments to be shown.
         truth: steadiness of the true, or driving, clips.
     """
 
     drawn: dict[str, Drawn]
+    what: str = "clips"
     names: list[str] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)
     truth: list[Scores] = field(default_factory=list)
     _estimates: Estimates | None = None
+
+    @property
+    def count(self) -> str:
+        """How many clips, or pairs, of how many people."""
+        people = len(set(self.people))
+        return f"{len(self.names)} {self.what}, {people} {'people' if people != 1 else 'person'}"
 
     def estimates(self, columns: Mapping[str, Column]) -> Estimates:
         """Means and paired differences to the mesh, found once."""
@@ -77,10 +85,10 @@ class Report:
 
     def _part(self, part: Part, columns: Mapping[str, Column], title: str, about: str) -> list[str]:
         found = part.estimates(columns)
-        lines = [f"## {title}: {count(part)}", "", f"{about[0].upper()}{about[1:]}.", "", *table(found, columns, "mean"), ""]
+        lines = [f"## {title}: {part.count}", "", f"{about[0].upper()}{about[1:]}.", "", *table(found, columns, "mean"), ""]
         steady = {name: estimate(np.array([scores[name] for scores in part.truth]), part.people) for name in STEADY}
         said = (f"{columns[name].label} {value.cell(columns[name].places)}" for name, value in steady.items() if value)
-        lines += [f"The true clips themselves: {', '.join(said)}.", ""]
+        lines += [f"The filmed clips themselves: {', '.join(said)}.", ""]
         lines += [f"- {name} (no numbers): {drawn.reason}" for name, drawn in part.drawn.items() if drawn.reason]
         return [*lines, "", f"### {title}: difference to the {MESH} on the same clips", "", *table(found, columns, "minus"), ""]
 
@@ -125,12 +133,6 @@ class Report:
             (stage / "compare.md").write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
             (stage / "compare.json").write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             publish(stage, out, [path.name for path in sorted(stage.iterdir(), reverse=True)])
-
-
-def count(part: Part) -> str:
-    """How many clips of how many people."""
-    people = len(set(part.people))
-    return f"{len(part.names)} clips, {people} {'people' if people != 1 else 'person'}"
 
 
 def _values(part: Part, columns: Mapping[str, Column]) -> dict[str, Any]:

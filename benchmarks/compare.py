@@ -43,11 +43,11 @@ from emo_lightning.progress import track
 from emo_lightning.renderers import base
 
 CACHE = Path("runs/benchmarks/compare-corpus")
-CORPUS_CLIPS, CORPUS_PEOPLE, CORPUS_SEED, CORPUS_SIZE = 8, 4, 6, 256
+CORPUS_CLIPS, CORPUS_PEOPLE, CORPUS_SEED, CORPUS_SIZE, CORPUS_FRAMES = 8, 4, 6, 256, 60
 """The corpus made without --data. Its seed is not the one of ``emo corpus``, so nobody in it was ever trained on."""
 ALL = "train,val,test"
 TRUTH = "truth"
-SHOWN = 6
+SHOWN = 5
 """Clips, of different people first, on a contact sheet."""
 
 
@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--frames", type=int, default=125, help="of each clip at most (default 125)")
     add("--clips", type=int, default=8, help="of each person at most (default 8)")
     add("--portraits", type=Path, help="folder of pictures that the clips move; by default each other's first frames")
-    add("--pairs", type=int, default=12, help="portraits moved by somebody else's clip (default 12; 0 leaves that out)")
+    add("--pairs", type=int, default=8, help="portraits moved by somebody else's clip (default 8; 0 leaves that out)")
     add("--renderers", nargs="+", metavar="R", help=f"names or module:Class (default {' '.join(base.names())})")
     add("--checkpoint-dir", nargs="+", default=[], metavar="NAME=DIR", help="weights of a renderer; several of one are several rows")
     add("--size", type=int, help="side of the frames in pixels (default that of the clips)")
@@ -111,7 +111,7 @@ def choose_clips(given: argparse.Namespace) -> tuple[list[Clip], list[str]]:
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         build_corpus(CACHE, CORPUS_CLIPS, CORPUS_SEED, CORPUS_SIZE, speakers=CORPUS_PEOPLE)
     note = "The clips are painted heads, animated by the mesh renderer: rows that use the mesh are flattered. Filmed clips are the measure."
-    return read_clips([CACHE], ALL.split(","), min(given.frames, 75), given.clips), [note]
+    return read_clips([CACHE], ALL.split(","), min(given.frames, CORPUS_FRAMES), given.clips), [note]
 
 
 def weights(given: Sequence[str]) -> dict[str, list[Path]]:
@@ -152,7 +152,7 @@ def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size
 def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging: Judging, size: int) -> Part:
     """Portraits moved by somebody else's coefficients."""
     able = [row for row in listed if row.crosses]
-    part = Part({row.name: Drawn([], row.reason) for row in able})
+    part = Part({row.name: Drawn([], row.reason) for row in able}, "portraits, each moved by another's clip")
     shown = to_show([target.name for target, _ in crossed])
     for number, (target, clip) in enumerate(track(crossed, "cross-identity", len(crossed), "pairs")):
         driver, portrait = judging.watch(clip.frames(size)[1:]), target.portrait
