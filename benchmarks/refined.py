@@ -10,6 +10,7 @@ true video's. The sheet shows portrait, truth, geometry, and for each set of wei
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import tempfile
 import time
@@ -22,9 +23,10 @@ import skimage.data
 import torch
 
 from benchmarks._compare_clips import Clip, read_clips
-from benchmarks._compare_scores import Film, Judging, landmarks, regions
+from benchmarks._compare_scores import Distance, Film, Judging, landmarks, regions
 from emo_lightning.checkpoints import SHIPPED, export
 from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients
+from emo_lightning.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
@@ -45,6 +47,8 @@ EYES_MARGIN = 0.06
 """Crop units around the lids' landmarks that count as eyes."""
 PERCEIVED = {"face": 160, "lips": 64}
 """Pixels to which a region is brought for the perceptual distances."""
+EDGE, WIDE, TALL = 6, 290, 320
+"""Pixels: around the face on the sheet, and of each picture on it."""
 SHOWN = 3
 """Frames of each clip on the sheet: those whose eyes, mouth and brows differ most from the portrait's."""
 
@@ -81,7 +85,7 @@ def untrained(folder: Path) -> Path:
 def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -> None:
     """Scores of geometry and of each set of weights, a mean over clips."""
     renderers = {str(place.name): RefinedRenderer(place) for place in places}
-    judging, distances = Judging(), {"ST": STLpipsJudge(), "LPIPS": LpipsJudge("alex", torch.device("cpu"))}
+    judging, distances = Judging(), judges()
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in ("mesh", *renderers)}
     strips = []
     for clip in clips:
@@ -97,12 +101,31 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
             row = [frames[0], frames[t], drawn["mesh"][t]]
             for name in renderers:
                 row += [drawn[name][t], np.repeat((255 * masks[name][t])[..., None], 3, axis=2).astype(np.uint8)]
-            strips.append(np.concatenate([cv2.resize(picture, (256, 256)) for picture in row], axis=1))
+            strips.append(np.concatenate([close(picture, truth, t - 1) for picture in row], axis=1))
         print(clip.key, {name: round(found[-1]["psnr face"], 2) for name, found in scores.items()}, flush=True)
     judging.close()
     table(scores)
     if sheet is not None:
         cv2.imwrite(str(sheet), np.concatenate(strips)[..., ::-1])
+
+
+def close(picture: np.ndarray, truth: Film, frame: int) -> np.ndarray:
+    """The face alone, as large as the sheet shows it."""
+    rows, columns = regions(truth, frame)["_face"]
+    wide = cv2.copyMakeBorder(picture, *(EDGE,) * 4, cv2.BORDER_REPLICATE)
+    part = wide[rows.start : rows.stop + 2 * EDGE, columns.start : columns.stop + 2 * EDGE]
+    width = min(WIDE, round(TALL / part.shape[0] * part.shape[1]))
+    part = cv2.resize(part, (width, TALL), interpolation=cv2.INTER_CUBIC)
+    return cv2.copyMakeBorder(part, 0, 0, 0, WIDE - part.shape[1], cv2.BORDER_CONSTANT)
+
+
+def judges() -> dict[str, Distance]:
+    """Perceptual distances whose weights are here."""
+    found: dict[str, Distance] = {}
+    for name, make in (("ST-LPIPS", STLpipsJudge), ("LPIPS", lambda: LpipsJudge("alex", torch.device("cpu")))):
+        with contextlib.suppress(UserError):
+            found[name] = make().distance
+    return found
 
 
 def refined(renderer: RefinedRenderer, portrait: Portrait, moving: Coefficients) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -117,7 +140,7 @@ def refined(renderer: RefinedRenderer, portrait: Portrait, moving: Coefficients)
     return frames, masks
 
 
-def compare(film: Film, truth: Film, distances: dict[str, LpipsJudge | STLpipsJudge]) -> dict[str, float]:
+def compare(film: Film, truth: Film, distances: dict[str, Distance]) -> dict[str, float]:
     """PSNR and SSIM of face, lips and eyes, perceptual distances of face and lips, flicker of the face."""
     found: dict[str, list[float]] = {}
     for t in np.flatnonzero(truth.seen):
@@ -129,7 +152,7 @@ def compare(film: Film, truth: Film, distances: dict[str, LpipsJudge | STLpipsJu
             if part in PERCEIVED and t % 5 == 0:
                 pair = [batch(cv2.resize(one.frames[t, rows, columns], (PERCEIVED[part],) * 2)) for one in (film, truth)]
                 for name, judge in distances.items():
-                    found.setdefault(f"{name} {part}", []).append(float(judge.distance(*pair)))
+                    found.setdefault(f"{name} {part}", []).append(float(judge(*pair)))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     psnr = {name.replace("error", "psnr"): float(from_squared_error(torch.tensor(v))) for name, v in means.items() if name[:5] == "error"}
     rows, columns = regions(truth, int(np.flatnonzero(truth.seen)[0]))["_face"]

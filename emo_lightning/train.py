@@ -119,7 +119,7 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
         before.layout.check_same(index.layout, "the heads", "data")
         context.predecessor = before.fingerprint
     if isinstance(config, RefineRun):
-        return RefineStage(config.model, config.loss, config.optim, context)
+        return RefineStage(config.model, config.loss, config.optim, context, _perceptual(config))
     return RendererStage(config.model, config.loss, config.optim, context, _perceptual(config), _anchors(config, index))
 
 
@@ -181,7 +181,7 @@ def check_resumable(path: Path, stage: Stage) -> int:
     return int(read_training_checkpoint(path)["global_step"])
 
 
-def _perceptual(config: Stage3Run) -> torch.nn.Module:
+def _perceptual(config: Stage3Run | RefineRun) -> torch.nn.Module:
     """What ``loss.backbone`` names. ``auto``: VGG-19 where the user has its weights, else the cheapest network that a package
     ships, else the pyramid."""
     path, name = config.loss.perceptual_weights, config.loss.backbone
@@ -215,7 +215,7 @@ def _anchors(config: Stage3Run, index: ShardIndex) -> tuple[torch.Tensor, ...] |
         table = anchor_table(config.model.anchors)
     except ValueError as error:
         raise UserError("model.anchors", config.model.anchors, "0, or a number that the face model has", f"cannot be ({error})") from None
-    return tuple(torch.from_numpy(part) for part in (table.mean, table.basis, table.radius, table.weight))
+    return tuple(torch.from_numpy(part) for part in (table.mean, table.basis, table.radius, table.weight, table.pairs))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -30,6 +31,8 @@ class RefineModel(RefinerConfig):
     """The refiner's sizes, the discriminator's, and what training looks at."""
 
     lr: float = 1e-3
+    average: float = 0.995
+    """Decay of the running mean of the refiner's weights, which is what validates and is exported; 0 for none."""
     crop: int = 128
     """Side of what is trained on, pixels of the work picture; a multiple of 8."""
     discriminator_width: int = 16
@@ -41,10 +44,16 @@ class RefineModel(RefinerConfig):
 class RefineLoss:
     """Weights. Ours."""
 
-    pixel: float = 10.0
+    pixel: float = 5.0
     """L1 of the pixels."""
-    perceptual: float = 10.0
-    """The image pyramid, or another loss between images."""
+    pyramid: float = 5.0
+    """Colours and their differences at four scales."""
+    perceptual: float = 0.5
+    """Features of a trained network."""
+    perceptual_weights: str | None = None
+    """File of torchvision's VGG-19 weights."""
+    backbone: str = "auto"
+    """What ``perceptual`` looks through, as in stage 3."""
     places: float = 3.0
     """How much more the pixels of mouth and eyes count."""
     mask: float = 0.1
@@ -53,6 +62,10 @@ class RefineLoss:
     gan_start: int = 0
     """Step from which the discriminator has a say."""
     feature_matching: float = 0.0
+
+
+WEIGHTED = ("pixel", "pyramid", "perceptual", "mask", "gan", "feature_matching")
+"""What of the losses is a weight of a part."""
 
 
 class RefineStage(Stage):
@@ -70,26 +83,31 @@ class RefineStage(Stage):
         super().__init__(model, loss, optim, context)
         self.automatic_optimization = False
         self.loss = loss
-        self.weights = {name: getattr(loss, name) for name in ("pixel", "perceptual", "mask", "gan", "feature_matching")}
+        self.weights = {name: getattr(loss, name) for name in WEIGHTED}
         sizes = {f.name: getattr(model, f.name) for f in fields(RefinerConfig)}
         self.refiner = self.trained = Refiner(RefinerConfig(**sizes), context.layout)
+        if model.average:
+            self.averaged = self.trained = copy.deepcopy(self.refiner).requires_grad_(False)
         self.discriminator = MultiScaleDiscriminator(model.discriminator_width, model.discriminator_layers, model.discriminator_scales)
-        self.perceptual = PyramidLoss() if perceptual is None else perceptual
+        self.pyramid = PyramidLoss()
+        self.perceptual = self.pyramid if perceptual is None else perceptual
 
     def meta(self) -> dict[str, Any]:
         sizes = {f.name for f in fields(RefinerConfig)}
         model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
-        return {**super().meta(), "model": model, "perceptual": self.perceptual.name}
+        backbone = {"perceptual": self.perceptual.name, "perceptual_sha256": getattr(self.perceptual, "sha256", None)}
+        return {**super().meta(), "model": model, **backbone}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         generator, judge = self.optimizers()
-        made = self.repair(batch)
+        made = self.repair(self.refiner, batch)
         adversarial = self.loss.gan > 0 and self.global_step >= self.loss.gan_start
         self.toggle_optimizer(generator)
         parts = self.parts(batch, made, adversarial)
         total = weighted_sum(parts, self.weights)
         self._step(generator, total)
         self.untoggle_optimizer(generator)
+        self._average()
         if adversarial:
             self.toggle_optimizer(judge)
             parts["discriminator"] = discriminator_hinge(self.discriminator(batch["target"]), self.discriminator(made.image.detach()))
@@ -101,7 +119,7 @@ class RefineStage(Stage):
         self.note("train", {"loss": total, **parts}, len(made.image))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        made = self.repair(batch)
+        made = self.repair(self.trained, batch)
         parts = self.parts(batch, made, adversarial=False)
         face, places = self._places(batch)
         gauges = {"mask_mean": made.mask.mean()}
@@ -110,9 +128,9 @@ class RefineStage(Stage):
             gauges[f"psnr_{name}_of_the_mesh"] = _psnr(batch["frame"], batch["target"], where)
         self.note("val", {"loss": weighted_sum(parts, self.weights), **parts, **gauges}, len(made.image))
 
-    def repair(self, batch: dict[str, Tensor]) -> Repair:
+    def repair(self, refiner: Refiner, batch: dict[str, Tensor]) -> Repair:
         """The batch's frames, repaired."""
-        return self.refiner(batch["frame"], self.refiner.prepare(batch["still"]), batch["flow"], batch["moving"], batch["condition"])
+        return refiner(batch["frame"], refiner.prepare(batch["still"]), batch["flow"], batch["moving"], batch["condition"])
 
     def parts(self, batch: dict[str, Tensor], made: Repair, adversarial: bool) -> dict[str, Tensor]:
         """Every part of the refiner's loss, unweighted."""
@@ -123,6 +141,7 @@ class RefineStage(Stage):
         seen = made.image + (real - made.image) * (1.0 - face_places[0])
         parts = {
             "pixel": ((seen - real).abs() * weight).mean(),
+            "pyramid": self.pyramid(seen, real),
             "perceptual": self.perceptual(seen, real),
             "mask": (made.mask * right).mean(),
         }
@@ -143,6 +162,14 @@ class RefineStage(Stage):
         both = torch.cat([face, torch.stack(near).amax(0) * face], dim=1)
         both = F.interpolate(both, scale_factor=float(CELL), mode="bilinear", align_corners=False)
         return both[:, :1], both[:, 1:]
+
+    def _average(self) -> None:
+        """Let the averaged weights follow; quicker at first, so that they do not remember the beginning."""
+        if not self.model_config.average:
+            return
+        share = 1.0 - min(self.model_config.average, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.refiner.parameters()], share)
 
     def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
         """Backward, clip, step."""
