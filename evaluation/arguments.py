@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", metavar="A,B", help="some metrics of the suite (default all; a wrong name lists them)")
     about = "leave out the controls (the references with other sound, or held still), which are rows of the table otherwise"
     parser.add_argument("--no-controls", dest="controls", action="store_false", help=about)
+    about = "face: a clip whose picture was cut anew is seen through a square moved and scaled so that the faces coincide at first"
+    parser.add_argument("--align", metavar="A", help=about)
     about = "folder for what judges saw of each clip, used again by later runs (default: cache in --out)"
     parser.add_argument("--cache", type=Path, metavar="DIR", help=about)
     about = "under torchrun or SLURM, seconds without a sign of life after which a process counts as dead (default 60)"

@@ -14,7 +14,7 @@ from typing import TextIO
 from evaluation.cache import FeatureCache
 from evaluation.opened import judges_of, unavailable
 from evaluation.pairs import Group, Item
-from evaluation.protocol import PROTOCOL
+from evaluation.protocol import protocol_name
 from evaluation.records import Record
 from evaluation.suite import choose
 
@@ -32,12 +32,14 @@ class Job:
         metrics: names in the suite.
         out: the run's folder.
         cache: where features are kept.
+        align: see :mod:`evaluation.protocol`.
     """
 
     groups: tuple[Group, ...]
     metrics: tuple[str, ...]
     out: Path
     cache: Path
+    align: str | None = None
 
     @property
     def parts(self) -> Path:
@@ -62,7 +64,7 @@ class Job:
         entries = choose(self.metrics)
         blocked = unavailable(entries)
         judges = {n: [[j.name, j.sha256] for j in judges_of(e)] if n not in blocked else None for n, e in entries.items()}
-        digest = hashlib.sha256(json.dumps([PROTOCOL, judges]).encode())
+        digest = hashlib.sha256(json.dumps([protocol_name(self.align), judges]).encode())
         for item in self.expected():
             stat = item.path.stat() if item.path.is_file() else None
             row = [item.system, item.clip, str(item.path.resolve()), stat and stat.st_size, stat and stat.st_mtime_ns]

@@ -8,6 +8,9 @@
 - One square crop a clip, fixed over time, comes from the reference's landmarks and is applied to both (scaled when the
   resolutions differ), resampled to 256 x 256. Clips whose pictures differ in aspect ratio do not show the same framing:
   then each is cropped by its own landmarks, pixel metrics are not computed, and the clip says ``framing: own``.
+- ``--align face``: a clip whose face lies elsewhere than the reference's, because its maker cut the picture anew, is seen through
+  a square of its own, moved and scaled once so that the bony points of the first frame in which both show a face coincide.
+  It is not turned, because a tilt is the head's own. Results then name the protocol ``emo-eval-1+align-face``.
 - A clip's tracks count only where both faces were found; with fewer than half of the frames it is not scored.
 - A clip's score is its mean over frames (PSNR: of the pooled squared error); a system's score is the mean over clips,
   with a 95 % Student interval over clips; a metric over a set says how its own interval was found. What cannot be computed
@@ -24,6 +27,9 @@ FPS = 25.0
 SIZE = 256
 MIN_FACE_SHARE = 0.5
 ASPECT_TOLERANCE = 0.01
+FACE = "face"
+ALIGNMENTS = (FACE,)
+"""Whom a clip's square may follow in place of the reference's own square."""
 REFERENCE = "reference"
 """The name under which the reference clips themselves appear among the systems."""
 CONTROL = "control: "
@@ -45,6 +51,11 @@ class NotScored(Exception):
 
 class Unavailable(Exception):
     """A judge that cannot be asked in this installation; the message says what is missing and how to get it."""
+
+
+def protocol_name(align: str | None) -> str:
+    """The protocol's name with what was chosen in it."""
+    return PROTOCOL if align is None else f"{PROTOCOL}+align-{align}"
 
 
 def same_framing(size: tuple[int, int], reference: tuple[int, int]) -> bool:

@@ -28,7 +28,7 @@ from evaluation.filling import NO_REFERENCE
 from evaluation.judges.base import JudgeInfo
 from evaluation.opened import judges_of, unavailable
 from evaluation.pairs import Failure
-from evaluation.protocol import CONTROLS, FPS, PROTOCOL, REFERENCE, SIZE, NotScored
+from evaluation.protocol import CONTROLS, FPS, REFERENCE, SIZE, NotScored, protocol_name
 from evaluation.records import FAMILIES, Column, Record, SetResult
 from evaluation.suite import columns, levels
 from evaluation.suite.base import ClipMetric, Entry, SetMetric, columns_of
@@ -184,6 +184,7 @@ def build(
     systems: Sequence[str],
     environment: Mapping[str, Any],
     cache: FeatureCache | None = None,
+    align: str | None = None,
 ) -> dict[str, Any]:
     """The contents of ``results.json``; plain containers of finite numbers.
 
@@ -195,6 +196,7 @@ def build(
         systems: the rows, in order.
         environment: from :func:`environment`.
         cache: where features of the records lie, for metrics over sets.
+        align: see :mod:`evaluation.protocol`.
     """
     table = Table(entries, judges)
     cells: dict[str, Any] = {}
@@ -202,7 +204,7 @@ def build(
     for system, clips in scored_sets(records, systems, cache).items():
         cells[system], details[system] = table.row(system, clips)
     return {
-        "protocol": PROTOCOL,
+        "protocol": protocol_name(align),
         "commit": _commit(),
         "systems": cells,
         "failures": collect_failures(records, failures),
@@ -214,7 +216,7 @@ def build(
         "families": FAMILIES,
         "features": levels.FEATURE_LABELS,
         "judges": [info.to_json() for info in table.judges()],
-        "settings": {"fps": FPS, "crop": SIZE, "interval": INTERVAL},
+        "settings": {"fps": FPS, "crop": SIZE, "interval": INTERVAL, "align": align},
         "clips": {system: sum(r.system == system and r.failure is None for r in records) for system in systems},
         "inputs": _inputs(records),
     }

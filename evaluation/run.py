@@ -18,7 +18,7 @@ from evaluation.cluster import Place, place, score_share
 from evaluation.pairs import Failure, pair
 from evaluation.parts import Job
 from evaluation.previews import collect
-from evaluation.protocol import CONTROLS, REFERENCE
+from evaluation.protocol import ALIGNMENTS, CONTROLS, REFERENCE
 from evaluation.records import Record
 from evaluation.suite import choose
 from evaluation.tracks import judge_infos
@@ -46,8 +46,9 @@ def main(args: argparse.Namespace) -> int:
         name = args.generated.resolve().name
         systems = {name if name != REFERENCE else "generated": args.generated}
     found = evaluate(
-        systems, args.reference, args.out, args.devices, parse_metrics(args.metrics), args.resume, args.controls, args.cache, args.patience
-    )
+        systems, args.reference, args.out, args.devices, parse_metrics(args.metrics), args.resume, args.controls, args.cache, args.patience,
+        args.align,
+    )  # fmt: skip
     if found is None:
         return 0
     print(report.text_table(found))
@@ -76,6 +77,7 @@ def evaluate(
     with_controls: bool = True,
     cache: Path | None = None,
     patience: float = PATIENCE,
+    align: str | None = None,
 ) -> dict[str, Any] | None:
     """Score systems against their references and write the results and the report.
 
@@ -89,6 +91,7 @@ def evaluate(
         with_controls: add rows made of the references (:data:`evaluation.protocol.CONTROLS`).
         cache: folder for features; ``cache`` in ``out`` by default.
         patience: under torchrun or SLURM, seconds of silence after which a process counts as dead.
+        align: one of :data:`evaluation.protocol.ALIGNMENTS`; None compares clips where they lie.
 
     Returns:
         The contents of ``results.json``; None for the processes of torchrun or SLURM that do not report.
@@ -99,10 +102,12 @@ def evaluate(
     started = time.perf_counter()
     entries, here = choose(metrics), place()
     _check(devices, patience, here)
+    if align is not None and align not in ALIGNMENTS:
+        raise UserError("--align", align, ", ".join(ALIGNMENTS))
     groups, failures = pair(systems, reference)
     planned = controls.plan(groups, entries) if with_controls else groups
     _make_folder(out)
-    job = Job(tuple(planned), tuple(entries), out, cache or out / CACHE)
+    job = Job(tuple(planned), tuple(entries), out, cache or out / CACHE, align)
     store = FeatureCache(job.cache)
     if here is not None and here.rank > 0:
         score_share(job, here, resume, patience)
@@ -112,7 +117,7 @@ def evaluate(
         present = {name for group in planned for name in group.controls}
         rows = [*([REFERENCE] if reference is not None else []), *systems, *(name for name in CONTROLS if name in present)]
         environment = results.environment(here.world if here else devices, time.perf_counter() - started)
-        found = results.build(records, [*failures, *lost], entries, judge_infos(), rows, environment, store)
+        found = results.build(records, [*failures, *lost], entries, judge_infos(), rows, environment, store, align)
         found["unscored"] = len(lost)
         (stage / "per_clip.csv").write_text(results.per_clip(records, entries), encoding="utf-8")
         (stage / "results.json").write_text(results.dump(found), encoding="utf-8")

@@ -27,7 +27,7 @@ from evaluation.records import Record
 from evaluation.suite import extractors
 from evaluation.suite.base import HEAD, Entry, FrameExtractor, FrameMetric, View
 from evaluation.tracks import Judges
-from evaluation.watching import Watched, Watcher
+from evaluation.watching import Watched, Watcher, box_numbers
 
 OTHER_FRAMING = "the picture's aspect ratio differs from the reference's, so the two do not show the same view"
 
@@ -39,9 +39,11 @@ class Scorer:
         entries: the metrics, from :func:`evaluation.suite.choose`.
         device: where models run.
         cache: where features are kept.
+        align: one of :data:`evaluation.protocol.ALIGNMENTS`, or None.
     """
 
-    def __init__(self, entries: Mapping[str, Entry], device: torch.device, cache: FeatureCache) -> None:
+    def __init__(self, entries: Mapping[str, Entry], device: torch.device, cache: FeatureCache, align: str | None = None) -> None:
+        self._align = align
         blocked = unavailable(entries)
         self._entries = {name: entry for name, entry in entries.items() if name not in blocked}
         opened, self._judges = Opened(device), Judges()
@@ -49,7 +51,7 @@ class Scorer:
         self._all = Comparer(frame_metrics, opened, cache)
         self._still = Comparer({name: e for name, e in frame_metrics.items() if e.still}, opened, cache)
         wanted = extractors(self._entries)
-        self._watcher = Watcher(wanted, opened, self._judges, cache)
+        self._watcher = Watcher(wanted, opened, self._judges, cache, align)
         self._controls = ControlMaker(wanted, self._watcher)
         self._views = tuple({e.view for e in wanted.values() if isinstance(e, FrameExtractor)} | {HEAD})
 
@@ -96,7 +98,8 @@ class Scorer:
             still = STILL in group.controls and (
                 self._still.lacks(pair_of(digest, digest, box, STILL)) or self._controls.lacks_still(digest, box)
             )
-            compared = any(self._all.lacks(pair_of(_quiet_sha256(i.path), digest, box)) for i in group.items)
+            # Where an aligned clip's square lies is not known before it is looked at.
+            compared = any(self._align or self._all.lacks(pair_of(_quiet_sha256(i.path), digest, box)) for i in group.items)
             wants_crops = self._all.metrics and (compared or still)
             return (crops.add if wants_crops else None), (self._views if still else ())
 
@@ -126,14 +129,15 @@ class Scorer:
         def prepare(box: CropBox, shared: bool) -> tuple[Sink | None, Sequence[View]]:
             nonlocal comparison
             if shared and self._all.metrics:
-                comparison = self._all.begin(pair_of(digest, reference.sha256, reference.box), reference.protocol_crops)
+                change = (self._align, *box_numbers(box)) if self._align else ()
+                comparison = self._all.begin(pair_of(digest, reference.sha256, reference.box, *change), reference.protocol_crops)
             return (comparison.sink if comparison is not None else None), ()
 
         found = self._watcher.watch(item, digest, reference.clip.track if reference else None, prepare, previews(item))
         record.facts |= _facts(found)
         if reference is not None:
             record.reference = reference.item.clip
-            record.facts |= _match(found, reference)
+            record.facts |= _match(found, reference, self._align)
             if comparison is not None:
                 comparison.finish(record)
             else:
@@ -156,11 +160,11 @@ def _facts(found: Watched) -> dict[str, Any]:
     return {"frames": len(track), "frames_without_face": faceless, "width": track.size[0], "height": track.size[1]}
 
 
-def _match(found: Watched, reference: Watched) -> dict[str, Any]:
-    """How far the two clips cover the same time."""
+def _match(found: Watched, reference: Watched, align: str | None) -> dict[str, Any]:
+    """How far the two clips cover the same time, and through which square the first was seen."""
     mine, theirs = len(found.clip.track), len(reference.clip.track)
     lengths = {"reference_frames": theirs, "compared_frames": min(mine, theirs), "length_difference_s": round((mine - theirs) / FPS, 4)}
-    return {**lengths, "framing": "shared" if found.shared else "own"}
+    return {**lengths, "framing": "own" if not found.shared else f"aligned by {align}" if align else "shared"}
 
 
 @lru_cache(maxsize=1024)
@@ -187,12 +191,17 @@ def _quiet_sha256(path: Path) -> str:
 
 
 def score_groups(
-    groups: Sequence[Group], entries: Mapping[str, Entry], device: torch.device, cache: FeatureCache, skip: frozenset[tuple[str, str]]
+    groups: Sequence[Group],
+    entries: Mapping[str, Entry],
+    device: torch.device,
+    cache: FeatureCache,
+    skip: frozenset[tuple[str, str]],
+    align: str | None = None,
 ) -> Iterator[Record]:
     """Score groups one after the other; clips ``(system, clip)`` in ``skip`` are known already and left out."""
     if not groups:
         return
-    scorer = Scorer(entries, device, cache)
+    scorer = Scorer(entries, device, cache, align)
     try:
         for group in groups:
             wanted = without(group, skip)

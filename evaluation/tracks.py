@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from emo_lightning.face.builtin import RIGID
 from emo_lightning.face.crop import CropBox, crop_box, to_crop
 from emo_lightning.face.landmarks import to_68
 from evaluation.judges import action_units, geometry, landmarks
@@ -128,6 +129,38 @@ def scaled_box(box: CropBox, factor: float) -> CropBox:
 def shared_box(size: tuple[int, int], reference: Track) -> CropBox | None:
     """The reference's crop in a picture of this size, or None where the two do not show the same view."""
     return scaled_box(reference.box, size[0] / reference.size[0]) if same_framing(size, reference.size) else None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a face lies beside another: ``theirs = scale * mine + shift``, in pixels, at one moment."""
+
+    scale: float
+    shift: np.ndarray
+
+    def box(self, theirs: CropBox) -> CropBox:
+        """The square that shows in mine what ``theirs`` shows there."""
+        cx, cy = (np.array([theirs.cx, theirs.cy]) - self.shift) / self.scale
+        return CropBox(float(cx), float(cy), theirs.half / self.scale)
+
+
+def place_beside(points: np.ndarray, reference: Track) -> Placement:
+    """Scale and shift of points ``(T, 478, 3)`` onto the reference's, by least squares over those on bone, at the first frame in
+    which both show a face.
+
+    Raises:
+        NotScored: there is no such frame.
+    """
+    shared = min(len(points), len(reference))
+    both = np.flatnonzero(np.isfinite(points[:shared, 0, 0]) & reference.seen[:shared])
+    if not len(both):
+        raise NotScored("no moment shows a face in both clips")
+    mine, theirs = (p[both[0], list(RIGID), :2].astype(np.float64) for p in (points, reference.points))
+    a, b = mine - mine.mean(axis=0), theirs - theirs.mean(axis=0)
+    scale = float((a * b).sum() / (a * a).sum())
+    if not scale > 0:
+        raise NotScored("the two faces stand upside down to each other")
+    return Placement(scale, theirs.mean(axis=0) - scale * mine.mean(axis=0))
 
 
 def check_faces(points: np.ndarray, name: str) -> None:

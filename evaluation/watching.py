@@ -18,7 +18,7 @@ from evaluation.opened import Opened, introduce
 from evaluation.pairs import Item
 from evaluation.protocol import SIZE, NotScored, Unavailable
 from evaluation.suite.base import Extractor, Features, FrameExtractor, FrameFunction, SoundExtractor, TrackExtractor, View
-from evaluation.tracks import Judges, Track, check_faces, own_box, shared_box
+from evaluation.tracks import Judges, Track, check_faces, own_box, place_beside, shared_box
 
 Prepare = Callable[[CropBox, bool], tuple[Sink | None, Sequence[View]]]
 """Crop and whether it is the reference's -> who else looks: what takes the protocol's crops, views whose first crop is kept."""
@@ -37,7 +37,7 @@ class Watched:
     Attributes:
         item, sha256: whose.
         clip: what was found.
-        shared: whether it was seen through its reference's crop.
+        shared: whether it was seen through its reference's crop, or one aligned with that.
         look: the walk itself; None when the cache knew everything.
         crops: protocol crops kept for comparisons.
     """
@@ -63,10 +63,12 @@ class Watched:
 
 
 class Watcher:
-    """Looks at clips with one set of extractors."""
+    """Looks at clips with one set of extractors; ``align``: see :mod:`evaluation.protocol`."""
 
-    def __init__(self, extractors: Mapping[str, Extractor], opened: Opened, judges: Judges, cache: FeatureCache) -> None:
-        self._extractors, self._opened, self._judges, self.cache = extractors, opened, judges, cache
+    def __init__(
+        self, extractors: Mapping[str, Extractor], opened: Opened, judges: Judges, cache: FeatureCache, align: str | None = None
+    ) -> None:
+        self._extractors, self._opened, self._judges, self.cache, self._align = extractors, opened, judges, cache, align
 
     def watch(
         self, item: Item, sha256: str, beside: Track | None, prepare: Prepare = nobody, also: Sequence[FrameExtractor] = ()
@@ -87,12 +89,12 @@ class Watcher:
         name = key("landmarks", landmarks.describe().sha256, sha256)
         known = self.cache.load(name)
         if known is None:
-            points, size, walk = self._track(film, sha256, beside, prepare, also)
+            points, size, walk = self._track(film, sha256, None if self._align else beside, prepare, also)
             self.cache.save(name, {"points": points, "size": np.array(size)})
         else:
             points, size = known["points"], (int(known["size"][0]), int(known["size"][1]))
         check_faces(points, item.path.name)
-        box = shared_box(size, beside) if beside is not None else None
+        box = self._beside(points, size, beside)
         shared = box is not None
         if walk is None:
             walk = self._begin(sha256, box or own_box(points), shared, prepare, also)
@@ -104,6 +106,12 @@ class Watcher:
         self._finish(walk, clip)
         self._listen_and_read(item, sha256, clip)
         return Watched(item, sha256, clip, shared, walk.look)
+
+    def _beside(self, points: np.ndarray, size: tuple[int, int], reference: Track | None) -> CropBox | None:
+        """The square through which a clip is compared with its reference; None where it has only its own."""
+        if reference is None:
+            return None
+        return place_beside(points, reference).box(reference.box) if self._align else shared_box(size, reference)
 
     def _track(
         self, film: Film, sha256: str, beside: Track | None, prepare: Prepare, also: Sequence[FrameExtractor]

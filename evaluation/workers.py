@@ -105,7 +105,8 @@ def work(job: Job, rank: int, world: int, file: Path, mark: str, skip: frozenset
     torch.set_num_threads(1)
     try:
         with writing(file, mark) as part:
-            for record in score_groups(job.groups[rank::world], choose(job.metrics), _device(rank), FeatureCache(job.cache), skip):
+            mine, entries, cache = job.groups[rank::world], choose(job.metrics), FeatureCache(job.cache)
+            for record in score_groups(mine, entries, _device(rank), cache, skip, job.align):
                 part.write(record.to_json())
                 if advance is not None:
                     advance(1)

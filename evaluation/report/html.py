@@ -128,7 +128,9 @@ def _failures(results: Results) -> str:
 
 def _footer(results: Results) -> str:
     settings = results["settings"]
-    crop = f"one {settings['crop']} × {settings['crop']} crop a clip, from the reference, the same for both"
+    moved = f"for the other moved and scaled once by the {settings.get('align')}"
+    same = moved if settings.get("align") else "the same for both"
+    crop = f"one {settings['crop']} × {settings['crop']} crop a clip, from the reference, {same}"
     rows = {
         "protocol": f"{results['protocol']}: {settings['fps']:g} frames/s by timestamp; {crop}; frames compared at equal timestamps",
         "interval": settings["interval"],

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from evaluation.judges.action_units import UNITS
+from evaluation.judges.geometry import LEFT_EYE, RIGHT_EYE
 from evaluation.metrics.au_error import au_error
 from evaluation.metrics.jitter import jitter
 from evaluation.metrics.landmark_distance import landmark_distance, mouth_distance
-from evaluation.protocol import FPS, NotScored
+from evaluation.protocol import FPS, NotScored, same_framing
 from evaluation.records import Column, Scores
 from evaluation.suite.base import Clip, ClipMetric
-from evaluation.tracks import Track
+from evaluation.tracks import Track, place_beside
 
 TRACKER, FIT = "mediapipe-478", "fit+blendshapes on mediapipe-478"
 MOUTH = slice(48, 68)
@@ -64,6 +65,21 @@ def _jitter(clip: Clip, reference: Clip | None) -> Scores:
     return Scores({"jitter": float(torch.cat(values).mean())})
 
 
+def _placement(clip: Clip, reference: Clip | None) -> Scores:
+    """Where the face is beside the reference's, in pictures brought to one width."""
+    if reference is None:
+        raise NotScored("no reference")
+    mine, theirs = clip.track, reference.track
+    if not same_framing(mine.size, theirs.size):
+        raise NotScored("the pictures differ in aspect ratio, so places in them do not compare")
+    points = mine.points * (theirs.size[0] / mine.size[0])
+    found = place_beside(points, theirs)
+    frame = int(np.flatnonzero(mine.seen[: len(theirs)] & theirs.seen[: len(mine)])[0])
+    eyes = theirs.points[frame, [LEFT_EYE, RIGHT_EYE], :2]
+    moved = eyes.mean(axis=0) - (eyes.mean(axis=0) - found.shift) / found.scale
+    return Scores({"face_shift": float(np.linalg.norm(moved) / np.linalg.norm(eyes[0] - eyes[1])), "face_zoom": 1.0 / found.scale})
+
+
 def _column(
     name: str, label: str, unit: str, better: bool | None, judge: str, decimals: int, about: str, high: float | None = None
 ) -> Column:
@@ -78,6 +94,14 @@ ENTRIES = {
         (_column("au_error", "AU error", "0..1", False, FIT, 4, "mean absolute error over 17 action units", 1.0),),
         _au_error,
         breakdown={"au_error": UNITS},
+    ),
+    "placement": ClipMetric(
+        (
+            _column("face_shift", "Face shift", "IOD", False, TRACKER, 2, "how far the first face lies from the reference's"),
+            _column("face_zoom", "Face zoom", "", None, TRACKER, 2, "size of the first face beside the reference's; if not 1, see --align"),
+        ),
+        _placement,
+        still=False,
     ),
     "jitter": ClipMetric(
         (_column("jitter", "Jitter", "IOD/s²", None, TRACKER, 2, "landmarks' mean acceleration; to be near the reference's"),),
