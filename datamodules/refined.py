@@ -43,7 +43,7 @@ STRIKING = ("AU45_L", "AU45_R", "AU26", "AU25", "AU27", "AU12_L", "AU12_R", "AU4
 GRID = 12
 """Frames of a clip in validation, at most."""
 LANDMARKS = "landmarks.npy"
-KEPT = 160
+KEPT = 400
 """Prepared portraits that are held in memory."""
 STILL_SIDE = 256
 """Side of the work picture on which a portrait's own planes lie."""
@@ -65,10 +65,10 @@ class RefinedClip:
         assert sample.video is not None and sample.coefficients is not None and sample.landmarks is not None
         return RefinedClip(sample.meta.frames, labels(sample), sample.video, sample.coefficients, sample.landmarks)
 
-    def images(self, frames: Sequence[int]) -> np.ndarray:
-        """Frames ``(n, S, S, 3)`` uint8; SampleError ``bad_video`` when the mp4 cannot be decoded or lacks one."""
+    def image(self, frame: int) -> np.ndarray:
+        """A frame ``(S, S, 3)`` uint8; SampleError ``bad_video`` when the mp4 cannot be decoded or lacks it."""
         try:
-            return decode_mp4_bytes(self.video, frames)
+            return decode_mp4_bytes(self.video, [frame])[0]
         except ValueError as error:
             raise SampleError("bad_video", str(error)) from None
 
@@ -159,15 +159,15 @@ class RefinedShards(Shards):
             SampleError: ``bad_video``; ``bad_array`` when the geometric renderer cannot use the portrait.
         """
         clip, t = item.clip, item.driving
-        images = clip.images([item.source, t])
-        mesh, still = self._portrait(clip, item.source, images[0])
+        mesh, still = self._portrait(clip, item.source)
+        truth = clip.image(t)
         exp, pose = clip.coefficients["exp"][t], Pose.of(clip.coefficients, t)
-        side = work_side(len(images[0]), mesh.pose.scale)
+        side = work_side(len(truth), mesh.pose.scale)
         if item.spice is not None:
             side = SNAP * round(side * item.spice.zoom / SNAP)
         vertices = mesh.retarget.vertices(exp, clip.coefficients["id"][t])
         drawn = look(mesh, side, vertices, pose, exp)
-        frame, truth = (_sized(image, side) for image in (drawn.frame, images[1]))
+        frame, truth = (_sized(image, side) for image in (drawn.frame, truth))
         rows, columns = self._cut(item, pixels(pose.apply(vertices), side), pose.scale * side / 2.0, side)
         inside = drawn.moving[:2].max(axis=0)
         target = align(truth, frame, inside, pose.scale * side / 2.0)
@@ -184,11 +184,11 @@ class RefinedShards(Shards):
             row = item.spice(row)
         return {**{name: np.ascontiguousarray(value, np.float32) for name, value in row.items()}, **clip.labels}
 
-    def _portrait(self, clip: RefinedClip, frame: int, image: np.ndarray) -> tuple[MeshSource, np.ndarray]:
+    def _portrait(self, clip: RefinedClip, frame: int) -> tuple[MeshSource, np.ndarray]:
         """The geometric renderer's source and the network's planes of a frame."""
         name = (clip.labels["key"], frame)
         if name not in self._prepared:
-            portrait = Portrait(image, clip.landmarks[frame], clip.coefficients.frames(slice(frame, frame + 1)))
+            portrait = Portrait(clip.image(frame), clip.landmarks[frame], clip.coefficients.frames(slice(frame, frame + 1)))
             try:
                 mesh = self.mesh.prepare(portrait)
             except (ValueError, IndexError, RuntimeError, np.linalg.LinAlgError) as error:

@@ -43,6 +43,11 @@ class RefinerConfig:
     """Learned planes of a portrait."""
     code: int = 64
     """Width of the layer between coefficients and FiLM."""
+    inside: bool = False
+    """Whether the mouth's inside may change too. What teeth and tongue do cannot be told from the rest: a network that is not
+    trained for long, and against another, makes their mean of them, which is a blur."""
+    fine: bool = False
+    """Whether the residual has the pixels' resolution. On cells it can shade and colour but take no detail away."""
 
 
 class Prepared(NamedTuple):
@@ -84,10 +89,11 @@ class Refiner(nn.Module):
         self.coarse = nn.ModuleList(_Block(three, config.code) for _ in range(config.blocks))
         self.upper, self.up = nn.Conv2d(three, two, 1), nn.Conv2d(two, one, 1)
         self.middle_again, self.fine_again = _Block(two, config.code), _Block(one, config.code)
-        self.out = nn.Conv2d(one, 4 * CELL**2, 3, padding=1)
+        parts = CELL**2 if config.fine else 1
+        self.out = nn.Conv2d(one, 4 * parts, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
-            self.out.bias.copy_(torch.cat([torch.zeros(3 * CELL**2), torch.full((CELL**2,), RESERVE)]))
+            self.out.bias.copy_(torch.cat([torch.zeros(3 * parts), torch.full((parts,), RESERVE)]))
 
     def prepare(self, still: Tensor) -> Prepared:
         """Encode portraits from their planes ``(B, 6, h, w)``; h and w even."""
@@ -120,9 +126,12 @@ class Refiner(nn.Module):
             coarse = block(coarse, code)
         middle = self.middle_again(middle + _grow(self.upper(coarse)), code)
         fine = self.fine_again(fine + _grow(self.up(middle)), code)
-        drawn = F.pixel_shuffle(self.out(F.leaky_relu(fine, 0.1)), CELL)
-        face = F.interpolate(carried[:, FACE : FACE + 1], scale_factor=float(CELL), mode="bilinear", align_corners=False)
-        residual, mask = drawn[:, :3], torch.sigmoid(drawn[:, 3:]) * face
+        drawn = self.out(F.leaky_relu(fine, 0.1))
+        drawn = F.pixel_shuffle(drawn, CELL) if self.config.fine else _grow(drawn)
+        may = carried[:, FACE : FACE + 1]
+        if not self.config.inside:
+            may = may * (1.0 - F.max_pool2d(moving[:, :1], 3, stride=1, padding=1))
+        residual, mask = drawn[:, :3], torch.sigmoid(drawn[:, 3:]) * _grow(may)
         return Repair(frame + mask * residual, mask, residual)
 
 

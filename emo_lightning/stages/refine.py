@@ -56,7 +56,7 @@ class RefineLoss:
     """What ``perceptual`` looks through, as in stage 3."""
     places: float = 3.0
     """How much more the pixels of mouth and eyes count."""
-    mask: float = 0.1
+    mask: float = 0.2
     """Price of the mask where the geometric renderer is right."""
     gan: float = 0.0
     gan_start: int = 0
@@ -137,7 +137,7 @@ class RefineStage(Stage):
         real, face_places = batch["target"], self._places(batch)
         weight = 1.0 + self.loss.places * face_places[1]
         right = torch.exp(-(batch["frame"] - real).abs().mean(dim=1, keepdim=True) / WRONG)
-        # Outside the face nothing can be changed: there the true frame would only be noise in the losses.
+        # Where nothing can be changed, the true frame would only be noise in the losses.
         seen = made.image + (real - made.image) * (1.0 - face_places[0])
         parts = {
             "pixel": ((seen - real).abs() * weight).mean(),
@@ -155,11 +155,13 @@ class RefineStage(Stage):
         return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
 
     def _places(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """``(B, 1, H, H)`` each: how much of a pixel is face, and how much of it is mouth or eyes."""
+        """``(B, 1, H, H)`` each: how much of a pixel is face that may change, and how much of it is mouth or eyes."""
         planes = F.grid_sample(batch["still"][:, FACE - 2 :], batch["flow"], padding_mode="border", align_corners=False)
         place, face = planes[:, :2], planes[:, 2:]
         near = [torch.exp(-(place - place.new_tensor(p[:2])[:, None, None]).square().sum(1, keepdim=True) / p[2] ** 2) for p in PLACES]
         both = torch.cat([face, torch.stack(near).amax(0) * face], dim=1)
+        if not self.refiner.config.inside:
+            both = both * (1.0 - batch["moving"][:, :1])
         both = F.interpolate(both, scale_factor=float(CELL), mode="bilinear", align_corners=False)
         return both[:, :1], both[:, 1:]
 

@@ -56,7 +56,9 @@ class RefinedRenderer:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         own = None if folder is None else Path(folder) / FILE
-        network = read_network(own if own is not None and own.is_file() else SHIPPED / FILE, "refiner", "--checkpoint-dir")
+        path = own if own is not None and own.is_file() else SHIPPED / FILE
+        network = read_network(path, "refiner", "--checkpoint-dir")
+        self.files = (path,)
         self.mesh = MeshRenderer()
         network.layout.check_same(self.mesh.model.layout, "the geometric renderer", "the trained refinement")
         self.network = load_refiner(network, "--checkpoint-dir")
