@@ -29,6 +29,7 @@ SHOWS = np.array([0.032, 0.052])
 an upper lip leaves about 2 mm of the incisors bare (Vig and Brundo, "The kinetics of anterior tooth display", 1978)."""
 SEAM = 0.008
 """IOD by which the shadow between closed lips lies on the lower one."""
+RIM = 0.75
 FINER = 1.4
 """Pixels of the teeth's pictures for one of the portrait's."""
 
@@ -48,6 +49,7 @@ class Mouth:
         blur: of the photograph, a Gaussian's deviation in IOD.
         upper, lower: the rows' pictures.
         parted: whether the portrait itself shows its mouth open.
+        rim: how much the lower lip's wet inside shows: not where the portrait's own teeth come right up to the lip.
     """
 
     centre: np.ndarray
@@ -61,6 +63,7 @@ class Mouth:
     upper: teeth.Picture
     lower: teeth.Picture
     parted: bool
+    rim: float
 
 
 def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -> Mouth:
@@ -101,9 +104,10 @@ def read(image: np.ndarray, rest: np.ndarray, neutral: np.ndarray, pose: Pose) -
         if tone is not None and seen is not None:
             edge = centre[1] + scale * float(shows[i]) + i * own_jaw
             picture = own_teeth.lay(picture, per, image, seen, rest, pose, centre, scale, edge, i == 0, tone)
-        pictures.append(teeth.Picture(picture, per))
+        pictures.append(teeth.Picture(np.ascontiguousarray(picture[..., :4]), per))
     slant = mouth_tones.slant(image, rest, pose)
-    return Mouth(centre, scale, chin, width, colours, shows, slant, blur, *pictures, gap.max() > OWN_OPEN)
+    bare = tone is not None and where[1] is not None
+    return Mouth(centre, scale, chin, width, colours, shows, slant, blur, *pictures, gap.max() > OWN_OPEN, 0.0 if bare else RIM)
 
 
 def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarray, pose: Pose, own_pose: Pose, moved: float) -> None:
@@ -145,7 +149,7 @@ def draw(frame: np.ndarray, image: np.ndarray, mouth: Mouth, vertices: np.ndarra
     paint(
         frame, mask, left, top, strength, mouth.upper.pixels, mouth.lower.pixels, mouth.upper.per, shift, camera[:, 2].copy(), turn,
         mouth.centre, mouth.scale, mouth.shows, mouth.slant, jaw_drop(mouth, vertices), gap, float(smoothstep(0.85, 1.15, wide)),
-        mouth.colours, _edges(outline, turn, middle), middle,
+        mouth.rim, mouth.colours, _edges(outline, turn, middle), middle,
     )  # fmt: skip
 
 

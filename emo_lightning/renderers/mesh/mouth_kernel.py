@@ -48,7 +48,7 @@ def _dim(light: float, out: np.ndarray) -> None:
 @njit(cache=True, inline="always")
 def _upper_light(under: float, over: float) -> float:
     """Light on the upper teeth ``under`` IOD below the upper lip's edge and ``over`` above the lower one's."""
-    return (0.70 + 0.30 * _step(-0.02, 0.045, under)) * (0.88 + 0.12 * _step(0.0, 0.03, over))
+    return (0.73 + 0.27 * _step(-0.02, 0.045, under)) * (0.88 + 0.12 * _step(0.0, 0.03, over))
 
 
 @njit(cache=True, inline="always")
@@ -78,14 +78,14 @@ def lights(under: np.ndarray, over: np.ndarray, away: np.ndarray, upper: bool) -
 def paint(
     frame: np.ndarray, mask: np.ndarray, left: int, top: int, strength: float, upper_row: np.ndarray, lower_row: np.ndarray,
     per: float, shift: np.ndarray, back: np.ndarray, turn: np.ndarray, centre: np.ndarray, scale: float, shows: np.ndarray,
-    slant: float, jaw: float, gap: float, rise: float, colours: np.ndarray, edges: np.ndarray, middle: np.ndarray,
+    slant: float, jaw: float, gap: float, rise: float, rim: float, colours: np.ndarray, edges: np.ndarray, middle: np.ndarray,
 ) -> None:  # fmt: skip
     """Blend the mouth's inside into ``frame`` under ``mask`` (its top left corner at ``left, top``).
 
     ``upper_row, lower_row`` are the teeth's pictures at ``per`` pixels per IOD; ``shift (2,)`` is where model space's origin
     lies in pixels, ``back (2,)`` the pixels a step in depth takes, ``turn (2, 2)`` carries pixel offsets back to the face's own
-    axes; ``edges (2, 35)`` are both lips' edges there, measured from ``middle``; ``rise`` is how high the tongue stands, 0..1.
-    For the rest see :class:`emo_lightning.renderers.mesh.mouth.Mouth`.
+    axes; ``edges (2, 35)`` are both lips' edges there, measured from ``middle``; ``rise`` is how high the tongue stands, 0..1, ``rim``
+    how much the lower lip's inside shows.     For the rest see :class:`emo_lightning.renderers.mesh.mouth.Mouth`.
     """
     open_light = 0.86 + 0.14 * _step(0.02, 0.12, gap)
     span = max(edges[0, 1] - edges[0, 0], 1e-6)
@@ -136,7 +136,7 @@ def paint(
             _dim(_upper_light(under, over) * open_light * sided * corner, lit)
             _teeth(colour, upper_row, per, x, y - shows[0], lit)
             # The lower lip's wet inside stands before its teeth.
-            wet = 0.75 * _step(min(0.032, max(0.35 * (under + over), 0.004)), 0.0, over) * _step(0.02, 0.15, away)
+            wet = rim * _step(min(0.032, max(0.35 * (under + over), 0.004)), 0.0, over) * _step(0.02, 0.15, away)
             for c in range(3):
                 colour[c] += wet * (1.75 * colours[4, c] * sided - colour[c])
             for c in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from emo_lightning.renderers.mesh import topology
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
@@ -14,15 +15,22 @@ INSET = 0.013
 """IOD by which the own interior is kept away from the lips, whose edge blurs into it."""
 BARE = 0.62
 """Share of the brightest row of an open mouth below which a row is no teeth."""
-HIGH, DROPPED = 0.3, 0.03
-"""Share of the opening below whose top teeth must begin to be the lower ones, and IOD by which the jaw must hang then."""
+HIGH, HIGHER, DROPPED = 0.3, 0.34, 0.03
+"""Share of the opening below whose top teeth must begin to be the lower ones if the jaw hangs down and if it does not, and IOD
+from which it does."""
+PAST = 1.1
+"""Share of the opening at which upper teeth end that go on behind the lower lip."""
 PALE, BRIGHT = 0.58, 0.5
 """Least ratio of the darkest to the brightest channel, and of brightness to the enamel expected, that teeth have."""
 FLESH = (0.4, 0.8)
 """Where between the teeth's redness and the lips' flesh begins, and has begun for sure."""
 LIPS = (0, 17, 37, 267, 84, 314)
-SHADED = 0.6
-"""How much of the shadow that lips are taken to cast lies on a photograph's teeth."""
+APART = 0.11
+"""IOD of a gap between teeth that still belongs to the row."""
+SURE = 0.2
+"""Weight of a row's mean tone against that of the places around."""
+SHADED = (0.7, 0.9)
+"""How much of the shadow that lips are taken to cast lies on a photograph's upper and lower teeth."""
 EVEN = 0.035
 """IOD over which tones along a row are even, contacts between teeth aside."""
 
@@ -38,15 +46,15 @@ def rows(image: np.ndarray, rest: np.ndarray, pose: Pose, jaw: float) -> tuple[f
     tone = np.median(tone[..., 1], axis=1)  # green: lips and tongue are dark in it
     bright = tone > BARE * tone[6:35].max()
     if bright[6:35].all() or tone[6:35].min() > 0.75 * tone[6:35].max():
-        return 1.0, np.array([1.1, np.nan])
+        return 1.0, np.array([PAST, np.nan])
     first = 4 + int(np.argmax(bright[4:]))
-    if steps[first] > HIGH and jaw > DROPPED:
+    if steps[first] > (HIGH if jaw > DROPPED else HIGHER):
         return 0.0, np.array([-0.05, steps[first]])
     ends = first + int(np.argmin(bright[first:])) if not bright[first:].all() else len(steps) - 1
     again = ends + int(np.argmax(bright[ends:])) if bright[ends:36].any() else 0
     if again and jaw > DROPPED:
         return float(steps[(ends + again) // 2]), np.array([steps[ends], steps[again]])
-    return 1.0, np.array([steps[ends] if steps[ends] < 0.85 else np.nan, np.nan])
+    return 1.0, np.array([steps[ends] if steps[ends] < 0.85 else PAST, np.nan])
 
 
 def shown(size: int, rest: np.ndarray, pose: Pose, start: float, end: float, blur: float) -> np.ndarray | None:
@@ -88,7 +96,7 @@ def lay(
     """A drawn row with the portrait's own picture in its place; where lips hid them, own teeth go on in their own tones.
 
     Args:
-        drawn: ``(H, W, 4)`` from :func:`emo_lightning.renderers.mesh.teeth.draw`, at ``per`` pixels per IOD.
+        drawn: ``(H, W, 5)`` from :func:`emo_lightning.renderers.mesh.teeth.draw`, at ``per`` pixels per IOD.
         image, where: the portrait and :func:`shown`.
         rest, pose: of the portrait.
         centre, scale: of the mouth; ``edge``: height of the row's edge in model space.
@@ -105,15 +113,20 @@ def lay(
     ends = [rest[topology.LIP_INNER_UPPER[i], 0] for i in (0, -1)]
     away = np.maximum(np.minimum(places[..., 0] - ends[0], ends[1] - places[..., 0]), 0.0)
     seen = seen * _no_flesh(own, rest, pose, image, tone, np.broadcast_to(y, seen.shape), per, upper)
-    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None] ** SHADED
+    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None] ** SHADED[0 if upper else 1]
     value = own.mean(axis=2)
     if (seen > 0.5).sum() < 12:
-        return drawn
-    white = smoothstep(0.42, 0.65, value / np.percentile(value[seen > 0.5], 85)) * seen
-    beyond = _continued(drawn, own, white, per)
+        return drawn[..., :4]
+    value /= np.percentile(value[seen > 0.5], 85)
+    white = (smoothstep(0.42, 0.65, value) * seen).astype(np.float32)
+    # From the lip down to the first of the teeth there is nothing but its shadow.
+    side = 2 * round(0.5 * APART * per) + 1
+    whole = cv2.morphologyEx(white, cv2.MORPH_CLOSE, np.ones((1, side), np.uint8))
+    seen = seen * smoothstep(0.6, 1.0, np.maximum.accumulate(whole, axis=0))
+    beyond = _continued(drawn, own, white, seen, per)
     # The dark between the rows is no part of either.
     near = smoothstep(-0.035, -0.015, y)
-    cover = drawn[..., 3] * (1.0 - seen) + seen * (1.0 - near + near * smoothstep(0.3, 0.55, value / np.percentile(value[seen > 0.5], 85)))
+    cover = drawn[..., 3] * (1.0 - seen) + seen * (1.0 - near + near * smoothstep(0.3, 0.55, value))
     colour = beyond + seen[..., None] * (own - beyond)
     return np.concatenate([colour * cover[..., None], cover[..., None]], axis=2).astype(np.float32)
 
@@ -132,18 +145,21 @@ def _no_flesh(
     return cv2.GaussianBlur(keep, (0, 0), max(0.6, 0.004 * per))
 
 
-def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, per: float) -> np.ndarray:
-    """The drawn row in the own one's tones, column by column ``(H, W, 3)``: its own contacts, not drawn ones, go on."""
-    plain = cv2.GaussianBlur(drawn, (0, 0), sigmaX=0.03 * per, sigmaY=0.004 * per)
-    plain = plain[..., :3] / np.maximum(plain[..., 3:], 1e-3)
-    weight = white.sum(axis=0) + 1e-4
-    columns, model = ((white[..., None] * v).sum(axis=0) for v in (own, plain))
-    wide = [cv2.GaussianBlur(v.astype(np.float32)[None], (0, 0), EVEN * per)[0] for v in (columns, model, weight[:, None])]
-    wide = [v if v.ndim == 2 else v[:, None] for v in wide]
-    ratio = np.clip(wide[0] / np.maximum(wide[1], 1e-3), 0.3, 3.0)
-    sure = smoothstep(0.0, 0.02 * per, weight)[:, None]
-    fine = (columns / weight[:, None]) / np.maximum(wide[0] / wide[2], 1.0)
-    return plain * ratio * (1.0 + sure * (np.clip(fine, 0.5, 1.2) - 1.0))
+def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, seen: np.ndarray, per: float) -> np.ndarray:
+    """The drawn row in the own one's tones, column by column ``(H, W, 3)``: its own contacts and gaps, not drawn ones, go on."""
+    plain = cv2.GaussianBlur(drawn[..., :5], (0, 0), sigmaX=0.02 * per, sigmaY=0.004 * per)
+    gums = plain[..., 4:] / np.maximum(plain[..., 3:4], 1e-3)
+    flat = plain[..., :3] / np.maximum(plain[..., 3:4], 1e-3)
+    white = white * (1.0 - gums[..., 0])
+    columns, model = ((white[..., None] * v).sum(axis=0) for v in (own, flat))
+    wide = [gaussian_filter1d(v, EVEN * per, axis=0) for v in (columns, model)]
+    ratio = np.clip((wide[0] + SURE * columns.mean(axis=0)) / np.maximum(wide[1] + SURE * model.mean(axis=0), 1e-3), 0.3, 3.0)
+    sure = seen.max(axis=0)
+    best = (own.mean(axis=2) * seen).max(axis=0)
+    even = gaussian_filter1d(best, EVEN * per) / np.maximum(gaussian_filter1d(sure, EVEN * per), 1e-3)
+    fine = np.clip(best / np.maximum(even * sure, 1.0), 0.25, 1.05)
+    enamel = flat * ratio * (1.0 + smoothstep(0.5, 0.9, sure) * (fine - 1.0))[:, None]
+    return enamel + gums * (flat - enamel)
 
 
 def _filled(outline: np.ndarray, pose: Pose, size: int) -> np.ndarray:

@@ -86,10 +86,10 @@ class Picture:
     per: float
 
 
-def grid(per: float) -> tuple[np.ndarray, np.ndarray]:
-    """``x (1, W), y (H, 1)`` of a picture's pixel centres."""
-    width, height = round(2 * REACH * per), round((ROOT + BEYOND) * per)
-    return ((np.arange(width) + 0.5) / per - REACH)[None], ((np.arange(height) + 0.5) / per - ROOT)[:, None]
+def grid(per: float, finer: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """``x (1, W), y (H, 1)`` of a picture's pixel centres, or of ``finer`` times as many."""
+    width, height = round(2 * REACH * per) * finer, round((ROOT + BEYOND) * per) * finer
+    return ((np.arange(width) + 0.5) / (per * finer) - REACH)[None], ((np.arange(height) + 0.5) / (per * finer) - ROOT)[:, None]
 
 
 def draw(row: Row, tooth: np.ndarray, gums: np.ndarray, per: float, seed: int) -> np.ndarray:
@@ -102,9 +102,9 @@ def draw(row: Row, tooth: np.ndarray, gums: np.ndarray, per: float, seed: int) -
         seed: of what is uneven.
 
     Returns:
-        ``(H, W, 4)`` float32 as in :class:`Picture`.
+        ``(H, W, 5)`` float32 as in :class:`Picture`, and the gums' cover.
     """
-    x, y = grid(per * FINE)
+    x, y = grid(per, FINE)
     across, half, tall, edge, tone, index = _columns(row, x[0], seed)
     root = (edge[None] - y) / tall[None]
     cover = smoothstep(-0.5, 0.5, (edge[None] - y) * per * FINE) * smoothstep(REACH - 0.002, REACH - 0.03, np.abs(x))
@@ -119,12 +119,14 @@ def draw(row: Row, tooth: np.ndarray, gums: np.ndarray, per: float, seed: int) -
     neck = (smoothstep(0.5, 1.05, root) + 0.6 * (index == 2)[None])[..., None] * np.array([0.02, 0.045, 0.10])
     enamel = tooth * light[..., None] * (1.0 - clear) * (1.0 - neck)
     margin = 1.0 - 0.26 * side**3
-    flesh = gums * ((1.0 - 0.12 * np.exp(-np.square((root - margin) / 0.06))) * (1.0 - 0.35 * smoothstep(0.12, 0.33, np.abs(x))))[..., None]
-    share = smoothstep(-0.06, 0.05, root - margin)[..., None]
+    # Gums are brightest over the roots just above the teeth, and darken into the fold of the lip.
+    above = root - margin
+    fold = (1.0 - 0.10 * np.exp(-np.square(above / 0.06))) * (1.0 - 0.45 * smoothstep(0.1, 0.8, above)) * (1.0 - 0.06 * side**2)
+    flesh = gums * (fold * (1.0 - 0.45 * smoothstep(0.12, 0.33, np.abs(x))))[..., None] ** np.array([1.0, 1.15, 1.15])
+    share = smoothstep(-0.06, 0.05, above)[..., None]
     colour = (enamel * (1.0 - share) + flesh * share) * cover[..., None]
-    whole = np.concatenate([colour, cover[..., None]], axis=2).astype(np.float32)
-    wide, high = (len(v.ravel()) for v in grid(per))
-    return cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA)
+    whole = np.concatenate([colour, cover[..., None], share * cover[..., None]], axis=2).astype(np.float32)
+    return whole.reshape(len(y) // FINE, FINE, x.size // FINE, FINE, 5).mean(axis=(1, 3))
 
 
 def _columns(row: Row, x: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
