@@ -43,6 +43,7 @@ from emo_lightning.progress import track
 from emo_lightning.renderers import base
 
 CACHE = Path("runs/benchmarks/compare-corpus")
+OUT = Path("runs/benchmarks/compare")
 CORPUS_CLIPS, CORPUS_PEOPLE, CORPUS_SEED, CORPUS_SIZE, CORPUS_FRAMES = 8, 4, 6, 256, 60
 """The corpus made without --data. Its seed is not the one of ``emo corpus``, so nobody in it was ever trained on."""
 ALL = "train,val,test"
@@ -71,8 +72,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     speeds = measure(listed, clips[0], size, given.threads) if given.speed else {}
     report = Report(own, cross, speeds, listed, judging, notes, size, vars(given) | {"out": None})
     print("\n".join(report.lines()))
-    if given.out is not None:
-        report.write(given.out)
+    report.write(given.out)
+    print(f"\ntables and contact sheets: {given.out}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -91,7 +92,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--size", type=int, help="side of the frames in pixels (default that of the clips)")
     add("--threads", type=int, default=1, help="threads of every renderer (default 1)")
     add("--no-speed", dest="speed", action="store_false", help="do not measure frames a second and memory")
-    add("--out", type=Path, help="folder for compare.md, compare.json and the contact sheets self.png and cross.png")
+    files = "compare.md, compare.json and the contact sheets self.png and cross.png"
+    add("--out", type=Path, default=OUT, metavar="DIR", help=f"folder for {files} (default {OUT})")
     given = parser.parse_args(list(arguments))
     for name, least in (("frames", 25), ("clips", 1), ("pairs", 0), ("threads", 1)):
         if getattr(given, name) < least:
