@@ -63,14 +63,13 @@ def _corner_light(away: float) -> float:
 
 
 @njit(cache=True)
-def lights(under: np.ndarray, over: np.ndarray, away: np.ndarray, upper: bool) -> np.ndarray:
-    """The light that :func:`paint` lays on a row of teeth, for distances ``(H, W)`` in IOD from both lips' edges and from the
+def lights(under: np.ndarray, over: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """The light that :func:`paint` lays on the upper teeth, for distances ``(H, W)`` in IOD from both lips' edges and from the
     nearer corner; ``(H, W)`` float32."""
     out = np.empty(under.shape, np.float32)
     for i in range(under.shape[0]):
         for j in range(under.shape[1]):
-            light = _upper_light(under[i, j], over[i, j]) if upper else _lower_light(under[i, j], over[i, j])
-            out[i, j] = light * _corner_light(away[i, j])
+            out[i, j] = _upper_light(under[i, j], over[i, j]) * _corner_light(away[i, j])
     return out
 
 
@@ -85,7 +84,8 @@ def paint(
     ``upper_row, lower_row`` are the teeth's pictures at ``per`` pixels per IOD; ``shift (2,)`` is where model space's origin
     lies in pixels, ``back (2,)`` the pixels a step in depth takes, ``turn (2, 2)`` carries pixel offsets back to the face's own
     axes; ``edges (2, 35)`` are both lips' edges there, measured from ``middle``; ``rise`` is how high the tongue stands, 0..1, ``rim``
-    how much the lower lip's inside shows.     For the rest see :class:`emo_lightning.renderers.mesh.mouth.Mouth`.
+    how much the lower lip's inside shows, 0 where the lower teeth are the portrait's own with their light on them. For the rest
+    see :class:`emo_lightning.renderers.mesh.mouth.Mouth`.
     """
     open_light = 0.86 + 0.14 * _step(0.02, 0.12, gap)
     span = max(edges[0, 1] - edges[0, 0], 1e-6)
@@ -131,7 +131,7 @@ def paint(
                     colour[c] += cover * (colours[2, c] * lit[c] - colour[c])
             for c in range(3):
                 colour[c] = colours[5, c] + (1.0 - colours[5, c] / 255.0) * colour[c]
-            _dim(_lower_light(under, over) * open_light * sided * corner, lit)
+            _dim(1.0 if rim == 0.0 else _lower_light(under, over) * open_light * sided * corner, lit)
             _teeth(colour, lower_row, per, x, -(y - drop - shows[1]), lit)
             _dim(_upper_light(under, over) * open_light * sided * corner, lit)
             _teeth(colour, upper_row, per, x, y - shows[0], lit)

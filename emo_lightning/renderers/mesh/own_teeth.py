@@ -22,15 +22,17 @@ PAST = 1.1
 """Share of the opening at which upper teeth end that go on behind the lower lip."""
 PALE, BRIGHT = 0.58, 0.5
 """Least ratio of the darkest to the brightest channel, and of brightness to the enamel expected, that teeth have."""
-FLESH = (0.4, 0.8)
+FLESH = (0.3, 0.7)
 """Where between the teeth's redness and the lips' flesh begins, and has begun for sure."""
 LIPS = (0, 17, 37, 267, 84, 314)
 APART = 0.11
 """IOD of a gap between teeth that still belongs to the row."""
+DEEPER = 0.8
+"""Light on what of the lower teeth lies behind the lip against what stands out of it."""
 SURE = 0.2
 """Weight of a row's mean tone against that of the places around."""
-SHADED = (0.7, 0.9)
-"""How much of the shadow that lips are taken to cast lies on a photograph's upper and lower teeth."""
+SHADED = 0.7
+"""How much of the shadow that the upper lip is taken to cast lies on a photograph's teeth; lower ones are kept as lit as they are."""
 EVEN = 0.035
 """IOD over which tones along a row are even, contacts between teeth aside."""
 
@@ -113,7 +115,8 @@ def lay(
     ends = [rest[topology.LIP_INNER_UPPER[i], 0] for i in (0, -1)]
     away = np.maximum(np.minimum(places[..., 0] - ends[0], ends[1] - places[..., 0]), 0.0)
     seen = seen * _no_flesh(own, rest, pose, image, tone, np.broadcast_to(y, seen.shape), per, upper)
-    own /= lights(down - lips[0], lips[1] - down, away, upper)[..., None] ** SHADED[0 if upper else 1]
+    if upper:
+        own /= lights(down - lips[0], lips[1] - down, away)[..., None] ** SHADED
     value = own.mean(axis=2)
     if (seen > 0.5).sum() < 12:
         return drawn[..., :4]
@@ -123,7 +126,7 @@ def lay(
     side = 2 * round(0.5 * APART * per) + 1
     whole = cv2.morphologyEx(white, cv2.MORPH_CLOSE, np.ones((1, side), np.uint8))
     seen = seen * smoothstep(0.6, 1.0, np.maximum.accumulate(whole, axis=0))
-    beyond = _continued(drawn, own, white, seen, per)
+    beyond = _continued(drawn, own, smoothstep(0.55, 0.85, value) * seen, seen, per, 1.0 if upper else DEEPER)
     # The dark between the rows is no part of either.
     near = smoothstep(-0.035, -0.015, y)
     cover = drawn[..., 3] * (1.0 - seen) + seen * (1.0 - near + near * smoothstep(0.3, 0.55, value))
@@ -145,7 +148,7 @@ def _no_flesh(
     return cv2.GaussianBlur(keep, (0, 0), max(0.6, 0.004 * per))
 
 
-def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, seen: np.ndarray, per: float) -> np.ndarray:
+def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, seen: np.ndarray, per: float, light: float) -> np.ndarray:
     """The drawn row in the own one's tones, column by column ``(H, W, 3)``: its own contacts and gaps, not drawn ones, go on."""
     plain = cv2.GaussianBlur(drawn[..., :5], (0, 0), sigmaX=0.02 * per, sigmaY=0.004 * per)
     gums = plain[..., 4:] / np.maximum(plain[..., 3:4], 1e-3)
@@ -158,7 +161,7 @@ def _continued(drawn: np.ndarray, own: np.ndarray, white: np.ndarray, seen: np.n
     best = (own.mean(axis=2) * seen).max(axis=0)
     even = gaussian_filter1d(best, EVEN * per) / np.maximum(gaussian_filter1d(sure, EVEN * per), 1e-3)
     fine = np.clip(best / np.maximum(even * sure, 1.0), 0.25, 1.05)
-    enamel = flat * ratio * (1.0 + smoothstep(0.5, 0.9, sure) * (fine - 1.0))[:, None]
+    enamel = light * flat * ratio * (1.0 + smoothstep(0.5, 0.9, sure) * (fine - 1.0))[:, None]
     return enamel + gums * (flat - enamel)
 
 
