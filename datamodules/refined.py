@@ -166,7 +166,7 @@ class RefinedShards(Shards):
         if item.spice is not None:
             side = SNAP * round(side * item.spice.zoom / SNAP)
         vertices = mesh.retarget.vertices(exp, clip.coefficients["id"][t])
-        drawn = look(mesh, side, vertices, pose, exp)
+        drawn = look(mesh, side, vertices, pose, exp, whole=True)
         frame, truth = (_sized(image, side) for image in (drawn.frame, truth))
         rows, columns = self._cut(item, pixels(pose.apply(vertices), side), pose.scale * side / 2.0, side)
         inside = drawn.moving[:2].max(axis=0)

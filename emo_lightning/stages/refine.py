@@ -48,8 +48,8 @@ class RefineLoss:
     """L1 of the pixels."""
     pyramid: float = 5.0
     """Colours and their differences at four scales."""
-    perceptual: float = 0.5
-    """Features of a trained network."""
+    perceptual: float = 0.0
+    """Features of a trained network; of use where the residual has the pixels' resolution."""
     perceptual_weights: str | None = None
     """File of torchvision's VGG-19 weights."""
     backbone: str = "auto"
@@ -142,9 +142,10 @@ class RefineStage(Stage):
         parts = {
             "pixel": ((seen - real).abs() * weight).mean(),
             "pyramid": self.pyramid(seen, real),
-            "perceptual": self.perceptual(seen, real),
             "mask": (made.mask * right).mean(),
         }
+        if self.loss.perceptual:
+            parts["perceptual"] = self.perceptual(seen, real)
         if adversarial:
             fake, true = self.discriminator(seen), self.discriminator(real)
             parts |= {"gan": generator_hinge(fake), "feature_matching": feature_matching(true, fake)}

@@ -33,21 +33,21 @@ MOST_STRETCH = 1.5
 
 @dataclass(frozen=True)
 class Look:
-    """A frame and what the network is told of it.
+    """A frame and what the network is told of it; h and w count the region's cells.
 
     Attributes:
         frame: ``(S, S, 3)`` uint8, the geometric renderer's.
-        flow: ``(h, h, 2)`` float32, where in the portrait each cell comes from, -1..1.
-        moving: ``(6, h, h)`` float32: mouth's inside, eyes, upper lids, stretch, and shift in x and y (IOD).
+        region: rows and columns of the work picture.
+        flow: ``(h, w, 2)`` float32, where in the portrait each cell comes from, -1..1.
+        moving: ``(6, h, w)`` float32: mouth's inside, eyes, upper lids, stretch, and shift in x and y (IOD).
         condition: ``(2 E + 3,)`` float32: the frame's expression, the portrait's, and the turn from it, radians.
-        region: rows and columns of the work picture that hold the face.
     """
 
     frame: np.ndarray
+    region: tuple[slice, slice]
     flow: np.ndarray
     moving: np.ndarray
     condition: np.ndarray
-    region: tuple[slice, slice]
 
 
 def work_side(size: int, scale: float) -> int:
@@ -83,24 +83,27 @@ def read(source: Source, triangles: np.ndarray, side: int) -> np.ndarray:
     return planes
 
 
-def look(source: Source, side: int, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> Look:
+def look(source: Source, side: int, vertices: np.ndarray, pose: Pose, exp: np.ndarray, whole: bool = False) -> Look:
     """Draw a frame by geometry and say what the network must know of it.
 
     Args:
         source: from the geometric renderer.
         side: of the work picture, a multiple of 8.
         vertices, pose, exp: as of the geometric renderer's ``draw``.
+        whole: take all of the work picture for the region, not the face's alone.
     """
     frame = draw(source, vertices, pose, exp)
     cells, size = side // CELL, frame.shape[0]
-    dense = source.warp.flow(vertices, pose)
-    flow = np.stack([cv2.resize(part, (cells, cells), interpolation=cv2.INTER_AREA) for part in dense], axis=-1)
-    flow = (flow + 0.5) * np.float32(2.0 / size) - 1.0
     placed = pose.apply(vertices)
-    moving = np.concatenate([_outlines(placed, cells), _stretch(flow), _shift(flow, source, placed)])
+    region = (slice(0, side),) * 2 if whole else _region(placed[topology.OVAL], pose.scale, side)
+    part = (slice(region[0].start // CELL, region[0].stop // CELL), slice(region[1].start // CELL, region[1].stop // CELL))
+    dense = source.warp.flow(vertices, pose)
+    flow = np.stack([cv2.resize(axis, (cells, cells), interpolation=cv2.INTER_AREA)[part] for axis in dense], axis=-1)
+    flow = (flow + 0.5) * np.float32(2.0 / size) - 1.0
+    moving = np.concatenate([_outlines(placed, cells)[:, *part], _stretch(flow, cells), _shift(flow, part, cells, source, placed)])
     turn = angles(pose.turn @ source.pose.turn.T)
     condition = np.concatenate([exp, source.retarget.exp, turn]).astype(np.float32)
-    return Look(frame, flow, moving, condition, _region(placed[topology.OVAL], pose.scale, side))
+    return Look(frame, region, flow, moving, condition)
 
 
 def _face(oval: np.ndarray, cells: int, unit: float) -> np.ndarray:
@@ -124,27 +127,26 @@ def _outlines(placed: np.ndarray, cells: int) -> np.ndarray:
     return planes.astype(np.float32) / np.float32(255.0)
 
 
-def _stretch(flow: np.ndarray) -> np.ndarray:
-    """``(1, h, h)``: log of the area in the portrait that a cell shows, against the cell's own; 0 where nothing is stretched."""
-    cells = len(flow)
+def _stretch(flow: np.ndarray, cells: int) -> np.ndarray:
+    """``(1, h, w)``: log of the area in the portrait that a cell shows, against the cell's own; 0 where nothing is stretched."""
     down, across = (np.gradient(flow, axis=axis) * np.float32(cells / 2.0) for axis in (0, 1))
     area = np.abs(across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0])
     return np.clip(np.log(area + 1e-3), -MOST_STRETCH, MOST_STRETCH)[None].astype(np.float32)
 
 
-def _shift(flow: np.ndarray, source: Source, placed: np.ndarray) -> np.ndarray:
-    """``(2, h, h)``: how far in IOD each cell moved, less what the bridge of the nose did."""
-    cells = len(flow)
-    centre = (2.0 * np.arange(cells) + 1.0) / cells - 1.0
+def _shift(flow: np.ndarray, part: tuple[slice, slice], cells: int, source: Source, placed: np.ndarray) -> np.ndarray:
+    """``(2, h, w)``: how far in IOD each cell moved, less what the bridge of the nose did."""
+    centre = (2.0 * np.arange(cells, dtype=np.float32) + 1.0) / np.float32(cells) - 1.0
     own = source.pose.apply(source.retarget.rest[[topology.NASION]])[0]
     whole = (placed[topology.NASION] - own)[:2]
-    moved = np.stack([centre[None, :] - flow[..., 0] - whole[0], centre[:, None] - flow[..., 1] - whole[1]])
-    return np.clip(moved / source.pose.scale, -1.0, 1.0).astype(np.float32)
+    moved = np.stack([centre[None, part[1]] - flow[..., 0], centre[part[0], None] - flow[..., 1]])
+    moved = (moved - whole[:, None, None].astype(np.float32)) / np.float32(source.pose.scale)
+    return np.clip(moved, -1.0, 1.0)
 
 
 def _region(oval: np.ndarray, scale: float, side: int) -> tuple[slice, slice]:
     """Rows and columns of the work picture around the face; at least one step of SNAP each."""
     low, high = ((bound(oval[:, :2], axis=0) + sign * MARGIN * scale + 1.0) * side / 2.0 for bound, sign in ((np.min, -1), (np.max, 1)))
-    low = np.clip(SNAP * np.floor(low / SNAP), 0, side - SNAP).astype(int)
-    high = np.clip(SNAP * np.ceil(high / SNAP), low + SNAP, side).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
+    left, top = (int(x) for x in np.clip(SNAP * np.floor(low / SNAP), 0, side - SNAP))
+    right, bottom = (int(x) for x in np.clip(SNAP * np.ceil(high / SNAP), (left + SNAP, top + SNAP), side))
+    return slice(top, bottom), slice(left, right)

@@ -22,7 +22,7 @@ from emo_lightning.renderers.base import register
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.renderer import MeshRenderer
 from emo_lightning.renderers.mesh.renderer import Source as MeshSource
-from emo_lightning.renderers.refined.planes import CELL, Look, look, read, work_side
+from emo_lightning.renderers.refined.planes import Look, look, read, work_side
 
 if TYPE_CHECKING:
     from emo_lightning.portrait import Portrait
@@ -94,10 +94,9 @@ class RefinedRenderer:
         frame, side = drawn.frame, source.side
         small = frame if len(frame) == side else cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
         rows, columns = drawn.region
-        cells = tuple(slice(part.start // CELL, part.stop // CELL) for part in (rows, columns))
         picture = torch.from_numpy(small[rows, columns].transpose(2, 0, 1).astype(np.float32) / np.float32(255.0))
-        flow, moving = (torch.from_numpy(np.ascontiguousarray(part)) for part in (drawn.flow[cells], drawn.moving[:, *cells]))
-        repair = self.network(picture[None], source.prepared, flow[None], moving[None], torch.from_numpy(drawn.condition)[None])
+        flow, moving, condition = (torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition))
+        repair = self.network(picture[None], source.prepared, flow, moving, condition)
         change, mask = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
         mask[rows, columns] = repair.mask[0, 0].numpy()
         change[rows, columns] = 255.0 * (repair.mask * repair.residual)[0].permute(1, 2, 0).numpy()

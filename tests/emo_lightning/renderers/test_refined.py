@@ -118,12 +118,12 @@ def test_planes_are_what_the_network_expects() -> None:
     mesh, face = base.create("mesh"), portrait()
     source, moving = mesh.prepare(face), coefficients(3)
     still = planes.read(source, mesh.model.triangles, SIZE)
-    drawn = planes.look(source, SIZE, source.retarget.vertices(moving["exp"][2]), planes.Pose.of(moving, 2), moving["exp"][2])
+    drawn = planes.look(source, SIZE, source.retarget.vertices(moving["exp"][2]), planes.Pose.of(moving, 2), moving["exp"][2], whole=True)
     assert still.shape == (network.STILL, 64, 64) and drawn.moving.shape == (network.MOVING, 64, 64)
     assert drawn.condition.shape == (network.condition_size(BUILTIN),) and (planes.CELL, planes.SNAP) == (network.CELL, network.STRIDE)
     at = ((face.points[1, :2] + 1) * 32).astype(int)
     assert np.allclose(still[3:5, at[1], at[0]], mesh.model.mean[1, :2], atol=0.05) and still[network.FACE, at[1], at[0]] == 1
-    rest = planes.look(source, SIZE, source.retarget.rest, source.pose, face.coefficients["exp"][0])
+    rest = planes.look(source, SIZE, source.retarget.rest, source.pose, face.coefficients["exp"][0], whole=True)
     centre = (np.arange(64) + 0.5) / 32 - 1
     assert np.abs(rest.flow[..., 0] - centre[None]).max() < 0.02 and np.abs(rest.moving[3:]).max() < 0.2
 
