@@ -78,6 +78,8 @@ def train(config: AnyRun) -> Path:
     folder = prepare_folder(config.out)
     origin = provenance({}, ("torch", "lightning", "numpy")) | {"data_index_sha256": " ".join(source.index_sha256 for source in sources)}
     stage = build_stage(config, index, origin)
+    if isinstance(config, Stage3Run) and isinstance(stage, RendererStage):
+        stage.hasten(config.trainer.channels_last, config.trainer.compile)
     data = build_data(config, index, stage.taught)
     data.setup()
     data.check_ranks(config.trainer.devices)
@@ -212,10 +214,9 @@ def _anchors(config: Stage3Run, index: ShardIndex) -> tuple[torch.Tensor, ...] |
         return None
     index.layout.check_same(BUILTIN, "the data", "model.anchors, which lie on the built-in face model,")
     try:
-        table = anchor_table(config.model.anchors)
+        return tuple(torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays())
     except ValueError as error:
         raise UserError("model.anchors", config.model.anchors, "0, or a number that the face model has", f"cannot be ({error})") from None
-    return tuple(torch.from_numpy(part) for part in (table.mean, table.basis, table.radius, table.weight, table.pairs))
 
 
 if __name__ == "__main__":
