@@ -163,19 +163,21 @@ def _renderer(stage: RendererStage, example: Batch) -> Jobs:
     real, image, points = example["driving_image"], _leaf(made.image), _leaf(made.keypoints)
     canonical, angle, delta = _leaf(source.canonical), _leaf(made.motion.angle), _leaf(made.motion.delta)
     theta = random_affine(stage.draw(len(real), 6))
-    found, warped = _leaf(stage.renderer.detector(real)), _leaf(stage.renderer.detector(warp_affine(real, theta)))
+    small = stage.renderer.at_own_size(real)
+    found, warped = _leaf(stage.renderer.detector(small)), _leaf(stage.renderer.detector(warp_affine(small, theta)))
     head = example["driving_coeffs"][:, WINDOW // 2, stage.context.layout.slice("angle")]
     return {
-        "perceptual": lambda: stage.perceptual(image, real),
-        "pixel": lambda: (image - real).abs().mean(),
+        "perceptual": lambda: stage.unlikeness(image, real, made),
+        "pixel": lambda: stage.pixel(image, real, made),
         "equivariance": lambda: equivariance(found, warped, theta),
         "keypoint_prior": lambda: keypoint_prior(canonical),
         "head_pose": lambda: head_pose(angle, head),
         "deformation": lambda: deformation(delta),
         "agreement": lambda: (points - found).abs().mean(),
-        **_adversarial(stage, real, image),
-        "(keypoints of the driving image, for equivariance and agreement)": lambda: stage.renderer.detector(real).sum(),
-        "(keypoints of it warped, for equivariance)": lambda: stage.renderer.detector(warp_affine(real, theta)).sum(),
+        **({} if made.paint is None else {"paint": _leaf(made.paint).mean}),
+        **_adversarial(stage, *(stage.views(x, made)[-1].detach() for x in (real, image))),
+        "(keypoints of the driving image, for equivariance and agreement)": lambda: stage.renderer.detector(small).sum(),
+        "(keypoints of it warped, for equivariance)": lambda: stage.renderer.detector(warp_affine(small, theta)).sum(),
     }
 
 

@@ -1,6 +1,6 @@
 """Training speed: parameters, seconds a step and memory of each stage at a size, on random batches.
 
-  python -m benchmarks training [debug|cpu|paper]
+python -m benchmarks training [debug|cpu|paper]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from datamodules.shards import ShardIndex
 from emo_lightning.coefficients import BUILTIN
 from emo_lightning.config import AnyRun, Stage3Run, load_config
+from emo_lightning.face.anchors import anchor_table
 from emo_lightning.models.fingerprint import fingerprint
 from emo_lightning.models.layers import parameter_count
 from emo_lightning.stages.base import Stage, StageContext, weighted_sum
@@ -48,7 +49,8 @@ def build(config: AnyRun) -> Stage:
     index = ShardIndex(BUILTIN)
     context = StageContext(index.layout, config.seed)
     if isinstance(config, Stage3Run):
-        return RendererStage(config.model, config.loss, config.optim, context)
+        numbers = [torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays()] if config.model.anchors else None
+        return RendererStage(config.model, config.loss, config.optim, context, anchors=numbers)
     before = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
     first = DecouplerStage(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
     if config.stage == 1:
@@ -62,7 +64,7 @@ def batch(config: AnyRun) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(0)
     b, t = config.loader.batch_size, config.loader.frames
     if isinstance(config, Stage3Run):
-        s = config.model.image_size
+        s = config.model.image_size * (2 if config.model.fine else 1)
         images = {name: torch.rand(b, 3, s, s, generator=draw) for name in ("source_image", "driving_image")}
         return images | {name: 0.1 * torch.randn(b, 27, BUILTIN.size, generator=draw) for name in ("source_coeffs", "driving_coeffs")}
     blocks = {name: 0.1 * torch.randn(b, t, width, generator=draw) for name, width in BUILTIN.widths}

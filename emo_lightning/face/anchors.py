@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.face.regions import BROWS, EYELIDS, LIPS
+from emo_lightning.face.regions import BROWS, EYE_LEFT, EYE_RIGHT, EYELIDS, LIP_INNER, LIPS
 
 MOUTH_WEIGHT, EYE_WEIGHT = 4.0, 2.0
 """How much more an error counts at the lips and at the lids than elsewhere. Ours."""
@@ -16,12 +16,18 @@ MOUTH_WEIGHT, EYE_WEIGHT = 4.0, 2.0
 @dataclass(frozen=True)
 class AnchorTable:
     """``mean (A, 3)`` model units, ``basis (C, A, 3)`` for every coefficient of the layout, ``radius (A,)`` the spacing of the
-    neighbours, ``weight (A,)`` how much an error there counts."""
+    neighbours, ``weight (A,)`` how much an error there counts, ``pairs (P, 2)`` the anchors of upper and lower rims that may meet
+    but not cross."""
 
     mean: np.ndarray
     basis: np.ndarray
     radius: np.ndarray
     weight: np.ndarray
+    pairs: np.ndarray
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All of them, in this order."""
+        return self.mean, self.basis, self.radius, self.weight, self.pairs
 
 
 def anchor_table(count: int) -> AnchorTable:
@@ -38,7 +44,10 @@ def anchor_table(count: int) -> AnchorTable:
     mean = model.mean[chosen]
     gaps = np.sort(np.linalg.norm(mean[:, None] - mean[None], axis=-1), axis=1)[:, 1:4]
     weight = MOUTH_WEIGHT * np.isin(chosen, LIPS) + EYE_WEIGHT * np.isin(chosen, EYELIDS)
-    return AnchorTable(mean, basis, gaps.mean(axis=1).astype(np.float32), weight.astype(np.float32))
+    place = {int(vertex): i for i, vertex in enumerate(chosen)}
+    rims = np.concatenate([np.stack([upper[1:-1], lower[1:-1]], axis=1) for upper, lower in (EYE_LEFT, EYE_RIGHT, LIP_INNER)])
+    pairs = np.array([[place[int(u)], place[int(v)]] for u, v in rims])
+    return AnchorTable(mean, basis, gaps.mean(axis=1).astype(np.float32), weight.astype(np.float32), pairs)
 
 
 def _spread(mean: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:

@@ -62,13 +62,14 @@ class Source(NamedTuple):
 
 class Rendering(NamedTuple):
     """``image`` (B, 3, S, S) in 0..1, ``keypoints`` (B, K, 3) of the driving frame, its ``motion`` and the ``flow``;
-    ``anchors`` (B, A, 3) where the sheet's are."""
+    with a sheet ``anchors`` (B, A, 3), where it is, and the ``paint`` (B, 4, S, S) on it."""
 
     image: Tensor
     keypoints: Tensor
     motion: Motion
     flow: Flow
     anchors: Tensor | None = None
+    paint: Tensor | None = None
 
 
 class FaceRenderer(nn.Module):
@@ -127,8 +128,8 @@ class FaceRenderer(nn.Module):
         sheet = self.sheet.lay(source.anchors, anchors, motion, self.config.sheet_cells)
         flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions, sheet)
         code = torch.cat([source.motion.code.expand_as(motion.code), motion.code], dim=1)
-        image = self.generator(source.volume, flow, sheet, (source.image, source.small), code)
-        return Rendering(image, keypoints, motion, flow, anchors)
+        image, paint = self.generator(source.volume, flow, sheet, (source.image, source.small), code)
+        return Rendering(image, keypoints, motion, flow, anchors, paint)
 
 
 def middle(window: Tensor) -> Tensor:

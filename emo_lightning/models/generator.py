@@ -5,6 +5,8 @@ Shapes: B batch, S image side, volume (B, C, D, S/4, S/4).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,6 +71,17 @@ class Generator(nn.Module):
         return keep * warp_image(image, flow) + (1.0 - keep) * made
 
 
+CANVAS = 0.75
+"""How far from the face, in model units, it is painted on half as much; the background is the source's own, to the last bit."""
+
+
+class Retouched(NamedTuple):
+    """``image`` about 0..1, and the ``paint`` in it (B, 4, S, S): how much of the warp is hidden, and what is added to each colour."""
+
+    image: Tensor
+    paint: Tensor
+
+
 class Retoucher(nn.Module):
     """The warped source image, and what the warp cannot show painted over it: the generator of a renderer with a sheet. Ours.
 
@@ -79,7 +92,7 @@ class Retoucher(nn.Module):
     Args:
         width, max_width, channels, depth, blocks: as :class:`Generator` has them.
         code: width of a window's code.
-        fine: paint at twice the size of the volume's image.
+        fine: paint at twice the size of the volume's image, four pixels to a cell of the last convolution.
     """
 
     def __init__(self, width: int, max_width: int, channels: int, depth: int, blocks: int, code: int, fine: bool) -> None:
@@ -88,16 +101,16 @@ class Retoucher(nn.Module):
         self.flatten = ConvBlock(2, channels * depth + GUIDES, first)
         self.style = nn.Linear(2 * code, 2 * first)
         self.body = nn.Sequential(*(ResBlock(2, first) for _ in range(blocks)), norm(first), nn.ReLU())
-        self.up1, self.up2 = ConvBlock(2, first + GUIDES, second), ConvBlock(2, second + 3, width)
-        self.up3 = ConvBlock(2, width + 3, width // 2) if fine else None
-        self.to_image = conv(2, width // 2 if fine else width, 4, 3)
+        self.fold = 2 if fine else 1
+        self.up1, self.up2 = ConvBlock(2, first + GUIDES, second), ConvBlock(2, second + 3 * self.fold**2, 2 * width)
+        self.to_image = conv(2, 2 * width, 4 * self.fold**2, 3)
         nn.init.normal_(self.style.weight, std=0.01)
         nn.init.zeros_(self.style.bias)
         nn.init.normal_(self.to_image.weight, std=1e-3)
         nn.init.zeros_(self.to_image.bias)
 
-    def forward(self, volume: Tensor, flow: Flow, sheet: Sheet, images: tuple[Tensor, Tensor], code: Tensor) -> Tensor:
-        """Image, about 0..1, of the size of the first of ``images``.
+    def forward(self, volume: Tensor, flow: Flow, sheet: Sheet, images: tuple[Tensor, Tensor], code: Tensor) -> Retouched:
+        """An image of the size of the first of ``images``.
 
         Args:
             volume: of the source.
@@ -114,12 +127,12 @@ class Retoucher(nn.Module):
         x = grow(self.body(self.flatten(x) * (1.0 + gain) + offset))
         x = self.up1(torch.cat([x, F.adaptive_avg_pool2d(guide, x.shape[-2:])], dim=1))
         warped = warp_image(full, flow)
-        x = self.up2(torch.cat([grow(x), _resized(warped, small.shape[-1])], dim=1))
-        if self.up3 is not None:
-            x = grow(x)
-            x = self.up3(torch.cat([x, _resized(warped, x.shape[-1])], dim=1))
-        x = _resized(self.to_image(x), full.shape[-1])
-        return torch.sigmoid(x[:, 3:] + 5.0) * warped + torch.tanh(x[:, :3])
+        seen = F.pixel_unshuffle(_resized(warped, small.shape[-1] * self.fold), self.fold)
+        x = F.pixel_shuffle(self.to_image(self.up2(torch.cat([grow(x), seen], dim=1))), self.fold)
+        x = _resized(x, full.shape[-1])
+        reach = F.interpolate(torch.sigmoid(8.0 * (1.0 - sheet.far / CANVAS)), size=full.shape[-2:], mode="bilinear", align_corners=False)
+        hidden, added = reach * torch.sigmoid(x[:, 3:] - 3.0), reach * torch.tanh(x[:, :3])
+        return Retouched((1.0 - hidden) * warped + added, torch.cat([hidden, added.abs()], dim=1))
 
 
 def _resized(x: Tensor, size: int) -> Tensor:

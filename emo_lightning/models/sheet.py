@@ -9,6 +9,7 @@ Shapes: B batch, A anchors, C the layout's size, h x w cells; positions in crop 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,10 @@ TIGHT = 0.4
 
 MARK = 8
 """Numbers that an anchor is told apart by; learned."""
+
+
+PAIRS = 23
+"""Pairs of anchors of two rims that may meet but not cross: seven of each eye, nine of the lips."""
 
 
 class Sheet(NamedTuple):
@@ -48,6 +53,7 @@ class FaceSheet(nn.Module):
     basis: Tensor
     radius: Tensor
     weight: Tensor
+    pairs: Tensor
 
     def __init__(self, anchors: int, size: int) -> None:
         super().__init__()
@@ -55,17 +61,27 @@ class FaceSheet(nn.Module):
         self.register_buffer("basis", torch.zeros(size, anchors, 3))
         self.register_buffer("radius", torch.ones(anchors))
         self.register_buffer("weight", torch.zeros(anchors))
+        self.register_buffer("pairs", torch.zeros(PAIRS, 2, dtype=torch.int64))
         self.mark = nn.Parameter(torch.randn(anchors, MARK))
 
-    def fill(self, mean: Tensor, basis: Tensor, radius: Tensor, weight: Tensor) -> None:
-        """Take the face model's numbers: see :class:`emo_lightning.face.anchors.AnchorTable`."""
-        for mine, given in zip((self.mean, self.basis, self.radius, self.weight), (mean, basis, radius, weight), strict=True):
-            mine.copy_(given)
+    def fill(self, numbers: Sequence[Tensor]) -> None:
+        """Take the face model's ``mean, basis, radius, weight, pairs``: see :class:`emo_lightning.face.anchors.AnchorTable`."""
+        mine = (self.mean, self.basis, self.radius, self.weight, self.pairs)
+        for buffer, given in zip(mine, numbers, strict=True):
+            buffer.copy_(given)
 
     def points(self, coefficients: Tensor, motion: Motion) -> Tensor:
         """Posed anchors ``(B, A, 3)`` of coefficients ``(B, C)``."""
         shape = self.mean + (coefficients @ self.basis.flatten(1)).view(-1, *self.mean.shape)
+        shape = self._uncrossed(shape)
         return scale(motion.trans) * shape @ rotation(motion.angle).transpose(1, 2) + shift(motion.trans)
+
+    def _uncrossed(self, shape: Tensor) -> Tensor:
+        """Where an upper rim has passed its lower one, as a lid that closes too far does, both lie in the middle instead."""
+        upper, lower = self.pairs.unbind(1)
+        crossed = torch.relu(shape[:, upper, 1] - shape[:, lower, 1]) / 2.0
+        move = torch.zeros_like(shape[..., 1]).index_add(1, upper, -crossed).index_add(1, lower, crossed)
+        return torch.stack([shape[..., 0], shape[..., 1] + move, shape[..., 2]], dim=-1)
 
     def lay(self, source: Tensor, driving: Tensor, motion: Motion, cells: int) -> Sheet:
         """Blend the anchors over ``cells`` x ``cells`` cells of the driving frame.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
+from emo_lightning.losses.adversarial import Features, discriminator_hinge, feature_matching, generator_hinge
 from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, keypoint_prior, random_affine, warp_affine
 from emo_lightning.losses.perceptual import PyramidLoss
 from emo_lightning.models.discriminator import MultiScaleDiscriminator
@@ -59,8 +59,10 @@ class Stage3Loss:
     agreement: float = 10.0
     """Keypoints that coefficients move to are those found in the driving image; ours, after SadTalker's training of MappingNet."""
     window: int = 0
-    """With a sheet: pixels a side of a window around lips or eyes. Discriminator and ``perceptual`` then see it at full size, and
-    ``perceptual`` the whole besides at ``model.image_size``; 0 shows both the whole image. Ours, to save time."""
+    """With a sheet: pixels a side of a window, around lips, eyes and anywhere in turn. Discriminator and ``perceptual`` then see
+    that at full size, and ``perceptual`` the whole besides at ``model.image_size``; 0 shows both the whole image. Ours, to save time."""
+    paint: float = 0.0
+    """With a sheet: what is painted over the warped source image, so that it is only where it helps; ours."""
     recolour: float = 0.0
     """How far a pair's colours are changed, both pictures' alike: 0 for not at all, 1 for other skin and other light. Ours."""
 
@@ -95,11 +97,20 @@ class RendererStage(Stage):
         sizes = {f.name: getattr(model, f.name) for f in fields(RendererConfig)}
         self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
         if self.renderer.sheet is not None and anchors is not None:
-            self.renderer.sheet.fill(*anchors)
+            self.renderer.sheet.fill(anchors)
         if model.average:
             self.averaged = self.trained = copy.deepcopy(self.renderer).requires_grad_(False)
         self.discriminator = MultiScaleDiscriminator(model.discriminator_width, model.discriminator_layers, model.discriminator_scales)
         self.perceptual = PyramidLoss() if perceptual is None else perceptual
+
+    def hasten(self, channels_last: bool, compiled: bool) -> None:
+        """Lay the networks' weights out channels last, and compile them; their names in a checkpoint stay."""
+        for parameter in self.parameters() if channels_last else ():
+            layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
+            if layout is not None:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+        for network in (self.renderer, self.discriminator) if compiled else ():
+            network.compile()
 
     def meta(self) -> dict[str, Any]:
         sizes = {f.name for f in fields(RendererConfig)}
@@ -121,8 +132,7 @@ class RendererStage(Stage):
         schedules[0].step()
         if adversarial:
             self.toggle_optimizer(judge)
-            true, fake = self._views(batch["driving_image"], made)[-1], self._views(made.image.detach(), made)[-1]
-            parts["discriminator"] = discriminator_hinge(self.discriminator(true), self.discriminator(fake))
+            parts["discriminator"] = discriminator_hinge(*self._verdicts(batch["driving_image"], made.image.detach(), made))
             # The raw optimiser: Lightning counts each of its own steps, and one batch is one step.
             self._step(judge, parts["discriminator"], raw=True)
             self.untoggle_optimizer(judge)
@@ -134,10 +144,12 @@ class RendererStage(Stage):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         source, made = self.render(batch, self.trained)
         parts = self.parts(batch, source, made, adversarial=False)
+        # The discriminator's part is shown, and left out of the loss that chooses the best step: it moves with the discriminator.
+        total, adversarial = weighted_sum(parts, self.weights), self._judged(batch, made) if self.global_step >= self.loss.gan_start else {}
         error = (made.image - batch["driving_image"]).square().mean(dim=(1, 2, 3))
         still = (batch["source_image"] - batch["driving_image"]).square().mean(dim=(1, 2, 3))
         gauges = {"psnr": _psnr(error), "psnr_of_the_source": _psnr(still)}
-        self.note("val", {"loss": weighted_sum(parts, self.weights), **parts, **gauges}, len(made.image))
+        self.note("val", {"loss": total, **parts, **adversarial, **gauges}, len(made.image))
 
     def render(self, batch: dict[str, Tensor], renderer: nn.Module | None = None) -> tuple[Source, Rendering]:
         """The batch as generation meets it: the source is a portrait, the driving frame has its window. Ours."""
@@ -151,18 +163,20 @@ class RendererStage(Stage):
         found = self.renderer.detector(small)
         theta = random_affine(self.draw(len(real), 6))
         in_warped = self.renderer.detector(warp_affine(small, theta))
-        fakes, trues = self._views(made.image, made), self._views(real, made)
+        self._anywhere = torch.tanh(self.draw(len(real), 2))
         parts = {
-            "perceptual": torch.stack([self.perceptual(f, t) for f, t in zip(fakes, trues, strict=True)]).mean(),
-            "pixel": self._pixel(made, real),
+            "perceptual": self.unlikeness(made.image, real, made),
+            "pixel": self.pixel(made.image, real, made),
             "equivariance": equivariance(found, in_warped, theta),
             "keypoint_prior": keypoint_prior(source.canonical),
             "head_pose": head_pose(made.motion.angle, middle[:, self.context.layout.slice("angle")]),
             "deformation": deformation(made.motion.delta),
             "agreement": (made.keypoints - found).abs().mean(),
         }
+        if made.paint is not None:
+            parts["paint"] = made.paint.mean()
         if adversarial:
-            fake, true = self.discriminator(fakes[-1]), self.discriminator(trues[-1])
+            true, fake = self._verdicts(real, made.image, made)
             parts |= {"gan": generator_hinge(fake), "feature_matching": feature_matching(true, fake)}
         return parts
 
@@ -173,24 +187,49 @@ class RendererStage(Stage):
         ]
         return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
 
-    def _views(self, image: Tensor, made: Rendering) -> list[Tensor]:
+    def views(self, image: Tensor, made: Rendering) -> list[Tensor]:
         """What perceptual loss and discriminator look at: the image, or with a window its small whole and the window."""
         side = self.loss.window
         if not side or self.renderer.sheet is None or made.anchors is None:
             return [image]
-        centres = self.renderer.sheet.centre(made.anchors, eyes=self.global_step % 3 == 0)
-        corners = (((centres + 1.0) * image.shape[-1] - side) / 2.0).round().clamp(0, image.shape[-1] - side).int().tolist()
-        window = [picture[:, y : y + side, x : x + side] for picture, (x, y) in zip(image, corners, strict=True)]
+        corners = ((self._look(made) + 1.0) * image.shape[-1] - side) / 2.0
+        places = corners.round().clamp(0, image.shape[-1] - side).int().tolist()
+        window = [picture[:, y : y + side, x : x + side] for picture, (x, y) in zip(image, places, strict=True)]
         return [self.renderer.at_own_size(image), torch.stack(window)]
 
-    def _pixel(self, made: Rendering, real: Tensor) -> Tensor:
+    def _verdicts(self, real: Tensor, fake: Tensor, made: Rendering) -> tuple[Features, Features]:
+        """What the discriminator finds in the real image and in the made one."""
+        return self.discriminator(self.views(real, made)[-1]), self.discriminator(self.views(fake, made)[-1])
+
+    def _judged(self, batch: dict[str, Tensor], made: Rendering) -> dict[str, Tensor]:
+        """The adversarial losses of both sides."""
+        true, fake = self._verdicts(batch["driving_image"], made.image, made)
+        return {
+            "gan": generator_hinge(fake),
+            "feature_matching": feature_matching(true, fake),
+            "discriminator": discriminator_hinge(true, fake),
+        }
+
+    def _look(self, made: Rendering) -> Tensor:
+        """The middle of the window ``(B, 2)``: lips, eyes and anywhere in turn."""
+        assert self.renderer.sheet is not None and made.anchors is not None
+        turn = self.global_step % 3
+        return 0.6 * self._anywhere if turn == 2 else self.renderer.sheet.centre(made.anchors, eyes=turn == 1)
+
+    def unlikeness(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
+        """The perceptual loss, the mean of all views."""
+        pairs = zip(self.views(image, made), self.views(real, made), strict=True)
+        return torch.stack([self.perceptual(mine, true) for mine, true in pairs]).mean()
+
+    def pixel(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
         """L1 of the pixels, by how much each counts."""
-        error = (made.image - real).abs()
         if self.renderer.sheet is None or made.anchors is None:
-            return error.mean()
+            return (image - real).abs().mean()
+        # At the network's own size: noise that cannot be foretold would otherwise teach it to blur the source's.
+        error = (self.renderer.at_own_size(image) - self.renderer.at_own_size(real)).abs()
         with torch.no_grad():
             cells = self.renderer.config.sheet_cells
-            weight = F.interpolate(self.renderer.sheet.attention(made.anchors, made.motion, cells), size=real.shape[-2:], mode="bilinear")
+            weight = F.interpolate(self.renderer.sheet.attention(made.anchors, made.motion, cells), size=error.shape[-2:], mode="bilinear")
         return (error * weight).mean()
 
     def _recoloured(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
