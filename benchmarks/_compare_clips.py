@@ -114,10 +114,19 @@ def own_targets(clips: Sequence[Clip], size: int) -> list[Target]:
     return [Target(person, clip.portrait(clip.frames(size))) for person, clip in first.items()]
 
 
+def in_turn(people: Sequence[str]) -> list[int]:
+    """Everyone's first, then everyone's second, and so on: places in ``people``."""
+    return sorted(range(len(people)), key=lambda i: (people[:i].count(people[i]), i))
+
+
 def pairs(targets: Sequence[Target], clips: Sequence[Clip], count: int) -> list[tuple[Target, Clip]]:
-    """A fixed choice of portraits and of other people's clips to move them: targets in turn, clips in turn."""
-    turns = ((target, clips[(place + 1 + turn) % len(clips)]) for turn in range(len(clips)) for place, target in enumerate(targets))
-    return list(islice(((target, clip) for target, clip in turns if clip.person != target.name), count))
+    """A fixed choice of portraits and of other people's clips to move them, all of either as evenly as may be."""
+    ordered = [clips[i] for i in in_turn([clip.person for clip in clips])]
+    others = {target.name: [clip for clip in ordered if clip.person != target.name] for target in targets}
+    turns = range(max(map(len, others.values()), default=0))
+    found = ((place, target, turn) for turn in turns for place, target in enumerate(targets) if turn < len(others[target.name]))
+    chosen = ((target, others[target.name][(place + turn) % len(others[target.name])]) for place, target, turn in found)
+    return list(islice(chosen, count))
 
 
 def transfer(portrait: Portrait, driver: Coefficients) -> Coefficients:

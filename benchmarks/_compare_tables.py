@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from benchmarks._compare_scores import Column, Scores
-from benchmarks._small import interval
+from benchmarks._small import RESAMPLES
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate | None:
     names = np.asarray(people)[there]
     drawn = names if len(set(names)) > 1 else np.arange(there.sum()).astype(str)
     rows = np.array([(values[there][drawn == name].sum(), (drawn == name).sum()) for name in sorted(set(drawn))])
-    mean, low, high = interval(rows, lambda some: float(some[:, 0].sum() / some[:, 1].sum()))
-    return Estimate(mean, low, high, int(there.sum()), len(set(names)))
+    totals = rows[np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))].sum(axis=1)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], (0.025, 0.975))
+    return Estimate(float(values[there].mean()), float(low), float(high), int(there.sum()), len(set(names)))
 
 
 def values_of(drawn: Drawn, score: str) -> np.ndarray:

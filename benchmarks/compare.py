@@ -9,10 +9,11 @@ and the ceiling: the mesh moved by the landmarks themselves. Cross-identity: cli
 ``--portraits``.
 
 What makes it fair: all rows have the same portrait and the same coefficients, at the same size and in the same square, which is
-fixed for the clip; none sees a pixel of what it is to draw (the ceiling sees its landmarks); frame 0 itself is not scored. The clip
-goes through each renderer as a stream, whose first and last frames stand for the context beyond its edges. A network that works at
-a lower resolution inside is compared at the size that it gives out, as are all. Landmarks of drawn and of true frames are found by
-the same judge. Filmed noise and compression count against every row alike.
+fixed for the clip; none sees a pixel of what it is to draw (the ceiling sees its landmarks); frame 0 itself is not scored. A person's
+build and skin are read once, from the whole clip, for all. The clip goes through each renderer as a stream, whose first and last
+frames stand for the context beyond its edges. A network that works at a lower resolution inside is compared at the size that it
+gives out, as are all. Landmarks of drawn and of true frames are found by the same judge. Filmed noise and compression count against
+every row alike.
 What is not fair: the embedded corpus is drawn by the mesh renderer itself, so on it the rows that use the mesh are flattered, and
 its faces are paintings. Filmed clips, by --data, are the measure.
 """
@@ -29,7 +30,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks._compare_clips import Clip, Target, own_targets, pairs, read_clips, read_portraits, resized, transfer
+from benchmarks._compare_clips import Clip, Target, in_turn, own_targets, pairs, read_clips, read_portraits, resized, transfer
 from benchmarks._compare_report import Part, Report
 from benchmarks._compare_rows import Row, rows
 from benchmarks._compare_scores import Film, Judging, steadiness
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     listed = rows(given.renderers or base.names(), folders)
     targets = read_portraits(given.portraits, size) if given.portraits else own_targets(clips, size)
     crossed = pairs(targets, clips, given.pairs)
+    if given.pairs and not crossed:
+        notes.append("Cross-identity is left out: all clips show one person, and no --portraits were given.")
     judging = Judging()
     try:
         own = reenact(clips, listed, judging, size)
@@ -84,7 +87,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--data", type=lambda text: [Path(part) for part in text.split(",")], help="shard sets with video, joined by commas")
     add("--split", default="test", help="splits of --data, joined by commas (default test)")
     add("--frames", type=int, default=125, help="of each clip at most (default 125)")
-    add("--clips", type=int, default=8, help="of each person at most (default 8)")
+    add("--clips", type=int, default=3, help="of each person at most (default 3)")
     add("--portraits", type=Path, help="folder of pictures that the clips move; by default each other's first frames")
     add("--pairs", type=int, default=8, help="portraits moved by somebody else's clip (default 8; 0 leaves that out)")
     add("--renderers", nargs="+", metavar="R", help=f"names or module:Class (default {' '.join(base.names())})")
@@ -130,7 +133,7 @@ def weights(given: Sequence[str]) -> dict[str, list[Path]]:
 def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size: int) -> Part:
     """Each clip's first frame moved by its own coefficients."""
     part = Part({row.name: Drawn([], row.reason) for row in listed})
-    shown = to_show([clip.person for clip in clips])
+    shown = in_turn([clip.person for clip in clips])[:SHOWN]
     for number, clip in enumerate(track(clips, "self-reenactment", len(clips), "clips")):
         frames = clip.frames(size)
         truth, portrait, source = judging.watch(frames[1:]), clip.portrait(frames), judging.watch(frames[:1])
@@ -155,7 +158,7 @@ def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging
     """Portraits moved by somebody else's coefficients."""
     able = [row for row in listed if row.crosses]
     part = Part({row.name: Drawn([], row.reason) for row in able}, "portraits, each moved by another's clip")
-    shown = to_show([target.name for target, _ in crossed])
+    shown = in_turn([target.name for target, _ in crossed])[:SHOWN]
     for number, (target, clip) in enumerate(track(crossed, "cross-identity", len(crossed), "pairs")):
         driver, portrait = judging.watch(clip.frames(size)[1:]), target.portrait
         own, at = judging.watch(portrait.image[None]), moments(driver)[0]
@@ -172,12 +175,6 @@ def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging
         part.strips += [strip] if number in shown else []
         part.truth.append(steadiness(driver))
     return part
-
-
-def to_show(people: Sequence[str]) -> list[int]:
-    """The first clip of everyone, then the second, as many as a sheet takes."""
-    turn = [people[:i].count(person) for i, person in enumerate(people)]
-    return sorted(range(len(people)), key=lambda i: (turn[i], i))[:SHOWN]
 
 
 def draw(row: Row, into: Drawn, portrait: Portrait, coefficients: Coefficients, points: np.ndarray, judging: Judging) -> Film | None:
