@@ -122,7 +122,8 @@ def draw(row: Row, tooth: np.ndarray, gums: np.ndarray, per: float, seed: int) -
     # Gums are brightest over the roots just above the teeth, and darken into the fold of the lip.
     above = root - margin
     fold = (1.0 - 0.10 * np.exp(-np.square(above / 0.06))) * (1.0 - 0.45 * smoothstep(0.1, 0.8, above)) * (1.0 - 0.06 * side**2)
-    flesh = gums * (fold * (1.0 - 0.45 * smoothstep(0.12, 0.33, np.abs(x))))[..., None] ** np.array([1.0, 1.15, 1.15])
+    fold = (fold * (1.0 - 0.45 * smoothstep(0.12, 0.33, np.abs(x))))[..., None]
+    flesh = gums * fold * (1.0 - (1.0 - fold) * np.array([0.0, 0.15, 0.15]))
     share = smoothstep(-0.06, 0.05, above)[..., None]
     colour = (enamel * (1.0 - share) + flesh * share) * cover[..., None]
     whole = np.concatenate([colour, cover[..., None], share * cover[..., None]], axis=2).astype(np.float32)
