@@ -42,12 +42,14 @@ class Portrait:
         points: ``(478, 3)`` landmarks in crop units.
         coefficients: the face model's reading of them, one frame.
         box: where the square lies in the picture that was read, in pixels; None if it was the whole picture.
+        still: its sides left, top, right, bottom at which the picture goes on, so that they must not move.
     """
 
     image: np.ndarray
     points: np.ndarray
     coefficients: Coefficients
     box: CropBox | None = None
+    still: tuple[bool, bool, bool, bool] = (False, False, False, False)
 
     @property
     def size(self) -> int:

@@ -108,7 +108,8 @@ class Scene:
         box = _whole(box)
         corner, size = (round(box.cx - box.half), round(box.cy - box.half)), round(2 * box.half)
         coefficients = _moved(self.face.coefficients, head, box)
-        portrait = Portrait(crop_image(self.picture, box, size), to_crop(self.points, box), coefficients, box)
+        still = (corner[0] > 0, corner[1] > 0, corner[0] + size < width, corner[1] + size < height)
+        portrait = Portrait(crop_image(self.picture, box, size), to_crop(self.points, box), coefficients, box, still)
         return Stage(self.picture, portrait, corner, _rim(corner, size, width, height), head)
 
 

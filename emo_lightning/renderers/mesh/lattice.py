@@ -1,8 +1,8 @@
 """What surrounds the face: rings of vertices from its outline to the frame's border, and how far each follows the head.
 
-Two weights a vertex. ``rigid`` says how much of the head's motion it takes: 1 on the head, little on the shoulders, 0 at
-the border, in between the harmonic field, which has no bumps of its own and so cannot tear or streak. ``expression`` says
-how much of the motion of the nearest outline vertex beyond that it takes, and dies out fast.
+Three weights a vertex. ``rigid`` says how much of the head's motion it takes, 1 on the head, and ``body`` how much of the
+shoulders'; in between they are harmonic fields, which have no bumps of their own and so cannot tear or streak.
+``expression`` says how much of the motion of the nearest outline vertex beyond that it takes, and dies out fast.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ class Lattice:
 
     Attributes:
         points: ``(M, 3)`` crop units in the portrait.
-        rigid, expression: ``(M,)`` weights.
+        rigid, body, expression: ``(M,)`` weights.
         root: ``(M,)`` the outline vertex (index into the face's vertices) on whose ray each lies.
         triangles: ``(F, 3)`` indices, face vertices first, then the rings.
     """
 
     points: np.ndarray
     rigid: np.ndarray
+    body: np.ndarray
     expression: np.ndarray
     root: np.ndarray
     triangles: np.ndarray
 
 
-def build(points: np.ndarray, iod: float, follow: np.ndarray) -> Lattice:
+def build(points: np.ndarray, iod: float, follow: tuple[np.ndarray, np.ndarray]) -> Lattice:
     """Lay the rings.
 
     Args:
         points: ``(468, 3)`` crop units.
         iod: crop units per IOD.
-        follow: ``(GRID, GRID)`` field from :func:`follow_field`.
+        follow: fields ``(GRID, GRID)`` from :func:`emo_lightning.renderers.mesh.background.follow`.
     """
     oval = points[topology.OVAL]
     centre = oval[:, :2].mean(axis=0)
@@ -66,33 +67,38 @@ def build(points: np.ndarray, iod: float, follow: np.ndarray) -> Lattice:
     rings = np.concatenate([flat, depth[..., None]], axis=2).reshape(-1, 3)
     return Lattice(
         points=rings.astype(np.float32),
-        rigid=sample(follow, rings[:, :2]).astype(np.float32),
+        rigid=sample(follow[0], rings[:, :2]).astype(np.float32),
+        body=sample(follow[1], rings[:, :2]).astype(np.float32),
         expression=np.exp(-distance / (EXPRESSION_REACH * iod)).reshape(-1).astype(np.float32)
-        * np.minimum(1.0, sample(follow, rings[:, :2]) * 4.0).astype(np.float32),
+        * np.minimum(1.0, sample(follow[0], rings[:, :2]) * 4.0).astype(np.float32),
         root=np.tile(topology.OVAL, RINGS),
         triangles=_triangles(),
     )
 
 
-def follow_field(held: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """The screened harmonic field between places that are known: 1 on the head, less on the shoulders, 0 at the border; but a
-    head that the frame's top cuts off moves there too.
+def follow_field(held: np.ndarray, reach: np.ndarray, still: tuple[bool, bool, bool, bool]) -> np.ndarray:
+    """The screened harmonic field between places that are known; it runs level into the frame's sides, or to 0 at those that
+    are still, but a head that the frame's top cuts off moves there too.
 
     Args:
         held: ``(GRID, GRID)`` over the frame, nan where unknown.
         reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite where it is plainly harmonic.
+        still: the sides left, top, right, bottom.
 
     Returns:
         ``(GRID, GRID)`` float64 in [0, 1].
     """
     held = held.copy()
-    held[0] = np.where(held[0] == 1.0, 1.0, 0.0)
-    held[-1], held[:, 0], held[:, -1] = 0.0, 0.0, 0.0
+    if still[1]:
+        held[0] = np.where(held[0] == 1.0, 1.0, 0.0)
+    for at, fixed in ((np.s_[:, 0], still[0]), (np.s_[:, -1], still[2]), (np.s_[-1], still[3])):
+        if fixed:
+            held[at] = 0.0
     known = np.isfinite(held)
     number = np.arange(GRID * GRID).reshape(GRID, GRID)
     rows, columns, values = [number.ravel()], [number.ravel()], [np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()]
-    for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-        neighbour = np.roll(number, shift, axis)
+    padded = np.pad(number, 1, mode="edge")
+    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
         rows.append(number[~known])
         columns.append(neighbour[~known])
         values.append(np.full((~known).sum(), -0.25))

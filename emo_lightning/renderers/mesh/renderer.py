@@ -1,8 +1,8 @@
 """The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
 
 It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), folds of the skin
-(wrinkles), where the eyes look (gaze), the mouth's inside (mouth), closing lids (eyelids), how much moves with the head
-(background, matte).
+(wrinkles), where the eyes look (gaze), the mouth's inside (mouth), closing lids (eyelids), what is person and what
+wall (matte, layers), how much moves with the head (background).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, mouth, seam, topology, wrinkles
+from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, layers, matte, mouth, seam, topology, wrinkles
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.raster import soften
 from emo_lightning.renderers.mesh.retarget import Retarget, unposed
@@ -41,6 +41,7 @@ class Source:
     mouth: mouth.Mouth
     lids: tuple[eyelids.Lid, eyelids.Lid]
     wrinkles: wrinkles.Wrinkles
+    layers: layers.Layers | None
 
 
 @register("mesh")
@@ -68,11 +69,13 @@ class MeshRenderer:
         rest, cleared = seam.snap(rest, pose, image)
         retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
         points = pose.apply(rest)
-        rings = lattice.build(points, pose.scale, background.follow(image, points, pose))
+        person = matte.person(image, points)
+        rings = lattice.build(points, pose.scale, background.follow(points, pose, person, portrait.still))
+        apart = None if person is None else layers.build(image, matte.alpha(image, person))
         warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
         inside = mouth.read(image, rest, retarget.neutral, pose)
         folds = wrinkles.read(image, rest, pose, own["exp"][0])
-        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds)
+        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds, apart)
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
@@ -92,6 +95,8 @@ def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> n
     rest = source.retarget.rest
     flow = source.warp.flow(eyelids.held(source.lids, rest, vertices), pose)
     frame = remap(source.wrinkles.lay(source.image, exp), flow)
+    if source.layers is not None:
+        source.layers.compose(frame, flow)
     soften(frame, flow, HIDDEN * source.warp.size)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())

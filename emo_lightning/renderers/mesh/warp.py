@@ -13,6 +13,10 @@ from emo_lightning.renderers.mesh.raster import rasterise
 RING_SETBACK = 0.03
 """IOD by which the rings lie behind the face, so that a cheek turned away hides what is behind it."""
 
+NECK = (0.0, 2.0, 0.5)
+"""The neck's base in model space: what turns the head by itself leaves it where it is."""
+BODY = 0.5
+"""How much of its way the shoulders take."""
 MIRRORED = 0.35
 """Share of what lies above the forehead that may be mirrored at the frame's top: hair, not skin."""
 
@@ -28,6 +32,9 @@ class Warp:
         self.points, self.pose, self.lattice, self.gaze, self.size = points, pose, lattice, gaze, size
         self.rest = pose.undo(points)
         self.rings = pose.undo(lattice.points)
+        chin = min(points[topology.CHIN, 1], 0.9)
+        # Shoulders that rise stretch: nothing is known below the frame that could come up.
+        self.foot = np.clip((1.0 - lattice.points[:, 1]) / (1.0 - chin), 0.0, 1.0)
         count = topology.VERTICES + len(lattice.points)
         self.lids = np.concatenate([np.concatenate(eye) for eye in topology.EYES])
         holes, start = [], count
@@ -73,8 +80,16 @@ class Warp:
         own = face[topology.OVAL] - pose.apply(self.rest[topology.OVAL])
         own = np.tile(own, (len(lattice.points) // len(topology.OVAL), 1))
         moved = lattice.points + lattice.rigid[:, None] * (rigid - lattice.points) + lattice.expression[:, None] * own
+        moved[:, :2] += lattice.body[:, None] * self._sway(pose)
+        rise = moved[:, 1] - lattice.points[:, 1]
+        moved[:, 1] = lattice.points[:, 1] + np.where(rise < 0, self.foot, 1.0) * rise
         moved[:, 2] = rigid[:, 2] + RING_SETBACK * pose.scale
         return moved
+
+    def _sway(self, pose: Pose) -> np.ndarray:
+        """By how much the shoulders move ``(2,)``, crop units."""
+        base = np.array([NECK])
+        return BODY * (pose.apply(base) - self.pose.apply(base))[0, :2]
 
     def _eyeball(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
         """Where in the portrait the eye holes' vertices look: the place itself where a lid came down, the lid's own

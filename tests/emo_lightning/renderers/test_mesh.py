@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_a_smooth_track_does_not_flicker(renderer: MeshRenderer, source: Source,
     assert np.array_equal(still[0], still[1]) and np.array_equal(still[0], still[2])
 
 
-def test_a_turn_moves_the_head_and_leaves_the_frame_s_edge(
+def test_a_turn_moves_the_head_and_leaves_the_wall(
     renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait], landmarker: LandmarkBackend
 ) -> None:
     portrait = portraits[256]
@@ -182,8 +183,21 @@ def test_a_turn_moves_the_head_and_leaves_the_frame_s_edge(
     points = to_crop(landmarker.detect(turned)[0].points, crop_box(landmarker.detect(turned)[0].points))
     yaw = renderer.model.fit(points[None]).coefficients["angle"][0, 1]
     assert np.degrees(yaw - own["angle"][0, 1]) == pytest.approx(15.0, abs=5.0)
+    for edge in (np.s_[:150, :6], np.s_[:150, -12:]):
+        assert np.abs(turned[edge].astype(int) - portrait.image[edge]).mean() < 1.0
+    in_picture = renderer.prepare(replace(portrait, still=(True, True, True, True)))
+    turned = frame(renderer, in_picture, own.replace(angle=own["angle"] + np.radians([0.0, 15.0, 0.0])))
     for edge in (np.s_[:, :3], np.s_[:, -3:], np.s_[-3:]):
         assert np.abs(turned[edge].astype(int) - portrait.image[edge]).mean() < 3.0
+
+
+def test_shoulders_follow_a_shift_but_not_beyond_the_frame(renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]) -> None:
+    portrait, lattice = portraits[256], source.warp.lattice
+    own = portrait.coefficients
+    shifted = frame(renderer, source, own.replace(trans=own["trans"] + np.array([0.08, 0.0, 0.0], np.float32)))
+    assert np.abs(shifted[:150, :6].astype(int) - portrait.image[:150, :6]).mean() < 0.2
+    assert np.abs(shifted[-20:-4, 60:200].astype(int) - portrait.image[-20:-4, 60:200]).mean() > 2.0
+    assert (lattice.rigid + lattice.body <= 1.0 + 1e-6).all() and lattice.body.max() > 0.9
 
 
 @pytest.mark.parametrize("size", [128, 512])
