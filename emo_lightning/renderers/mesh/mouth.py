@@ -26,7 +26,7 @@ LEAST_GAP = 0.006
 """IOD of opening below which nothing is drawn: lips that touch."""
 SHOWS = np.array([0.032, 0.052])
 """How far below the lips' seam the front teeth's edges lie with the mouth closed, unless the portrait shows otherwise: at rest
-an upper lip leaves about 2 mm of the incisors bare (Vig and Brundo, "The kinetics of anterior tooth display", 1978)."""
+an upper lip leaves 2 to 3 mm of the incisors bare (Vig and Brundo, "The kinetics of anterior tooth display", 1978)."""
 SEAM = 0.008
 """IOD by which the shadow between closed lips lies on the lower one."""
 RIM = 0.75

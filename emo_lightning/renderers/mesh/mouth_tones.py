@@ -10,8 +10,8 @@ from emo_lightning.renderers.mesh.geometry import Pose, pixels
 
 SIDES = ([205, 206, 50, 187, 214], [425, 426, 280, 411, 434])
 """Skin beside mouth and nose, about 0.6 IOD apart."""
-ENAMEL = 0.4
-"""Power of the skin's tint that teeth in the same light show; between 0.2 and 0.45 on photographs of smiles."""
+ENAMEL = 0.45
+"""Power of the skin's tint that teeth in the same light show; between 0.2 and 0.5 on photographs of smiles."""
 EDGES = 97.0
 """Percentile of the steepest places of a face, whose width tells the photograph's blur."""
 SOFTEST = 0.009
@@ -31,7 +31,7 @@ def colours(image: np.ndarray, rest: np.ndarray, pose: Pose) -> np.ndarray:
     tint = np.median(skin, axis=0)
     tint = np.clip(tint / max(float(tint[0]), 1.0), 0.2, 1.3)
     # Teeth stand out the more, the darker the skin is beside them.
-    enamel = np.clip(tint, 0.4, 1.1) ** ENAMEL
+    enamel = np.clip(tint, 0.4, 1.1) ** ENAMEL * np.array([1.0, 1.0, 0.965])
     enamel *= (1.04 + 0.35 * max(0.78 - float(tint[1]), 0.0)) * light / enamel.mean()
     enamel *= min(1.0, 246.0 / enamel.max())
     lips = np.median(image[tuple(np.clip(points[[0, 17, 37, 267, 84, 314]].astype(int), 0, size - 1).T[::-1])], axis=0)
