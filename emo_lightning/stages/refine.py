@@ -56,15 +56,16 @@ class RefineLoss:
     """What ``perceptual`` looks through, as in stage 3."""
     places: float = 3.0
     """How much more the pixels of mouth and eyes count."""
-    mask: float = 0.2
-    """Price of the mask where the geometric renderer is right."""
+    change: float = 1.0
+    """Price of what is changed where the geometric renderer is right. It is not the mask's own price: while the residual is near 0
+    that would close the mask for good."""
     gan: float = 0.0
     gan_start: int = 0
     """Step from which the discriminator has a say."""
     feature_matching: float = 0.0
 
 
-WEIGHTED = ("pixel", "pyramid", "perceptual", "mask", "gan", "feature_matching")
+WEIGHTED = ("pixel", "pyramid", "perceptual", "change", "gan", "feature_matching")
 """What of the losses is a weight of a part."""
 
 
@@ -142,7 +143,7 @@ class RefineStage(Stage):
         parts = {
             "pixel": ((seen - real).abs() * weight).mean(),
             "pyramid": self.pyramid(seen, real),
-            "mask": (made.mask * right).mean(),
+            "change": ((made.image - batch["frame"]).abs() * right).mean(),
         }
         if self.loss.perceptual:
             parts["perceptual"] = self.perceptual(seen, real)
