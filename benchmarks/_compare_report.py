@@ -17,7 +17,7 @@ from benchmarks._compare_speed import Speed
 from benchmarks._compare_tables import Drawn, Estimates, estimate, estimates, table, to_json
 from emo_lightning.errors import UserError
 from emo_lightning.outputs import publish, staging
-from emo_lightning.provenance import provenance
+from emo_lightning.provenance import provenance, sha256_of
 
 PROTOCOL = "emo-compare-1"
 STEADY = ("jitter", "flicker")
@@ -113,7 +113,7 @@ class Report:
             "self": _values(self.own, SELF),
             "cross": _values(self.cross, CROSS),
             "speed": {name: asdict(speed) for name, speed in self.speeds.items()},
-            "rows": {row.name: {"about": row.about, "reason": row.reason or None} for row in self.rows},
+            "rows": {row.name: _described(row) for row in self.rows},
             "notes": [*self.notes, *FACTS],
             "judges": [info.to_json() for info in self.judging.infos],
             "missing": self.judging.missing,
@@ -152,6 +152,11 @@ def _values(part: Part, columns: Mapping[str, Column]) -> dict[str, Any]:
 
 def _plain(scores: Scores | None) -> dict[str, float | None] | None:
     return None if scores is None else {name: float(v) if np.isfinite(v) else None for name, v in scores.items()}
+
+
+def _described(row: Row) -> dict[str, Any]:
+    """A row without its numbers."""
+    return {"about": row.about, "reason": row.reason or None, "weights": {file.name: sha256_of(file) for file in row.files}}
 
 
 def _named(value: object) -> object:

@@ -30,6 +30,8 @@ class Row:
         draw: None where it cannot be drawn, for ``reason``.
         renderer, folder: what to open to measure its speed; None where there is nothing of its own to measure.
         crosses: whether it can move another person's face.
+        files: its trained weights.
+        crosses: whether it can move another person's face.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Row:
     renderer: str | None = None
     folder: Path | None = None
     crosses: bool = True
+    files: tuple[Path, ...] = ()
 
 
 def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Row]:
@@ -59,9 +62,13 @@ def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Ro
 def _row(name: str, folder: Path | None, label: str) -> Row:
     about = base.about(name)
     try:
-        return Row(label, about, _drawn(base.create(name, folder)), "", name, folder)
+        renderer = base.create(name, folder)
     except UserError as error:
         return Row(label, about, None, str(error))
+    files = tuple(map(Path, getattr(renderer, "files", ())))
+    if folder is not None and not (files and all(file.is_relative_to(folder) for file in files)):
+        return Row(label, about, None, f"{folder.name} has no weights that it takes")
+    return Row(label, about, _drawn(renderer), "", name, folder, files=files)
 
 
 def _drawn(renderer: base.Renderer) -> Draw:

@@ -70,7 +70,7 @@ def generate(
     audio: str | Path,
     out: str | Path,
     track: EmotionTrack,
-    renderer: str = "mesh",
+    renderer: str = renderers.DEFAULT,
     size: int | None = None,
     seed: int = 0,
     head_motion: bool = True,

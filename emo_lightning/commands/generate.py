@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emotion-track", type=Path, metavar="T.yaml", help="emotions over time, instead of --emotion and --level")
     band = "let a voice stronger or weaker than its own middle move the level by up to BAND, 0 (default: off) to 5"
     parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
-    parser.add_argument("--renderer", metavar="R", default="mesh", help="what draws the frames, one of those below (default mesh)")
+    chosen = f"what draws the frames, one of those below (default {base.DEFAULT})"
+    parser.add_argument("--renderer", metavar="R", default=base.DEFAULT, help=chosen)
     parser.epilog = renderer_list()
     size = integer("--size", *SIZES)
     sides = "side of the video in pixels, 128 to 1024 (default 256); with --frame picture the most for its longer side (default 1024)"

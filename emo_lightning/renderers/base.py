@@ -99,6 +99,8 @@ def _blocks(chunks: Iterable[Coefficients], before: int, after: int) -> Iterator
         held = held[BLOCK:]
 
 
+DEFAULT = "mesh"
+"""What draws where no renderer is named."""
 _FACTORIES: dict[str, Callable[..., Renderer]] = {}
 _BUILT_IN = {
     "mesh": ("emo_lightning.renderers.mesh", "moves the portrait's own pixels by a face mesh; needs no training"),

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import compare
 from benchmarks._compare_clips import Clip, Target, pairs, read_clips, transfer
+from benchmarks._compare_rows import rows
 from benchmarks._compare_scores import correlation
 from benchmarks._compare_tables import Drawn, estimate, estimates
 from datamodules.corpus.build import build_corpus
@@ -97,6 +98,11 @@ def test_what_cannot_be_drawn_is_a_row_with_the_reason(report: tuple[dict, Path]
     for row in ("my_luck:Failing", "keypoint"):
         assert all(cell["mean"] is None for part in ("self", "cross") for cell in found[part]["rows"][row].values())
     assert "keypoint (no numbers): " in (out / "compare.md").read_text()
+
+
+def test_weights_come_from_the_folder_that_was_named(tmp_path: Path) -> None:
+    (row,) = [row for row in rows(["mesh"], {"mesh": [tmp_path]}) if row.renderer or row.reason]
+    assert row.draw is None and "has no weights that it takes" in row.reason
 
 
 def test_contact_sheets_show_every_row_that_drew(report: tuple[dict, Path]) -> None:
