@@ -25,6 +25,8 @@ PLAIN, PLAIN_SHARE = 9.0, 0.6
 """Grey levels by which a plain wall scatters around its smooth fit at most, and the least share of it that does so."""
 UNLIKE, LIKE = 7.0, 2.5
 """Scatters away from a plain wall's colour beyond which a place is person, and below which it is wall."""
+MOST_AROUND = 0.4
+"""Share of what lies well beside and above the hair that may be person: more is a picture on the wall, or the wall itself."""
 LOPSIDED = 2.6
 """Ratio of hair beside the two cheeks above which one side was missed or a piece of background was taken."""
 
@@ -82,7 +84,7 @@ def _know_wall(small: np.ndarray, guess: np.ndarray, x: np.ndarray, y: np.ndarra
     wall = (guess == cv2.GC_BGD) | (guess == cv2.GC_PR_BGD)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     colours = cv2.GaussianBlur(small, (0, 0), 0.8).astype(np.float64)
-    near = guess == cv2.GC_BGD
+    near = wall.copy()
     for _ in range(6):
         if near.sum() < 0.3 * wall.sum() or near.sum() < 64:
             return
@@ -144,6 +146,9 @@ def _plausible(mask: np.ndarray, x: np.ndarray, y: np.ndarray, middle: np.ndarra
     rim_y = middle[1] - 0.15 * half[1] + 1.2 * 1.05 * half[1] * np.sin(turn)
     column, row = (((np.clip(v, -0.99, 0.99) + 1) / 2 * WORK).astype(int) for v in (rim_x, rim_y))
     if mask[row, column].mean() < LEAST_RIM:
+        return False
+    hair = ((x - middle[0]) / (1.45 * half[0])) ** 2 + ((y - middle[1] + 0.25 * half[1]) / (1.45 * half[1])) ** 2
+    if mask[(hair > 1.5) & (hair < 3.0) & (y < middle[1])].mean() > MOST_AROUND:
         return False
     band = (mask > 0) & (np.abs(y - middle[1]) < half[1])
     left, right = ((band & side).sum() + 0.04 * WORK * WORK for side in (x < middle[0] - 0.9 * half[0], x > middle[0] + 0.9 * half[0]))
