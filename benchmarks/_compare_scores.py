@@ -34,6 +34,8 @@ LIPS_MARGIN = 0.06
 """Crop units around the lips' landmarks that count as lips."""
 NETWORKS_EVERY, SHIFTS_EVERY = 5, 10
 """As in the evaluation: embeddings and LPIPS of every 5th frame, ST-LPIPS of every 10th."""
+LEAST_SEEN = 3
+"""Frames with both faces below which nothing is said of how one follows the other."""
 LEAST_CHANGE = 1e-4
 """Spread below which a track stands still and correlates with nothing."""
 Scores = dict[str, float]
@@ -61,6 +63,8 @@ SELF: Mapping[str, Column] = {
     "st_lpips": Column("ST-LPIPS", "", False, 3),
     "face_error": Column("face landmarks off", "% IOD", False),
     "lip_error": Column("lip landmarks off", "% IOD", False),
+    "lip_open": Column("lip opening follows, r", "", True),
+    "eye_open": Column("eye opening follows, r", "", True),
     "csim": Column("identity, CSIM (SFace)", "", True, 3),
     "jitter": Column("jitter, landmarks", "IOD/s²", None),
     "flicker": Column("jitter, pixels", "grey levels", None),
@@ -70,6 +74,7 @@ CROSS: Mapping[str, Column] = {
     "units": Column("action units follow, r", "", True),
     "lip_open": Column("lip opening follows, r", "", True),
     "lip_gain": Column("lip opening, of the driver's", "", None),
+    "eye_open": Column("eye opening follows, r", "", True),
     "emotion": Column("emotion seen as the driver's", "share", True),
     "turn": Column("head turn off", "°", False),
     "jitter": Column("jitter, landmarks", "IOD/s²", None),
@@ -129,14 +134,15 @@ class Judging:
 
     def beside_truth(self, drawn: Film, truth: Film) -> Scores:
         """Scores of :data:`SELF`; what cannot be said is nan."""
-        found = {**pictures(drawn, truth), **landmarks(drawn, truth), **self._distance(drawn, truth), **steadiness(drawn)}
-        return {**found, "csim": _similarity(self.embeddings(drawn), self.embeddings(truth))}
+        found = {**pictures(drawn, truth), **landmarks(drawn, truth), **openings(drawn, truth), **steadiness(drawn)}
+        return {**found, **self._distance(drawn, truth), "csim": _similarity(self.embeddings(drawn), self.embeddings(truth))}
 
     def beside_driver(self, drawn: Film, driver: Film, portrait: Film) -> Scores:
         """Scores of :data:`CROSS`: it should look like the portrait and move like the driver."""
         mine, own = self.embeddings(drawn), self.embeddings(portrait)
         found = {"csim": _similarity(mine, None if own is None or mine is None else np.repeat(own[:1], len(mine), axis=0))}
-        return {**found, **following(drawn, driver), **steadiness(drawn), "emotion": float(self._label(drawn) == self._label(driver))}
+        found |= {**following(drawn, driver), **openings(drawn, driver), **steadiness(drawn)}
+        return {**found, "emotion": float(self._label(drawn) == self._label(driver))}
 
     def _label(self, film: Film) -> str | None:
         if not film.seen.any():
@@ -200,17 +206,25 @@ def steadiness(film: Film) -> Scores:
 
 
 def following(drawn: Film, driver: Film) -> Scores:
-    """How the drawn face moves beside the driver's: action units together, lip opening, and head turn since the beginning."""
+    """How the drawn face moves beside the driver's: all action units together, and the head's turn since the beginning."""
     both = drawn.seen & driver.seen
-    if both.sum() < 3:
-        return dict.fromkeys(("units", "lip_open", "lip_gain", "turn"), np.nan)
+    if both.sum() < LEAST_SEEN:
+        return {"units": np.nan, "turn": np.nan}
     units = [film.track.units[both] for film in (drawn, driver)]
-    opening = [film.track.geometry[both, list(FEATURES).index("lip_open")] for film in (drawn, driver)]
     mine, theirs = (_turned(film)[both[film.seen]] for film in (drawn, driver))
-    r = correlation(*opening)
-    gain = r * float(np.std(opening[0]) / np.std(opening[1])) if np.isfinite(r) else np.nan
-    turn = float(np.degrees(np.abs(mine - theirs)).mean())
-    return {"units": correlation(*units), "lip_open": r, "lip_gain": gain, "turn": turn}
+    return {"units": correlation(*units), "turn": float(np.degrees(np.abs(mine - theirs)).mean())}
+
+
+def openings(drawn: Film, driver: Film) -> Scores:
+    """How lips and eyes open beside the driver's: correlation of both, and the slope of the lips'."""
+    both = drawn.seen & driver.seen
+    if both.sum() < LEAST_SEEN:
+        return {"lip_open": np.nan, "lip_gain": np.nan, "eye_open": np.nan}
+    columns = [list(FEATURES).index(name) for name in ("lip_open", "eye_open")]
+    mine, theirs = (film.track.geometry[both][:, columns] for film in (drawn, driver))
+    lips, eyes = (correlation(mine[:, i], theirs[:, i]) for i in range(2))
+    gain = lips * float(mine[:, 0].std() / theirs[:, 0].std()) if np.isfinite(lips) else np.nan
+    return {"lip_open": lips, "lip_gain": gain, "eye_open": eyes}
 
 
 def _turned(film: Film) -> np.ndarray:
