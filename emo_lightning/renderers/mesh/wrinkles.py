@@ -19,10 +19,10 @@ from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
 
 Point = tuple[tuple[int, float], ...]
 """A place on the face: vertices and their shares."""
-FADE = 0.5
+FADE = 0.75
 """How much of a fold that the portrait has already is taken away as its muscle relaxes."""
 CHEEKS = [50, 280, 101, 330, 205, 425, 118, 347]
-ROUGH, YOUNG = (0.006, 0.02), 0.6
+ROUGH, YOUNG = (0.006, 0.02), 0.4
 """Median relief of cheeks of smooth and of lined skin, as a share of its brightness; depth on the former."""
 RED = np.array([0.85, 1.05, 1.1])
 """Powers of a fold's shade in red, green and blue: light in a fold has passed through skin."""
@@ -96,7 +96,7 @@ def _pair(units: Mapping[str, float], line: Sequence[Point], width: float, depth
 FOLDS: tuple[Fold, ...] = (
     *_pair(
         {"AU12": 0.75, "AU10": 0.5, "AU9": 0.45, "AU6": 0.25},
-        [_at(49), _mix(203, 36, 0.3), _mix(206, 205, 0.3), _mix(216, 207, 0.2), _mix(216, 212, 0.7)], 0.021, 0.14, -0.22,
+        [_at(49), _mix(203, 36, 0.12), _mix(206, 205, 0.08), _mix(216, 207, 0.05), _mix(216, 212, 0.6)], 0.024, 0.12, -0.08,
     ),
     *_pair({"AU4": 1.0, "AU9": 0.3}, [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)], 0.015, 0.15, -0.6),
     *_forehead({"AU1_L": 0.5, "AU1_R": 0.5, "AU4": -0.3}, slice(1, 6), 0.08),
@@ -107,7 +107,7 @@ FOLDS: tuple[Fold, ...] = (
     *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 113, 0.6), _mix(124, 156, 0.6)], 0.011, 0.09, 0.5),
     *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 35, 0.4), _mix(35, 143, 0.8)], 0.011, 0.09, 0.5),
     *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 31, 0.6), _mix(35, 111, 0.6)], 0.011, 0.09, 0.5),
-    *_pair({"AU14": 1.0, "AU12": 0.25}, [_mix(216, 186, 0.3), _mix(57, 212, 0.35), _mix(43, 212, 0.4)], 0.022, 0.12, -0.5),
+    *_pair({"AU14": 1.0, "AU12": 0.25}, [_mix(216, 186, 0.3), _mix(57, 212, 0.35), _mix(43, 212, 0.4)], 0.024, 0.085, -0.3),
     *_pair({"AU15": 0.8, "AU17": 0.2}, [_mix(57, 43, 0.3), _mix(43, 202, 0.5), _mix(202, 210, 0.6)], 0.019, 0.11, -0.5),
 )  # fmt: skip
 
