@@ -87,6 +87,7 @@ def _parts(renderer: MeshRenderer, portrait: Portrait) -> dict[str, float]:
         "flow": lambda: source.warp.flow(vertices, pose),
         "resample": lambda: remap(source.image, flow),
         "folds": lambda: source.wrinkles.lay(source.image, exp),
+        "wall": lambda: source.layers.compose(frame, flow) if source.layers is not None else None,
         "edges": lambda: soften(frame, flow, HIDDEN * portrait.size),
         "mouth": lambda: mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, 1.0),
         "lids": lambda: eyelids.draw(frame, source.lids, source.retarget.rest, vertices, pose),
