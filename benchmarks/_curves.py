@@ -26,7 +26,8 @@ def draw_curves(run: Path, out: Path) -> list[str]:
 
     series = read_series(run / "metrics.csv")
     rows = math.ceil(len(series) / COLUMNS)
-    figure = Figure(figsize=(4.2 * COLUMNS, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(4.2 * COLUMNS, 2.7 * rows))
+    figure.subplots_adjust(0.04, 0.05, 0.99, 0.92, wspace=0.2, hspace=0.35)
     FigureCanvasAgg(figure)
     for place, (name, parts) in enumerate(series.items(), start=1):
         panel = figure.add_subplot(rows, COLUMNS, place, title=name)

@@ -31,7 +31,7 @@ class AppearanceEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = shrink(self.down2(shrink(self.down1(self.first(image)))))
         x = self.lift(x)
-        return self.volume(x.view(len(x), self.channels, self.depth, *x.shape[2:]))
+        return self.volume(x.reshape(len(x), self.channels, self.depth, *x.shape[2:]))
 
 
 GUIDES = 5 + MARK

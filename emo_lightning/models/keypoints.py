@@ -34,7 +34,7 @@ class KeypointDetector(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         heat = self.to_heatmap(self.body(shrink(shrink(image))))
         size = heat.shape[-1]
-        heat = heat.view(len(heat), self.keypoints, -1).softmax(dim=-1).view(len(heat), self.keypoints, self.depth, size, size)
+        heat = heat.reshape(len(heat), self.keypoints, -1).softmax(dim=-1).view(len(heat), self.keypoints, self.depth, size, size)
         along, deep = axis(size, heat), axis(self.depth, heat)
         x = (heat.sum(dim=(2, 3)) * along).sum(dim=-1)
         y = (heat.sum(dim=(2, 4)) * along).sum(dim=-1)
