@@ -64,7 +64,8 @@ def _row(name: str, folder: Path | None, label: str) -> Row:
     try:
         renderer = base.create(name, folder)
     except UserError as error:
-        return Row(label, about, None, str(error))
+        # Without the folder's path, which is nobody's business in a table.
+        return Row(label, about, None, f"{Path(str(error.value)).name} {error.problem}; accepted: {error.accepted}")
     files = tuple(map(Path, getattr(renderer, "files", ())))
     if folder is not None and not (files and all(file.is_relative_to(folder) for file in files)):
         return Row(label, about, None, f"{folder.name} has no weights that it takes")
