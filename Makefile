@@ -14,6 +14,7 @@ RUNS ?= runs
 ARGS ?=
 SIZE ?= cpu
 CLIPS ?= 240
+STAGE3 ?= experiments/stage3.yaml
 # PyTorch publishes its CPU builds for Linux on an index of its own; elsewhere the ordinary build is the CPU one.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -76,8 +77,8 @@ train-stage1: $(STAMP) $(DATA)/index.json ## Train the audio decoupler on the sh
 train-stage2: $(STAMP) $(DATA)/index.json ## Train ExpNet, EmoNet and PoseNet on stage 1's decoupler
 	$(BIN)/emo train experiments/stage2.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage2 decoupler=$(RUNS)/stage1/decoupler.safetensors $(ARGS)
 
-train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer
-	$(BIN)/emo train experiments/stage3.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage3 heads=$(RUNS)/stage2/heads.safetensors $(ARGS)
+train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer (STAGE3=experiments/stage3_refined.yaml: the refined one)
+	$(BIN)/emo train $(STAGE3) size=$(SIZE) data=$(DATA) out=$(RUNS)/stage3 heads=$(RUNS)/stage2/heads.safetensors $(ARGS)
 
 eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
 	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/python -m emo_lightning.demo --steps corpus evaluate)
