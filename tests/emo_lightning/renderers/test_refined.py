@@ -24,7 +24,7 @@ from emo_lightning.models import refiner as network
 from emo_lightning.portrait import Portrait
 from emo_lightning.renderers import base
 from emo_lightning.renderers.mesh import topology
-from emo_lightning.renderers.refined import planes
+from emo_lightning.renderers.refined import planes, renderer
 from emo_lightning.stages.base import OptimConfig, StageContext, weighted_sum
 from emo_lightning.stages.refine import RefineLoss, RefineModel, RefineStage
 from emo_lightning.video import encode_mp4_bytes
@@ -192,7 +192,16 @@ def test_a_true_frame_that_lies_beside_the_drawn_one_is_moved_onto_it() -> None:
     assert errors[1] < 0.3 * errors[0]
 
 
-def test_weights_are_looked_for_in_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "refiner.safetensors").write_bytes(b"not weights")
+def test_weights_come_from_the_folder_else_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped, own = weights(tmp_path / "shipped", trained=False), tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(renderer, "SHIPPED", shipped)
+    assert base.create("refined", own).files == (shipped / "refiner.safetensors",)
+    assert base.create("refined").files == (shipped / "refiner.safetensors",)
+    assert base.create("refined", weights(own, trained=True)).files == (own / "refiner.safetensors",)
+    (own / "refiner.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match="cannot be read"):
-        base.create("refined", tmp_path)
+        base.create("refined", own)
+    monkeypatch.setattr(renderer, "SHIPPED", tmp_path)
+    with pytest.raises(UserError, match="refiner"):
+        base.create("refined")
