@@ -92,7 +92,7 @@ class FaceRenderer(nn.Module):
         self.dense_motion = DenseMotion(c.keypoints, c.channels, c.depth, c.width, c.levels, c.max_width, c.anchors > 0)
         sizes = (c.width, c.max_width, c.channels, c.depth, c.image_blocks)
         self.generator = Retoucher(*sizes, c.mapping_width, c.fine) if c.anchors else Generator(*sizes, c.skip)
-        self.sheet = FaceSheet(c.anchors, layout.size) if c.anchors else None
+        self.sheet = FaceSheet(c.anchors, layout) if c.anchors else None
 
     @property
     def output_size(self) -> int:
@@ -125,7 +125,7 @@ class FaceRenderer(nn.Module):
             flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions)
             return Rendering(self.generator(source.volume, flow, source.image), keypoints, motion, flow)
         anchors = self.sheet.points(middle(driving), motion)
-        sheet = self.sheet.lay(source.anchors, anchors, motion, self.config.sheet_cells)
+        sheet = self.sheet.lay(source.anchors, anchors, middle(driving), motion, self.config.sheet_cells)
         flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions, sheet)
         code = torch.cat([source.motion.code.expand_as(motion.code), motion.code], dim=1)
         image, paint = self.generator(source.volume, flow, sheet, (source.image, source.small), code)

@@ -228,8 +228,7 @@ class RendererStage(Stage):
         # At the network's own size: noise that cannot be foretold would otherwise teach it to blur the source's.
         error = (self.renderer.at_own_size(image) - self.renderer.at_own_size(real)).abs()
         with torch.no_grad():
-            cells = self.renderer.config.sheet_cells
-            weight = F.interpolate(self.renderer.sheet.attention(made.anchors, made.motion, cells), size=error.shape[-2:], mode="bilinear")
+            weight = F.interpolate(self.renderer.sheet.attention(made.anchors, made.motion), size=error.shape[-2:], mode="bilinear")
         return (error * weight).mean()
 
     def _recoloured(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

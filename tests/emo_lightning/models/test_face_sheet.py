@@ -32,7 +32,7 @@ def motion(coefficients: torch.Tensor) -> Motion:
 
 
 def filled_sheet() -> FaceSheet:
-    sheet = FaceSheet(ANCHORS, BUILTIN.size)
+    sheet = FaceSheet(ANCHORS, BUILTIN)
     sheet.fill([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])
     return sheet
 
@@ -62,6 +62,9 @@ def test_lids_that_close_too_far_meet() -> None:
     points = sheet.points(shut, motion(shut))[0]
     gaps = points[lower, 1] - points[upper, 1]
     assert gaps.min() > -1e-6 and gaps[:14].max() < 1e-6
+    wide = face(AU45_L=1.0, AU45_R=1.0)
+    wide[:, 0:40] = 2.0 * torch.sign(sheet.basis[:40, lower[:14], 1] - sheet.basis[:40, upper[:14], 1]).mean(dim=1)
+    assert (sheet.points(wide, motion(wide))[0, lower[:14], 1] - sheet.points(wide, motion(wide))[0, upper[:14], 1]).max() < 0.02
     with pytest.raises(ValueError, match="anchors"):
         anchor_table(10)
 

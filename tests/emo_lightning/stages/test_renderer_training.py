@@ -19,8 +19,8 @@ from emo_lightning.train import train
 
 QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "trainer.log_every=1", "wandb.mode=disabled", "model.anchors=100",
          "model.sheet_cells=16", "model.fine=true", "loss.window=24", "loss.gan_start=2", "loss.recolour=1", "loss.paint=1"]  # fmt: skip
-PARTS = {"perceptual", "pixel", "gan", "feature_matching", "equivariance", "keypoint_prior", "head_pose", "deformation", "agreement", "paint",
-         "discriminator"}  # fmt: skip
+PARTS = {"perceptual", "pixel", "gan", "feature_matching", "equivariance", "keypoint_prior", "head_pose", "deformation", "agreement",
+         "paint", "discriminator"}  # fmt: skip
 
 
 def run(repository: Path, *words: object) -> Path:
@@ -71,9 +71,9 @@ def test_the_run_says_what_it_looked_through(repository: Path, shards: Path, tra
 def test_a_backbone_that_is_not_there_is_said(repository: Path, shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a file"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg19")
-    with pytest.raises(UserError, match="loss.backbone"):
+    with pytest.raises(UserError, match=r"loss\.backbone"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg18")
-    with pytest.raises(UserError, match="model.anchors"):
+    with pytest.raises(UserError, match=r"model\.anchors"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "model.anchors=9")
 
 
@@ -81,5 +81,5 @@ def test_curves_are_drawn(trained: Path, tmp_path: Path, capsys: pytest.CaptureF
     benchmark(["--curves", str(trained), "--out", str(tmp_path / "curves.png")])
     picture = cv2.imread(str(tmp_path / "curves.png"))
     assert picture.shape[1] > 1000 and picture.std() > 10 and "feature_matching" in capsys.readouterr().out
-    with pytest.raises(UserError, match="holds no metrics.csv"):
+    with pytest.raises(UserError, match=r"holds no metrics\.csv"):
         benchmark(["--curves", str(tmp_path)])
