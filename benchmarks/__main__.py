@@ -20,7 +20,7 @@ from emo_lightning.errors import UserError
 FULL = "--full"
 FIRST = ("compare", "renderer", "keypoint", "refined")
 SHORTER: Mapping[str, Sequence[str] | None] = {
-    "data": ("--videos", "4"),
+    "data": ("--videos", "2"),
     "decoupling": ("--train", "0"),
     "pose": ("--steps", "0", "--minutes", "4"),
     "responsiveness": ("--part", "track"),

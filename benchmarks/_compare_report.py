@@ -91,7 +91,11 @@ class Report:
         steady = {name: estimate(np.array([scores[name] for scores in part.truth]), part.people) for name in STEADY}
         said = (f"{columns[name].label} {value.cell(columns[name].places)}" for name, value in steady.items() if value)
         lines += [f"The filmed clips themselves: {', '.join(said)}.", ""]
-        lines += [f"- {name} (no numbers): {drawn.reason}" for name, drawn in part.drawn.items() if drawn.reason]
+        lines += [
+            f"- {name}, {drawn.failed} of {len(drawn.scores)} without numbers: {drawn.reason}"
+            for name, drawn in part.drawn.items()
+            if drawn.reason
+        ]
         return [*lines, "", f"### {title}: difference to the {MESH} on the same clips", "", *table(found, columns, "minus"), ""]
 
     def _speed(self) -> list[str]:

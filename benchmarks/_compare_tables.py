@@ -38,6 +38,11 @@ class Drawn:
     scores: list[Scores | None]
     reason: str = ""
 
+    @property
+    def failed(self) -> int:
+        """How many it could not draw."""
+        return sum(scores is None for scores in self.scores)
+
 
 def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate | None:
     """Mean of the clips that have a value; the interval is a bootstrap over people, over clips where there is one person.

@@ -97,7 +97,7 @@ def test_what_cannot_be_drawn_is_a_row_with_the_reason(report: tuple[dict, Path]
     assert "renderer.safetensors" in found["self"]["reasons"]["keypoint"]
     for row in ("my_luck:Failing", "keypoint"):
         assert all(cell["mean"] is None for part in ("self", "cross") for cell in found[part]["rows"][row].values())
-    assert "keypoint (no numbers): " in (out / "compare.md").read_text()
+    assert "keypoint, 2 of 2 without numbers: " in (out / "compare.md").read_text()
 
 
 def test_weights_come_from_the_folder_that_was_named(tmp_path: Path) -> None:
