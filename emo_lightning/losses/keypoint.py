@@ -20,7 +20,7 @@ def keypoint_prior(canonical: Tensor) -> Tensor:
     gaps = (canonical[:, :, None] - canonical[:, None]).square().sum(dim=-1)
     apart = torch.relu(DISTANCE - gaps)
     own = torch.eye(gaps.shape[-1], device=gaps.device, dtype=torch.bool)
-    crowding = apart.masked_fill(own, 0.0).sum(dim=(1, 2)).mean() / canonical.shape[1]
+    crowding = apart.masked_fill(own, 0.0).sum(dim=(1, 2)).mean()
     return crowding + (canonical[..., 2].mean(dim=1) - DEPTH).abs().mean()
 
 

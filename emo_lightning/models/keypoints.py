@@ -69,7 +69,10 @@ def scale(trans: Tensor) -> Tensor:
 
 
 def pose_points(points: Tensor, motion: Motion) -> Tensor:
-    """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) + t``."""
+    """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) + t``.
+
+    face-vid2vid has ``R x + t + delta``: there the head's size is part of x, and an expression does not turn with the head.
+    """
     return scale(motion.trans) * (points + motion.delta) @ rotation(motion.angle).transpose(1, 2) + shift(motion.trans)
 
 

@@ -11,6 +11,8 @@ from emo_lightning.coefficients import Layout
 
 WINDOW = 27
 """Frames of coefficients, the present one in the middle."""
+READ = ("id", "exp", "tex", "angle", "trans")
+"""Blocks of the layout that it reads, 230 numbers of BFM's and 98 of the built-in model's; light is none of them."""
 BIN_DEGREES = 3.0
 """Width of a bin of the head pose classifier; 66 bins as in Hopenet (Ruiz et al., 2018)."""
 
@@ -45,7 +47,8 @@ class MappingNet(nn.Module):
     def __init__(self, layout: Layout, keypoints: int, width: int, bins: int = 0) -> None:
         super().__init__()
         self.layout, self.keypoints, self.bins = layout, keypoints, bins
-        self.first = nn.Conv1d(layout.size, width, 7)
+        self.read = [layout.slice(block) for block in layout.blocks if block in READ]
+        self.first = nn.Conv1d(sum(part.stop - part.start for part in self.read), width, 7)
         self.blocks = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=3) for _ in range(3))
         self.act = nn.LeakyReLU(0.1)
         self.to_angle = nn.Linear(width, 3 * max(bins, 1))
@@ -57,7 +60,8 @@ class MappingNet(nn.Module):
 
     def forward(self, coefficients: Tensor) -> Motion:
         """Motion of the window's middle frame; ``(B, 27, layout.size)``."""
-        x = self.act(self.first(coefficients.transpose(1, 2)))
+        read = torch.cat([coefficients[..., part] for part in self.read], dim=-1)
+        x = self.act(self.first(read.transpose(1, 2)))
         for block in self.blocks:
             x = x[:, :, 3:-3] + self.act(block(x))
         x = x.mean(dim=2)
