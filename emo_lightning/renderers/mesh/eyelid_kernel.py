@@ -8,6 +8,8 @@ from numba import njit
 ALONG = (-0.22, 1.22)
 HEIGHT = (-0.6, 0.75)
 """What a lid's picture spans, in lengths of the eye: along it from one corner to the other, and below the corners' line."""
+ABOVE = (-1.0, 0.35)
+"""What a strip's picture spans in height: up to the brow."""
 LASH = 0.2
 """How far lashes reach above the margin, in lengths of the eye."""
 
@@ -85,3 +87,50 @@ def paint(
                     value = frame[row, column, c] * (1 - dark)
                     value += line * (min(ink[c], value) - value)
                     frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+
+
+@njit(cache=True)
+def stretch(
+    frame: np.ndarray, left: int, top: int, right: int, bottom: int, corner: np.ndarray, axis: np.ndarray, down: np.ndarray,
+    length: float, lines: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray,
+) -> None:  # fmt: skip
+    """Blend one strip between brow and crease into ``frame[top:bottom, left:right]``.
+
+    ``lines`` are brow and crease below the corners' line, by how much the brow went along, and how much is painted, in
+    lengths at even places over ALONG; ``own`` brow and crease of the portrait; ``low`` hangs on the crease, ``high`` on the brow.
+    """
+    last = lines.shape[1] - 1
+    tall, wide = low.shape[0], low.shape[1]
+    for row in range(top, bottom):
+        for column in range(left, right):
+            x, y = column + 0.5 - corner[0], row + 0.5 - corner[1]
+            along, below = (x * axis[0] + y * axis[1]) / length, (x * down[0] + y * down[1]) / length
+            if along <= ALONG[0] or along >= ALONG[1]:
+                continue
+            place = (along - ALONG[0]) / (ALONG[1] - ALONG[0])
+            k = min(int(place * last), last - 1)
+            f = place * last - k
+            brow, crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f, lines[1, k] * (1 - f) + lines[1, k + 1] * f
+            if below >= crease or below <= brow - 0.1:
+                continue
+            cover = lines[3, k] * (1 - f) + lines[3, k + 1] * f
+            cover *= _step(ALONG[0], ALONG[0] + 0.2, along) * _step(ALONG[1], ALONG[1] - 0.2, along)
+            cover *= _step(brow - 0.1, brow, below) * _step(crease, crease - 0.05, below)
+            if cover < 0.004:
+                continue
+            share = _step(0.3, 0.8, (below - brow) / max(crease - brow, 1e-3))
+            u0, v0 = place * wide - 0.5, (below - crease + own[1, k] * (1 - f) + own[1, k + 1] * f - ABOVE[0])
+            u1 = (along - lines[2, k] * (1 - f) - lines[2, k + 1] * f - ALONG[0]) / (ALONG[1] - ALONG[0]) * wide - 0.5
+            v1 = below - brow + own[0, k] * (1 - f) + own[0, k + 1] * f - ABOVE[0]
+            u0, u1 = min(max(u0, 0.0), wide - 1.001), min(max(u1, 0.0), wide - 1.001)
+            v0 = min(max(v0 / (ABOVE[1] - ABOVE[0]) * tall - 0.5, 0.0), tall - 1.001)
+            v1 = min(max(v1 / (ABOVE[1] - ABOVE[0]) * tall - 0.5, 0.0), tall - 1.001)
+            i0, j0, i1, j1 = int(u0), int(v0), int(u1), int(v1)
+            a0, b0, a1, b1 = u0 - i0, v0 - j0, u1 - i1, v1 - j1
+            for c in range(3):
+                one = (low[j0, i0, c] * (1 - a0) + low[j0, i0 + 1, c] * a0) * (1 - b0)
+                one += (low[j0 + 1, i0, c] * (1 - a0) + low[j0 + 1, i0 + 1, c] * a0) * b0
+                two = (high[j1, i1, c] * (1 - a1) + high[j1, i1 + 1, c] * a1) * (1 - b1)
+                two += (high[j1 + 1, i1, c] * (1 - a1) + high[j1 + 1, i1 + 1, c] * a1) * b1
+                value = frame[row, column, c] + cover * (two + share * (one - two) - frame[row, column, c])
+                frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

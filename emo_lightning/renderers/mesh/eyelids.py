@@ -11,20 +11,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import splu
 
-from emo_lightning.renderers.mesh import topology
-from emo_lightning.renderers.mesh.eyelid_kernel import ALONG, HEIGHT, LASH, paint
+from emo_lightning.renderers.mesh import raised, topology
+from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, HEIGHT, LASH, paint
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
+from emo_lightning.renderers.mesh.membrane import GRID, membrane
 
 COLUMNS = 33
 LEAST = 0.02
 """Share of closing below which nothing is painted."""
 FULL = 0.3
 """Share of closing from which the lid is wholly its hidden skin."""
-GRID = (32, 48)
-"""Rows and columns on which the membrane is solved."""
 DARK = 0.6
 """Share of the typical brightness around an eye below which a place is hair or the rim of glasses, not skin."""
 HANGING, LEAST_OVER = 0.33, 0.04
@@ -47,6 +44,7 @@ class Lid:
         ink: ``(3,)`` RGB of the line where the lids meet.
         open: IOD of its own opening.
         hung: whether hair or a rim lies over it, which must not come down with it.
+        strip: what is between it and the brow.
     """
 
     skin: np.ndarray
@@ -55,19 +53,22 @@ class Lid:
     ink: np.ndarray
     open: float
     hung: bool
+    strip: raised.Strip
 
 
 def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
     """Look at the portrait's two upper lids; arguments as in :func:`emo_lightning.renderers.mesh.mouth.read`."""
     points = pixels(pose.apply(rest), image.shape[0])
     lids = []
-    for eye, folds in zip(topology.EYES, topology.LID_ROWS, strict=True):
+    for eye, folds, brow in zip(topology.EYES, topology.LID_ROWS, raised.BROWS, strict=True):
         corner, axis, down, length = _frame(points[eye[0]])
         lines = [_height(points[row] - corner, axis, down, length) / length for row in (folds[0], eye[0], folds[1])]
-        patch = _patch(image, corner, axis, down, length)
+        patch, above = (_patch(image, corner, axis, down, length, span) for span in (HEIGHT, ABOVE))
         opening = float((rest[eye[1][1:-1], 1] - rest[eye[0][1:-1], 1]).max())
-        skin, lashes, ink = _shut(patch, *lines)
-        lids.append(Lid(skin, lines[0], lashes, ink, opening, bool(skin[..., 3].min() < 0.5)))
+        skin, lashes, ink = _shut(patch, _plain(patch), *lines)
+        rows = (_places(points[row], corner, axis, down, length) for row in (brow, *folds))
+        strip = raised.read(above, _plain(above), *rows)
+        lids.append(Lid(skin, lines[0], lashes, ink, opening, bool(skin[..., 3].min() < 0.5), strip))
     return lids[0], lids[1]
 
 
@@ -86,7 +87,7 @@ def held(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.nd
 
 
 def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose) -> None:
-    """Paint both lids over the frame, in place, as far as they came down from the portrait's own place.
+    """Paint both lids over the frame, in place, as far as they came down from the portrait's own place, and what is above them.
 
     Args:
         frame: ``(S, S, 3)`` uint8, the warped portrait.
@@ -95,13 +96,18 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
         pose: of this frame.
     """
     size = frame.shape[0]
-    for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
+    seen = pixels(pose.apply(held(lids, rest, vertices)), size)
+    for lid, (upper, _), (crease, _), brow in zip(lids, topology.EYES, topology.LID_ROWS, raised.BROWS, strict=True):
         closed = _closed(lid, rest, vertices, upper)
-        if closed <= LEAST:
-            continue
-        margin, fold = pixels(pose.apply(vertices[upper]), size), pixels(pose.apply(held(lids, rest, vertices)[crease]), size)
+        margin, fold = pixels(pose.apply(vertices[upper]), size), seen[crease]
         corner, axis, down, length = _frame(margin)
         if length < 3.0:
+            continue
+        shut = float(smoothstep(LEAST, FULL, closed))
+        if not lid.hung:
+            rows = (_places(row, corner, axis, down, length) for row in (seen[brow], fold))
+            raised.draw(frame, lid.strip, corner, axis, down, length, *rows, shut)
+        if closed <= LEAST:
             continue
         lines = np.stack([_height(p - corner, axis, down, length) for p in (fold, margin)])
         ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
@@ -110,7 +116,7 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
         paint(
             frame, low[0], low[1], high[0], high[1], corner, axis, down, length, lines, lid.crease, lid.skin, lid.lashes,
-            lid.ink, closed, float(smoothstep(LEAST, FULL, closed)),
+            lid.ink, closed, shut,
         )  # fmt: skip
 
 
@@ -137,26 +143,41 @@ def _height(offsets: np.ndarray, axis: np.ndarray, down: np.ndarray, length: flo
     return np.convolve(np.pad(heights, 2, mode="reflect", reflect_type="odd"), [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid")
 
 
-def _patch(image: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
-    """The picture around an eye, upright, ``(h, w, 3)`` float32 over ALONG by HEIGHT."""
+def _places(points: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
+    """Pixels ``(n, 2)`` in an eye's own axes, along and below, in its lengths."""
+    return (points - corner) @ np.stack([axis, down], axis=1) / length
+
+
+def _patch(
+    image: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float, span: tuple[float, float]
+) -> np.ndarray:
+    """The picture around an eye, upright, ``(h, w, 3)`` float32 over ALONG by the span of heights."""
     fine = max(length, 24.0)
     along = np.linspace(*ALONG, round((ALONG[1] - ALONG[0]) * fine))
-    height = np.linspace(*HEIGHT, round((HEIGHT[1] - HEIGHT[0]) * fine))
+    height = np.linspace(*span, round((span[1] - span[0]) * fine))
     at = corner + length * (along[None, :, None] * axis + height[:, None, None] * down) - 0.5
     at = at.astype(np.float32)
     return cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
 
-def _shut(patch: np.ndarray, crease: np.ndarray, margin: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin, lashes and ink of :class:`Lid` from the picture around an open eye and its lines."""
+def _plain(patch: np.ndarray) -> np.ndarray:
+    """The picture around an eye without thin dark things like lashes."""
+    unit = patch.shape[1] / (ALONG[1] - ALONG[0])
+    thin = max(3, round(THIN * unit)) | 1
+    bare = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin)))
+    return cv2.GaussianBlur(bare, (0, 0), max(0.7, 0.03 * unit))
+
+
+def _shut(
+    patch: np.ndarray, bare: np.ndarray, crease: np.ndarray, margin: np.ndarray, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Skin, lashes and ink of :class:`Lid` from the picture around an open eye, without thin dark things, and its lines."""
     rows, columns = patch.shape[:2]
     along, height = np.linspace(*ALONG, columns), np.linspace(*HEIGHT, rows)[:, None]
     place = np.clip(along, 0.0, 1.0) * (COLUMNS - 1)
     crease, margin, fold = (np.interp(place, np.arange(COLUMNS), line) for line in (crease, margin, fold))
     unit = columns / (ALONG[1] - ALONG[0])
     thin = max(3, round(THIN * unit)) | 1
-    bare = cv2.morphologyEx(patch, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin)))
-    bare = cv2.GaussianBlur(bare, (0, 0), max(0.7, 0.03 * unit))
     inside = (height > crease) & (height < fold) & (along > -0.04) & (along < 1.04)
     cover = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(0.7, 0.03 * unit))[..., None]
     skin = bare + np.clip(2.0 * cover, 0.0, 1.0) * (_membrane(bare, inside) - bare)
@@ -184,20 +205,7 @@ def _membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
     rim = cv2.dilate(unknown.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~unknown
     skin = light >= DARK * np.percentile(light[rim], 65) if rim.any() else light >= 0
     unknown |= rim & ~skin
-    if unknown.all():
-        return bare
-    number = np.arange(unknown.size).reshape(GRID)
-    entries = [(number[~unknown], number[~unknown], np.ones((~unknown).sum()))]
-    for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-        beside = np.roll(number, shift, axis)
-        edge = np.zeros(GRID, bool)
-        np.moveaxis(edge, axis, 0)[0 if shift == 1 else -1] = True
-        at = unknown & ~edge
-        entries += [(number[at], number[at], np.ones(at.sum())), (number[at], beside[at], -np.ones(at.sum()))]
-    row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
-    right = np.where(unknown[..., None], 0.0, small).reshape(-1, 3)
-    solved = splu(coo_matrix((value, (row, column))).tocsc()).solve(right).reshape(*GRID, 3)
-    return cv2.resize(solved.astype(np.float32), bare.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return membrane(bare, unknown)
 
 
 def _over(bare: np.ndarray, along: np.ndarray, height: np.ndarray, crease: np.ndarray, margin: np.ndarray, thin: int) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""Skin between eye and brow: a brow that goes up would stretch lashes, shadows and its own hair over it like a comb.
+
+The strip from the lid's crease to the brow is short in most portraits, and twice as long under raised brows. So it is made
+of two copies of the picture that keep their length: one hangs on the crease and holds the lashes, one on the brow and
+holds its hair. Each goes on as bare skin (a harmonic membrane from what is skin in the portrait), where they are blended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, stretch
+from emo_lightning.renderers.mesh.geometry import smoothstep
+from emo_lightning.renderers.mesh.membrane import GRID, membrane
+
+BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
+"""The lower edge of each brow, in the order of :data:`emo_lightning.renderers.mesh.topology.EYES`, left to right."""
+PLACES = 33
+FROM, WHOLE = 0.015, 0.09
+"""Lengths of an eye by which the strip must grow for it to be painted at all, and wholly."""
+DARK = 0.72
+"""Share of the bright part of the strip below which a place is hair or shadow, not plain skin."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What one eye has above its crease; pictures span :data:`ALONG` by :data:`ABOVE`, lengths are shares of the eye's.
+
+    Attributes:
+        brow, crease: ``(PLACES,)`` heights below the corners' line in the portrait, at even places over ALONG.
+        along: ``(5,)`` where the brow's vertices are.
+        low, bare: ``(h, w, 3)`` float32: the picture up to the brow's hair, and the same without lashes.
+        high: ``(h, w, 3)`` float32, the picture down to the crease.
+    """
+
+    brow: np.ndarray
+    crease: np.ndarray
+    along: np.ndarray
+    low: np.ndarray
+    bare: np.ndarray
+    high: np.ndarray
+
+
+def read(patch: np.ndarray, plain: np.ndarray, brow: np.ndarray, crease: np.ndarray, fold: np.ndarray) -> Strip:
+    """Take the strip of one eye apart.
+
+    Args:
+        patch: ``(h, w, 3)`` float32, the picture over ALONG by ABOVE.
+        plain: the same without what is thinner than lashes.
+        brow, crease, fold: ``(n, 2)`` places of vertices, along and below.
+    """
+    rows, columns = patch.shape[:2]
+    height = np.linspace(*ABOVE, rows, dtype=np.float32)[:, None]
+    top, bottom, under = (line(row, columns)[None] for row in (brow, crease, fold))
+    wide = np.maximum(bottom - top, 0.02)
+    light = plain.mean(axis=2)
+    inside = (height > top + 0.2 * wide) & (height < bottom - 0.02)
+    tone = np.percentile(light[inside], 75) if inside.any() else 0.0
+    skin = inside & (light > DARK * tone)
+    known = skin | ((height > under + 0.05) & (light > DARK * tone))
+    bare = membrane(plain, cv2.resize(known.astype(np.float32), GRID[::-1], interpolation=cv2.INTER_AREA) < 0.9)
+    soft = max(0.7, 0.03 * columns / (ALONG[1] - ALONG[0]))
+    trust = cv2.GaussianBlur((light > DARK * tone).astype(np.float32), (0, 0), soft)
+    under_brow = smoothstep(0.0, 0.7, (height - top) / wide).astype(np.float32) * trust
+    # From the crease down the picture is the frame's own: nothing is painted there, and lashes must join.
+    under_brow = np.maximum(under_brow, smoothstep(-0.06, 0.0, height - bottom).astype(np.float32))[..., None]
+    over_crease = (smoothstep(0.75, 0.1, (height - top) / wide).astype(np.float32))[..., None]
+    return Strip(
+        brow=line(brow, PLACES), crease=line(crease, PLACES), along=brow[:, 0],
+        low=(bare + under_brow * (patch - bare)).astype(np.float32), bare=bare.astype(np.float32),
+        high=(bare + over_crease * (patch - bare)).astype(np.float32),
+    )  # fmt: skip
+
+
+def line(row: np.ndarray, count: int) -> np.ndarray:
+    """Places ``(n, 2)`` along and below as ``(count,)`` smooth heights at even places over ALONG."""
+    order = np.argsort(row[:, 0])
+    heights = np.interp(np.linspace(*ALONG, count), row[order, 0], row[order, 1])
+    return cv2.GaussianBlur(heights[None], (0, 0), 0.04 * count, borderType=cv2.BORDER_REPLICATE)[0]
+
+
+def draw(
+    frame: np.ndarray, strip: Strip, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float, brow: np.ndarray,
+    crease: np.ndarray, shut: float,
+) -> None:  # fmt: skip
+    """Paint one strip, in place, where it is longer than in the portrait.
+
+    Args:
+        frame: ``(S, S, 3)`` uint8.
+        strip: from :func:`read`.
+        corner, axis, down, length: the eye's own axes in this frame, pixels.
+        brow, crease: ``(n, 2)`` places of vertices in this frame, along and below.
+        shut: how far the lid is shut, 0 to 1: then its lashes are elsewhere.
+    """
+    top, bottom = line(brow, PLACES), line(crease, PLACES)
+    grown = smoothstep(FROM, WHOLE, (bottom - top) - (strip.crease - strip.brow))
+    if grown.max() < 0.02:
+        return
+    aside = np.interp(np.linspace(*ALONG, PLACES), strip.along, brow[:, 0] - strip.along)
+    ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
+    around = np.concatenate([ends + length * reach * down for reach in (top.min() - 0.12, bottom.max())])
+    left, upper = np.maximum(np.floor(around.min(axis=0) - 1).astype(int), 0)
+    right, lower = np.minimum(np.ceil(around.max(axis=0) + 1).astype(int), frame.shape[0])
+    low = strip.low if shut <= 0.0 else strip.low + np.float32(shut) * (strip.bare - strip.low)
+    stretch(
+        frame, left, upper, right, lower, corner, axis, down, length, np.stack([top, bottom, aside, grown]),
+        np.stack([strip.brow, strip.crease]), low, strip.high,
+    )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Skin between eye and brow on a real photograph: a brow that goes up stretches neither lashes nor its own hair over it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from emo_lightning.coefficients import EXP_NAMES
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.crop import crop_box, crop_image, to_crop
+from emo_lightning.face.landmarks import open_landmarker
+from emo_lightning.portrait import Portrait, make_portrait
+from emo_lightning.renderers.mesh import topology
+from emo_lightning.renderers.mesh.geometry import Pose, pixels
+from emo_lightning.renderers.mesh.raised import BROWS
+from emo_lightning.renderers.mesh.renderer import MeshRenderer
+
+SIZE = 384
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    picture = skimage.data.astronaut()
+    backend = open_landmarker(max_faces=1)
+    points = backend.detect(picture)[0].points
+    backend.close()
+    box = crop_box(points)
+    return make_portrait(crop_image(picture, box, SIZE), to_crop(points, box), BuiltinFaceModel.load())
+
+
+def with_lashes(portrait: Portrait) -> Portrait:
+    """Long thin lashes drawn from each lid's margin to just above its crease."""
+    image, at = portrait.image.copy(), pixels(portrait.points, SIZE)
+    for (upper, _), (crease, _) in zip(topology.EYES, topology.LID_ROWS, strict=True):
+        for share in np.linspace(1.5, 6.5, 9):
+            root, tip = (np.array([np.interp(share, np.arange(9), at[row, i]) for i in (0, 1)]) for row in (upper, crease))
+            ends = np.round([root, root + 1.5 * (tip - root)]).astype(int)
+            cv2.line(image, ends[0].tolist(), ends[1].tolist(), (20, 15, 15), 1, cv2.LINE_AA)
+    return replace(portrait, image=image)
+
+
+def expression(**units: float) -> np.ndarray:
+    return np.array([units.get(name.split("_")[0], 0.0) for name in EXP_NAMES], np.float32)
+
+
+def test_raised_brows_leave_the_skin_below_them_free_of_lashes(portrait: Portrait) -> None:
+    """The middle of what lies between crease and brow, in which long lashes end in the portrait."""
+    renderer = MeshRenderer()
+    source = renderer.prepare(with_lashes(portrait))
+    exp = expression(AU1=0.9, AU2=0.9, AU45=1.0)
+    coefficients = portrait.coefficients.replace(exp=exp[None])
+    shown = next(renderer.render(source, coefficients)).mean(axis=2)
+    at = pixels(Pose.of(coefficients, 0).apply(source.retarget.vertices(exp)), SIZE)
+    for (crease, _), brow in zip(topology.LID_ROWS, BROWS, strict=True):
+        places = np.linspace(at[crease[2:7]], at[brow][[1, 1, 2, 3, 3]], 21)[6:13]
+        x = np.linspace(places[..., 0].min(), places[..., 0].max(), 40)
+        found = np.array([shown[int(np.interp(c, row[:, 0], row[:, 1])), int(c)] for row in places for c in x]).reshape(len(places), -1)
+        rough = np.abs(np.diff(found, 2, axis=1)).mean() / found.mean()
+        assert rough < 0.05, "no comb"
+        assert found.min() > 0.7 * np.median(found), "no lash"
+
+
+def test_brows_at_rest_change_nothing_between_eye_and_brow(portrait: Portrait) -> None:
+    renderer = MeshRenderer()
+    source = renderer.prepare(portrait)
+    shown = next(renderer.render(source, portrait.coefficients))
+    at = pixels(portrait.points, SIZE)
+    for (crease, _), brow in zip(topology.LID_ROWS, BROWS, strict=True):
+        x, y = np.round((at[crease[3:6]] + at[brow[1:4]]) / 2).astype(int).T
+        assert np.abs(shown[y, x].astype(int) - portrait.image[y, x]).max() <= 2
