@@ -22,6 +22,8 @@ FIRST = ("compare", "renderer", "keypoint", "refined")
 SHORTER: Mapping[str, Sequence[str] | None] = {
     "data": ("--videos", "2"),
     "decoupling": ("--train", "0"),
+    "evaluation": ("--clips", "2"),
+    "metrics": ("--frames", "6"),
     "pose": ("--steps", "0", "--minutes", "4"),
     "responsiveness": ("--part", "track"),
     "streaming": ("--minutes", "4"),
