@@ -92,12 +92,13 @@ def paint(
 @njit(cache=True)
 def stretch(
     frame: np.ndarray, left: int, top: int, right: int, bottom: int, corner: np.ndarray, axis: np.ndarray, down: np.ndarray,
-    length: float, lines: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray,
+    length: float, lines: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray, past: float,
 ) -> None:  # fmt: skip
     """Blend one strip between brow and crease into ``frame[top:bottom, left:right]``.
 
     ``lines`` are brow and crease below the corners' line, by how much the brow went along, and how much is painted, in
-    lengths at even places over ALONG; ``own`` brow and crease of the portrait; ``low`` hangs on the crease, ``high`` on the brow.
+    lengths at even places over ALONG; ``own`` brow and crease of the portrait; ``low`` hangs on the crease, ``high`` on the brow;
+    ``past`` is how far below the crease it goes on.
     """
     last = lines.shape[1] - 1
     tall, wide = low.shape[0], low.shape[1]
@@ -111,11 +112,11 @@ def stretch(
             k = min(int(place * last), last - 1)
             f = place * last - k
             brow, crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f, lines[1, k] * (1 - f) + lines[1, k + 1] * f
-            if below >= crease or below <= brow - 0.1:
+            if below >= crease + past or below <= brow - 0.1:
                 continue
             cover = lines[3, k] * (1 - f) + lines[3, k + 1] * f
             cover *= _step(ALONG[0], ALONG[0] + 0.2, along) * _step(ALONG[1], ALONG[1] - 0.2, along)
-            cover *= _step(brow - 0.1, brow, below) * _step(crease, crease - 0.05, below)
+            cover *= _step(brow - 0.1, brow, below) * _step(crease + past, crease + past - 0.05, below)
             if cover < 0.004:
                 continue
             share = _step(0.3, 0.8, (below - brow) / max(crease - brow, 1e-3))

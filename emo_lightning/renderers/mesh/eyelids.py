@@ -16,6 +16,7 @@ from emo_lightning.renderers.mesh import raised, topology
 from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, HEIGHT, LASH, paint
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
 from emo_lightning.renderers.mesh.membrane import GRID, membrane
+from emo_lightning.renderers.mesh.raster import soften
 
 COLUMNS = 33
 LEAST = 0.02
@@ -28,6 +29,8 @@ HANGING, LEAST_OVER = 0.33, 0.04
 """Share of the brightest skin below which a thing that reaches over a lid is no brow, and the least share of the lid it hides."""
 THIN = 0.12
 """Lengths of an eye: dark structures thinner than this are lashes."""
+STEP = 1.0
+"""Pixels by which neighbours on both sides of a lid's edge lie apart where it would be jagged."""
 GRAIN = 7.0
 """Most that the cheek's pores and freckles change a lid's tone."""
 
@@ -84,6 +87,16 @@ def held(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.nd
             fall = vertices[rows, 1] - rest[rows, 1]
             vertices[rows, 1] = rest[rows, 1] + np.where(fall > 0, follow * fall, fall)
     return vertices
+
+
+def soften_rims(frame: np.ndarray, flow: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose) -> None:
+    """Take the steps off the lower lid's edge, in place, where a closing eye sinks behind it; arguments as for :func:`draw`, and the
+    flow ``(2, S, S)`` by which the frame was warped."""
+    for lid, eye in zip(lids, topology.EYES, strict=True):
+        if _closed(lid, rest, vertices, eye[0]) > LEAST:
+            around = pixels(pose.apply(vertices[np.concatenate(eye)]), frame.shape[0])
+            (left, top), (right, bottom) = np.maximum(np.stack([around.min(axis=0) - 3, around.max(axis=0) + 4]).astype(int), 0)
+            soften(frame[top:bottom, left:right], flow[:, top:bottom, left:right], STEP)
 
 
 def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose) -> None:

@@ -21,6 +21,8 @@ BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
 PLACES = 33
 FROM, WHOLE = 0.015, 0.09
 """Lengths of an eye by which the strip must grow for it to be painted at all, and wholly."""
+PAST = 0.1
+"""Lengths of an eye by which the strip goes on below the crease of a shut lid, whose own skin begins there."""
 DARK = 0.72
 """Share of the bright part of the strip below which a place is hair or shadow, not plain skin."""
 
@@ -101,11 +103,11 @@ def draw(
         return
     aside = np.interp(np.linspace(*ALONG, PLACES), strip.along, brow[:, 0] - strip.along)
     ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
-    around = np.concatenate([ends + length * reach * down for reach in (top.min() - 0.12, bottom.max())])
+    around = np.concatenate([ends + length * reach * down for reach in (top.min() - 0.12, bottom.max() + PAST)])
     left, upper = np.maximum(np.floor(around.min(axis=0) - 1).astype(int), 0)
     right, lower = np.minimum(np.ceil(around.max(axis=0) + 1).astype(int), frame.shape[0])
     low = strip.low if shut <= 0.0 else strip.low + np.float32(shut) * (strip.bare - strip.low)
     stretch(
         frame, left, upper, right, lower, corner, axis, down, length, np.stack([top, bottom, aside, grown]),
-        np.stack([strip.brow, strip.crease]), low, strip.high,
+        np.stack([strip.brow, strip.crease]), low, strip.high, PAST * shut,
     )  # fmt: skip

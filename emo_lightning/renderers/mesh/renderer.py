@@ -98,6 +98,7 @@ def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> n
     if source.layers is not None:
         source.layers.compose(frame, flow)
     soften(frame, flow, HIDDEN * source.warp.size)
+    eyelids.soften_rims(frame, flow, source.lids, rest, vertices, pose)
     inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
     moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
     mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)

@@ -17,6 +17,8 @@ NECK = (0.0, 2.0, 0.5)
 """The neck's base in model space: what turns the head by itself leaves it where it is."""
 BODY = 0.5
 """How much of its way the shoulders take."""
+SINK = 0.5
+"""How far the eyeball goes down as its lid shuts, as a share of the lid's way; less than in proportion before."""
 MIRRORED = 0.35
 """Share of what lies above the forehead that may be mirrored at the frame's top: hair, not skin."""
 
@@ -93,15 +95,20 @@ class Warp:
 
     def _eyeball(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
         """Where in the portrait the eye holes' vertices look: the place itself where a lid came down, the lid's own
-        edge where it drew back (there is no picture of what it uncovers). An eye that turns looks from further on."""
+        edge where it drew back (there is no picture of what it uncovers). An eye that turns looks from further on, and one
+        that closes sinks with its lid, so that there is iris in what is left open, not white."""
         there = pixels(self.pose.apply(vertices[self.lids]), self.size)
         own = self.source[self.lid_slice]
         up = self.pose.turn[:2, 1]
         beyond = (there - own) @ up
         start = 0
         for upper, lower in topology.EYES:
-            beyond[start : start + len(upper)] = np.minimum(beyond[start : start + len(upper)], 0.0)
-            start += len(upper)
-            beyond[start : start + len(lower)] = np.maximum(beyond[start : start + len(lower)], 0.0)
-            start += len(lower)
+            eye, end = slice(start, start + len(upper)), start + len(upper) + len(lower)
+            fall = np.maximum(beyond[eye], 0.0)
+            opening = float(((own[eye.stop : end] - own[eye])[1:-1] @ up).max())
+            sunk = SINK * fall.max() * min(fall.max() / max(opening, 1.0), 1.0) * self.gaze.weights[start:end, 0]
+            sunk[: len(upper)] = np.minimum(sunk[: len(upper)], fall)
+            beyond[eye] = np.minimum(beyond[eye], 0.0) + sunk[: len(upper)]
+            beyond[eye.stop : end] = np.maximum(beyond[eye.stop : end], 0.0) + sunk[len(upper) :]
+            start = end
         return there - beyond[:, None] * up - self.gaze.shift(pose) * self.pose.scale * self.size / 2.0
