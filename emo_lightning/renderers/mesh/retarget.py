@@ -22,6 +22,8 @@ LIP_REACH = 0.09
 """IOD over which the flesh of a lip follows its inner edge."""
 SHUT, AJAR = 0.28, 0.7
 """Shares of the mean face's eye opening: trackers see closed lids this far apart, and are right again from here on."""
+THIN, CLOSE = 0.4, 0.5
+"""Least share of its own height to which a lip is pressed, and of a row's own share of that height to which the next comes near."""
 OWN_LID_FLOOR = 0.35
 """Least eye opening, as a share of the mean face's, that a portrait's own fit is trusted to have."""
 
@@ -65,6 +67,7 @@ class Retarget:
         self.spread = _lip_spread(self.mean)
         self.own_gap = _gap(rest, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.own_lids = [_gap(rest, *eye) for eye in topology.EYES]
+        self.own_rows = [np.stack([rest[row[INNER], 1] for row in rows]) for rows in topology.LIP_ROWS]
         own = self.mean + self._delta(self.exp)
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
@@ -85,6 +88,8 @@ class Retarget:
         driver = self.mean + self._delta(exp)
         self._carry_lips(moved, driver)
         self._carry_lids(moved, driver)
+        for rows, own in zip(topology.LIP_ROWS, self.own_rows, strict=True):
+            _keep_rows(moved, rows, own)
         return moved
 
     def _delta(self, exp: np.ndarray) -> np.ndarray:
@@ -123,6 +128,26 @@ def _seen(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """An eye's opening as it shows, from the opening as trackers give it, for the mean face's opening ``mean``."""
     share = gap / mean
     return np.where(share >= AJAR, gap, np.maximum(share - SHUT, 0.0) * AJAR / (AJAR - SHUT) * mean)
+
+
+def _keep_rows(moved: np.ndarray, rows: tuple[np.ndarray, ...], own: np.ndarray) -> None:
+    """Keep a lip's rows in order, in place, where its border comes down faster than what is inside: folded over each other they
+    would fray the border. ``own`` are their places down in the portrait, ``(4, 9)`` from border to inner edge."""
+    height = own[-1] - own[0]
+    border, edge = (moved[row[INNER], 1] for row in (rows[0], rows[-1]))
+    sign = np.sign(height)
+    border -= sign * np.maximum(THIN * np.abs(height) - sign * (edge - border), 0.0)
+    safe = np.where(np.abs(height) > 1e-4, height, 1.0)
+    before, before_own = np.zeros_like(height), np.zeros_like(height)
+    now = np.where(np.abs(edge - border) > 1e-5, edge - border, 1e-5)
+    for row, place in zip(rows[1:-1], own[1:-1], strict=True):
+        share_own = (place - own[0]) / safe
+        share = (moved[row[INNER], 1] - border) / now
+        low = before + np.minimum(CLOSE * (share_own - before_own), share_own - before_own)
+        high = np.maximum(1.0 - CLOSE * (1.0 - share_own), share_own)
+        before, before_own = np.clip(share, np.minimum(low, high), high), share_own
+        moved[row[INNER], 1] = np.where(np.abs(height) > 1e-4, border + before * now, moved[row[INNER], 1])
+    moved[rows[0][INNER], 1] = border
 
 
 def _lip_spread(mean: np.ndarray) -> np.ndarray:

@@ -24,6 +24,14 @@ LIP_INNER_LOWER = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308])
 LIP_OUTER_UPPER = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291])
 LIP_OUTER_LOWER = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291])
 
+LIP_ROWS = (
+    (LIP_OUTER_UPPER, np.array([76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306]),
+     np.array([62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292]), LIP_INNER_UPPER),
+    (LIP_OUTER_LOWER, np.array([76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306]),
+     np.array([62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292]), LIP_INNER_LOWER),
+)  # fmt: skip
+"""Rows of the upper and the lower lip from its border to its inner edge, in the same order along."""
+
 EYES = (
     (np.array([33, 246, 161, 160, 159, 158, 157, 173, 133]), np.array([33, 7, 163, 144, 145, 153, 154, 155, 133])),
     (np.array([362, 398, 384, 385, 386, 387, 388, 466, 263]), np.array([362, 382, 381, 380, 374, 373, 390, 249, 263])),

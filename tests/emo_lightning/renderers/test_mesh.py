@@ -245,3 +245,15 @@ def test_another_identity_moves_the_face_and_leaves_lips_and_lids_to_the_express
     for upper, lower in ((topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER), *topology.EYES):
         openings = [vertices[lower, 1] - vertices[upper, 1] for vertices in (plain, other)]
         assert np.abs(openings[0] - openings[1])[1:-1].max() < 0.01
+
+
+def test_pressed_lips_do_not_fold_over_each_other(source: Source) -> None:
+    """A row of a lip that comes to lie beyond the next one frays the lip's border."""
+    units = {"AU4": 1.0, "AU7": 0.8, "AU9": 0.5, "AU17": 0.3, "AU23": 0.5, "AU25": 0.2, "AU26": 0.25, "press": 0.55}
+    exp = np.array([units.get(name.removesuffix("_L").removesuffix("_R"), 0.0) for name in EXP_NAMES], np.float32)
+    rest, moved = source.retarget.rest, source.retarget.vertices(exp)
+    for rows in topology.LIP_ROWS:
+        own, now = (np.stack([shape[row[1:-1], 1] for row in rows]) for shape in (rest, moved))
+        apart = np.abs(np.diff(own, axis=0)) > 0.002
+        assert (np.sign(np.diff(own, axis=0)) == np.sign(np.diff(now, axis=0)))[apart].all()
+    np.testing.assert_allclose(source.retarget.vertices(source.retarget.exp), rest, atol=1e-6)
