@@ -90,6 +90,58 @@ def paint(
 
 
 @njit(cache=True)
+def heights(along: np.ndarray, below: np.ndarray, count: int) -> np.ndarray:
+    """Heights ``below`` at places ``along``, in any order, as smooth heights at ``count`` even places from 0 to 1."""
+    order = np.argsort(along)
+    x, y = along[order], below[order]
+    rough = np.interp(np.linspace(0.0, 1.0, count), x, y)
+    padded = np.empty(count + 4)
+    padded[2:-2] = rough
+    for i in range(1, 3):  # mirrored through the ends, so that they stay where they are
+        padded[2 - i], padded[count + 1 + i] = 2.0 * rough[0] - rough[i], 2.0 * rough[-1] - rough[-1 - i]
+    out = np.empty(count)
+    for i in range(count):
+        out[i] = 0.1 * (padded[i] + padded[i + 4]) + 0.2 * (padded[i + 1] + padded[i + 3]) + 0.4 * padded[i + 2]
+    return out
+
+
+@njit(cache=True)
+def even(x: np.ndarray, y: np.ndarray, count: int, out: np.ndarray) -> None:
+    """Write places ``(n,)`` along, rising, and their values as smooth values at ``count`` even places over ALONG."""
+    rough, k = np.empty(count), 0
+    for i in range(count):
+        at = ALONG[0] + (ALONG[1] - ALONG[0]) * i / (count - 1)
+        while k < len(x) - 2 and at > x[k + 1]:
+            k += 1
+        share = min(max((at - x[k]) / max(x[k + 1] - x[k], 1e-6), 0.0), 1.0)
+        rough[i] = y[k] + share * (y[k + 1] - y[k])
+    reach = max(1, int(0.06 * count + 0.5))
+    for i in range(count):
+        total, weight = 0.0, 0.0
+        for j in range(max(0, i - reach), min(count, i + reach + 1)):
+            near = reach + 1.0 - abs(i - j)
+            total, weight = total + near * rough[j], weight + near
+        out[i] = total / weight
+
+
+@njit(cache=True)
+def strip_lines(
+    brow: np.ndarray, crease: np.ndarray, own: np.ndarray, along: np.ndarray, least: float, whole: float
+) -> tuple[np.ndarray, float]:
+    """The lines of :func:`stretch` from places ``(n, 2)`` of brow and crease, the portrait's own lines and where its brow is along;
+    and how much is painted at most. Growth below ``least`` is not painted, from ``whole`` on it is wholly."""
+    count = own.shape[1]
+    lines, most = np.empty((4, count)), 0.0
+    even(brow[:, 0], brow[:, 1], count, lines[0])
+    even(crease[:, 0], crease[:, 1], count, lines[1])
+    even(along, brow[:, 0] - along, count, lines[2])
+    for k in range(count):
+        lines[3, k] = _step(least, whole, (lines[1, k] - lines[0, k]) - (own[1, k] - own[0, k]))
+        most = max(most, lines[3, k])
+    return lines, most
+
+
+@njit(cache=True)
 def stretch(
     frame: np.ndarray, left: int, top: int, right: int, bottom: int, corner: np.ndarray, axis: np.ndarray, down: np.ndarray,
     length: float, lines: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray, past: float,

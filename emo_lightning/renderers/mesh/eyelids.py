@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from emo_lightning.renderers.mesh import raised, topology
-from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, HEIGHT, LASH, paint
+from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, HEIGHT, LASH, heights, paint
 from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
 from emo_lightning.renderers.mesh.membrane import GRID, membrane
 from emo_lightning.renderers.mesh.raster import soften
@@ -109,16 +109,19 @@ def draw(frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: n
         pose: of this frame.
     """
     size = frame.shape[0]
-    seen = pixels(pose.apply(held(lids, rest, vertices)), size)
+    seen = held(lids, rest, vertices)
     for lid, (upper, _), (crease, _), brow in zip(lids, topology.EYES, topology.LID_ROWS, raised.BROWS, strict=True):
         closed = _closed(lid, rest, vertices, upper)
-        margin, fold = pixels(pose.apply(vertices[upper]), size), seen[crease]
+        grown = not lid.hung and raised.grown(rest, seen, crease, brow)
+        if closed <= LEAST and not grown:
+            continue
+        margin, fold = pixels(pose.apply(vertices[upper]), size), pixels(pose.apply(seen[crease]), size)
         corner, axis, down, length = _frame(margin)
         if length < 3.0:
             continue
         shut = float(smoothstep(LEAST, FULL, closed))
-        if not lid.hung:
-            rows = (_places(row, corner, axis, down, length) for row in (seen[brow], fold))
+        if grown:
+            rows = (_places(row, corner, axis, down, length) for row in (pixels(pose.apply(seen[brow]), size), fold))
             raised.draw(frame, lid.strip, corner, axis, down, length, *rows, shut)
         if closed <= LEAST:
             continue
@@ -150,10 +153,7 @@ def _frame(margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, floa
 
 def _height(offsets: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
     """A row of vertices as heights below the line between the eye's corners, at COLUMNS even places along it."""
-    along, below = offsets @ axis / length, offsets @ down
-    order = np.argsort(along)
-    heights = np.interp(np.linspace(0, 1, COLUMNS), along[order], below[order])
-    return np.convolve(np.pad(heights, 2, mode="reflect", reflect_type="odd"), [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid")
+    return heights(offsets @ axis / length, offsets @ down, COLUMNS)
 
 
 def _places(points: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:

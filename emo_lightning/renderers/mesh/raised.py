@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, stretch
+from emo_lightning.renderers.mesh.eyelid_kernel import ABOVE, ALONG, even, stretch, strip_lines
 from emo_lightning.renderers.mesh.geometry import smoothstep
 from emo_lightning.renderers.mesh.membrane import GRID, membrane
 
@@ -32,14 +32,13 @@ class Strip:
     """What one eye has above its crease; pictures span :data:`ALONG` by :data:`ABOVE`, lengths are shares of the eye's.
 
     Attributes:
-        brow, crease: ``(PLACES,)`` heights below the corners' line in the portrait, at even places over ALONG.
+        own: ``(2, PLACES)`` heights of brow and crease below the corners' line in the portrait, at even places over ALONG.
         along: ``(5,)`` where the brow's vertices are.
         low, bare: ``(h, w, 3)`` float32: the picture up to the brow's hair, and the same without lashes.
         high: ``(h, w, 3)`` float32, the picture down to the crease.
     """
 
-    brow: np.ndarray
-    crease: np.ndarray
+    own: np.ndarray
     along: np.ndarray
     low: np.ndarray
     bare: np.ndarray
@@ -71,7 +70,7 @@ def read(patch: np.ndarray, plain: np.ndarray, brow: np.ndarray, crease: np.ndar
     under_brow = np.maximum(under_brow, smoothstep(-0.06, 0.0, height - bottom).astype(np.float32))[..., None]
     over_crease = (smoothstep(0.75, 0.1, (height - top) / wide).astype(np.float32))[..., None]
     return Strip(
-        brow=line(brow, PLACES), crease=line(crease, PLACES), along=brow[:, 0],
+        own=np.stack([line(brow, PLACES), line(crease, PLACES)]), along=np.ascontiguousarray(brow[:, 0]),
         low=(bare + under_brow * (patch - bare)).astype(np.float32), bare=bare.astype(np.float32),
         high=(bare + over_crease * (patch - bare)).astype(np.float32),
     )  # fmt: skip
@@ -79,9 +78,17 @@ def read(patch: np.ndarray, plain: np.ndarray, brow: np.ndarray, crease: np.ndar
 
 def line(row: np.ndarray, count: int) -> np.ndarray:
     """Places ``(n, 2)`` along and below as ``(count,)`` smooth heights at even places over ALONG."""
-    order = np.argsort(row[:, 0])
-    heights = np.interp(np.linspace(*ALONG, count), row[order, 0], row[order, 1])
-    return cv2.GaussianBlur(heights[None], (0, 0), 0.04 * count, borderType=cv2.BORDER_REPLICATE)[0]
+    out = np.empty(count)
+    even(row[:, 0], row[:, 1], count, out)
+    return out
+
+
+def grown(rest: np.ndarray, vertices: np.ndarray, crease: np.ndarray, brow: np.ndarray) -> bool:
+    """Whether a strip can have grown enough to be painted; rest and vertices ``(468, 3)`` model space."""
+    falls = vertices[crease, 1] - rest[crease, 1]
+    return float(falls.max() - (vertices[brow, 1] - rest[brow, 1]).min()) > 0.5 * FROM * abs(
+        float(rest[crease[-1], 0] - rest[crease[0], 0])
+    )
 
 
 def draw(
@@ -97,17 +104,14 @@ def draw(
         brow, crease: ``(n, 2)`` places of vertices in this frame, along and below.
         shut: how far the lid is shut, 0 to 1: then its lashes are elsewhere.
     """
-    top, bottom = line(brow, PLACES), line(crease, PLACES)
-    grown = smoothstep(FROM, WHOLE, (bottom - top) - (strip.crease - strip.brow))
-    if grown.max() < 0.02:
+    lines, most = strip_lines(brow, crease, strip.own, strip.along, FROM, WHOLE)
+    if most < 0.02:
         return
-    aside = np.interp(np.linspace(*ALONG, PLACES), strip.along, brow[:, 0] - strip.along)
     ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
-    around = np.concatenate([ends + length * reach * down for reach in (top.min() - 0.12, bottom.max() + PAST)])
+    around = np.concatenate([ends + length * reach * down for reach in (lines[0].min() - 0.12, lines[1].max() + PAST)])
     left, upper = np.maximum(np.floor(around.min(axis=0) - 1).astype(int), 0)
     right, lower = np.minimum(np.ceil(around.max(axis=0) + 1).astype(int), frame.shape[0])
     low = strip.low if shut <= 0.0 else strip.low + np.float32(shut) * (strip.bare - strip.low)
     stretch(
-        frame, left, upper, right, lower, corner, axis, down, length, np.stack([top, bottom, aside, grown]),
-        np.stack([strip.brow, strip.crease]), low, strip.high, PAST * shut,
+        frame, left, upper, right, lower, corner, axis, down, length, lines, strip.own, low, strip.high, PAST * shut,
     )  # fmt: skip

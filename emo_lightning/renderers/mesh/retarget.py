@@ -8,6 +8,7 @@ through each other, or close eyes of another size by too much or too little, the
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import RIGID, BuiltinFaceModel
@@ -67,7 +68,8 @@ class Retarget:
         self.spread = _lip_spread(self.mean)
         self.own_gap = _gap(rest, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.own_lids = [_gap(rest, *eye) for eye in topology.EYES]
-        self.own_rows = [np.stack([rest[row[INNER], 1] for row in rows]) for rows in topology.LIP_ROWS]
+        lip_rows = [np.stack([row[INNER] for row in rows]) for rows in topology.LIP_ROWS]
+        self.lip_rows = [(rows, rest[rows, 1].astype(np.float64)) for rows in lip_rows]
         own = self.mean + self._delta(self.exp)
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
@@ -88,7 +90,7 @@ class Retarget:
         driver = self.mean + self._delta(exp)
         self._carry_lips(moved, driver)
         self._carry_lids(moved, driver)
-        for rows, own in zip(topology.LIP_ROWS, self.own_rows, strict=True):
+        for rows, own in self.lip_rows:
             _keep_rows(moved, rows, own)
         return moved
 
@@ -130,24 +132,26 @@ def _seen(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.where(share >= AJAR, gap, np.maximum(share - SHUT, 0.0) * AJAR / (AJAR - SHUT) * mean)
 
 
-def _keep_rows(moved: np.ndarray, rows: tuple[np.ndarray, ...], own: np.ndarray) -> None:
-    """Keep a lip's rows in order, in place, where its border comes down faster than what is inside: folded over each other they
-    would fray the border. ``own`` are their places down in the portrait, ``(4, 9)`` from border to inner edge."""
-    height = own[-1] - own[0]
-    border, edge = (moved[row[INNER], 1] for row in (rows[0], rows[-1]))
-    sign = np.sign(height)
-    border -= sign * np.maximum(THIN * np.abs(height) - sign * (edge - border), 0.0)
-    safe = np.where(np.abs(height) > 1e-4, height, 1.0)
-    before, before_own = np.zeros_like(height), np.zeros_like(height)
-    now = np.where(np.abs(edge - border) > 1e-5, edge - border, 1e-5)
-    for row, place in zip(rows[1:-1], own[1:-1], strict=True):
-        share_own = (place - own[0]) / safe
-        share = (moved[row[INNER], 1] - border) / now
-        low = before + np.minimum(CLOSE * (share_own - before_own), share_own - before_own)
-        high = np.maximum(1.0 - CLOSE * (1.0 - share_own), share_own)
-        before, before_own = np.clip(share, np.minimum(low, high), high), share_own
-        moved[row[INNER], 1] = np.where(np.abs(height) > 1e-4, border + before * now, moved[row[INNER], 1])
-    moved[rows[0][INNER], 1] = border
+@njit(cache=True)
+def _keep_rows(moved: np.ndarray, rows: np.ndarray, own: np.ndarray) -> None:
+    """Keep a lip's rows ``(4, 9)`` in order, in place, where its border comes down faster than what is inside: folded over each
+    other they would fray the border. ``own`` are their places down in the portrait, from border to inner edge."""
+    for k in range(rows.shape[1]):
+        height = own[3, k] - own[0, k]
+        if abs(height) < 1e-4:
+            continue
+        sign = 1.0 if height > 0 else -1.0
+        border, edge = moved[rows[0, k], 1], moved[rows[3, k], 1]
+        border -= sign * max(THIN * abs(height) - sign * (edge - border), 0.0)
+        now = edge - border
+        before, before_own = 0.0, 0.0
+        for j in (1, 2):
+            share, share_own = (moved[rows[j, k], 1] - border) / now, (own[j, k] - own[0, k]) / height
+            high = max(1.0 - CLOSE * (1.0 - share_own), share_own)
+            low = min(before + min(CLOSE * (share_own - before_own), share_own - before_own), high)
+            before, before_own = min(max(share, low), high), share_own
+            moved[rows[j, k], 1] = border + before * now
+        moved[rows[0, k], 1] = border
 
 
 def _lip_spread(mean: np.ndarray) -> np.ndarray:
