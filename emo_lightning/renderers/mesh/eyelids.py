@@ -29,6 +29,8 @@ HANGING, LEAST_OVER = 0.33, 0.04
 """Share of the brightest skin below which a thing that reaches over a lid is no brow, and the least share of the lid it hides."""
 THIN = 0.12
 """Lengths of an eye: dark structures thinner than this are lashes."""
+SUNK = 0.2
+"""Share of closing from which the eyeball has sunk enough to show."""
 STEP = 1.0
 """Pixels by which neighbours on both sides of a lid's edge lie apart where it would be jagged."""
 GRAIN = 7.0
@@ -93,7 +95,7 @@ def soften_rims(frame: np.ndarray, flow: np.ndarray, lids: tuple[Lid, Lid], rest
     """Take the steps off the lower lid's edge, in place, where a closing eye sinks behind it; arguments as for :func:`draw`, and the
     flow ``(2, S, S)`` by which the frame was warped."""
     for lid, eye in zip(lids, topology.EYES, strict=True):
-        if _closed(lid, rest, vertices, eye[0]) > LEAST:
+        if _closed(lid, rest, vertices, eye[0]) > SUNK:
             around = pixels(pose.apply(vertices[np.concatenate(eye)]), frame.shape[0])
             (left, top), (right, bottom) = np.maximum(np.stack([around.min(axis=0) - 3, around.max(axis=0) + 4]).astype(int), 0)
             soften(frame[top:bottom, left:right], flow[:, top:bottom, left:right], STEP)
