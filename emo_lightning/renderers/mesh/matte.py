@@ -70,10 +70,13 @@ def _trimap(x: np.ndarray, y: np.ndarray, oval: np.ndarray, middle: np.ndarray, 
     neck = (np.abs(x - middle[0]) < 0.5 * half[0]) & (y > middle[1])
     guess = np.full(x.shape, cv2.GC_PR_BGD, np.uint8)
     guess[(hair < 1) | body] = cv2.GC_PR_FGD
-    guess[(ellipse(0.15, 1.02, 1.2) < 1) | neck] = cv2.GC_FGD
+    # Beside the cheeks of a turned head the ellipse lies on the wall, and so may the tracked outline's last pixel.
+    skull = (ellipse(0.15, 1.02, 1.2) < 1) & (y < oval[:, 1].min() + 0.6 * half[1])
+    guess[skull | neck] = cv2.GC_FGD
     face = np.zeros(x.shape, np.uint8)
     cv2.fillPoly(face, [np.round((oval + 1) / 2 * WORK - 0.5).astype(np.int32)], 1)
-    guess[face > 0] = cv2.GC_FGD
+    guess[(face > 0) & (guess != cv2.GC_FGD)] = cv2.GC_PR_FGD
+    guess[cv2.erode(face, np.ones((3, 3), np.uint8)) > 0] = cv2.GC_FGD
     side = ((1 - np.abs(x) < 0.04) & (y < middle[1])) | (y < -0.97)
     guess[((hair > 3.2) & (y < chin)) | (side & (hair > 1.3))] = cv2.GC_BGD
     return guess

@@ -17,7 +17,7 @@ import numpy as np
 from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh import background, eyelids, gaze, lattice, layers, matte, mouth, seam, topology, wrinkles
+from emo_lightning.renderers.mesh import background, contour, eyelids, gaze, lattice, layers, matte, mouth, seam, topology, wrinkles
 from emo_lightning.renderers.mesh.geometry import Pose
 from emo_lightning.renderers.mesh.raster import soften
 from emo_lightning.renderers.mesh.retarget import Retarget, unposed
@@ -67,11 +67,14 @@ class MeshRenderer:
         image = np.ascontiguousarray(portrait.image)
         rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
         rest, cleared = seam.snap(rest, pose, image)
+        person = matte.person(image, pose.apply(rest))
+        apart = None
+        if person is not None:
+            alpha = matte.alpha(image, person)
+            rest, apart = contour.draw_in(rest, pose, alpha), layers.build(image, alpha)
         retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
         points = pose.apply(rest)
-        person = matte.person(image, points)
         rings = lattice.build(points, pose.scale, background.follow(points, pose, person, portrait.still))
-        apart = None if person is None else layers.build(image, matte.alpha(image, person))
         warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
         inside = mouth.read(image, rest, retarget.neutral, pose)
         folds = wrinkles.read(image, rest, pose, own["exp"][0])
