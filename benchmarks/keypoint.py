@@ -40,7 +40,7 @@ WAYS = (
 )
 """To run on a GPU: name, bf16, channels_last, compile."""
 FRAMES = {"paper": 1}
-"""Frames that a CPU draws in a round, 16 at other sizes."""
+"""Frames that a CPU draws in a round, 8 at other sizes."""
 STEP_BATCH = {"paper": 1}
 """Samples of a CPU's training step, where the size's own batch does not fit into minutes."""
 
@@ -99,7 +99,7 @@ def on_gpu(config: Stage3Run) -> None:
 
 def on_cpu(config: Stage3Run) -> None:
     """Frames/s by threads, layout and batch, then the training step."""
-    frames = FRAMES.get(config.size, 16)
+    frames = FRAMES.get(config.size, 8)
     sizes = [n for n in BATCHES if n <= frames]
     heads = " | ".join(f"{n} at once" for n in sizes)
     print(f"size {config.size}, frames/s, best of {ROUNDS} rounds in turn, {frames} frames each\n")
