@@ -27,6 +27,9 @@ MOVING = 6
 """Planes of a frame: mouth's inside, eyes, upper lids, stretch, and shift in x and y."""
 STRIDE = 8
 """Pixels that a picture's sides must be a multiple of."""
+LIGHT, MOST_GAIN = 0.5, 4.0
+"""Mean brightness to which each portrait's face is brought before the network sees it, and by how much at most: what it adds is then
+in proportion to the light on the face, and to the skin's."""
 RESERVE = -2.0
 """Logit of the mask before training."""
 
@@ -43,18 +46,20 @@ class RefinerConfig:
     """Learned planes of a portrait."""
     code: int = 64
     """Width of the layer between coefficients and FiLM."""
-    inside: bool = False
-    """Whether the mouth's inside may change too. What teeth and tongue do cannot be told from the rest: a network that is not
-    trained for long, and against another, makes their mean of them, which is a blur."""
-    fine: bool = False
+    inside: bool = True
+    """Whether the mouth's inside may change too. What teeth and tongue do cannot be told from the rest, so a loss on pixels alone
+    makes their mean of them, which is a blur: it takes features of a trained network, and few steps where faces are few."""
+    fine: bool = True
     """Whether the residual has the pixels' resolution. On cells it can shade and colour but take no detail away."""
 
 
 class Prepared(NamedTuple):
-    """What a portrait contributes to all frames: planes ``(B, 6 + features, h, w)`` of cells, and a summary ``(B, features)``."""
+    """What a portrait contributes to all frames: planes ``(B, 6 + features, h, w)`` of cells, a summary ``(B, features)``, and the
+    gain ``(B, 1, 1, 1)`` that brings it to LIGHT."""
 
     planes: Tensor
     summary: Tensor
+    gain: Tensor
 
 
 class Repair(NamedTuple):
@@ -97,11 +102,14 @@ class Refiner(nn.Module):
 
     def prepare(self, still: Tensor) -> Prepared:
         """Encode portraits from their planes ``(B, 6, h, w)``; h and w even."""
-        found = self.encoder(still)
-        face = F.avg_pool2d(still[:, FACE :], 2)
+        face = still[:, FACE:]
+        light = (still[:, :3].mean(dim=1, keepdim=True) * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1.0)
+        gain = (LIGHT / light.clamp_min(LIGHT / MOST_GAIN))[:, None, None, None]
+        still = torch.cat([still[:, :3] * gain, still[:, 3:]], dim=1)
+        found, face = self.encoder(still), F.avg_pool2d(face, 2)
         summary = (found * face).sum(dim=(2, 3)) / face.sum(dim=(2, 3)).clamp_min(1.0)
         features = F.interpolate(found, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return Prepared(torch.cat([still, features], dim=1), summary)
+        return Prepared(torch.cat([still, features], dim=1), summary, gain)
 
     def forward(self, frame: Tensor, prepared: Prepared, flow: Tensor, moving: Tensor, condition: Tensor) -> Repair:
         """Repair frames, or any part of them.
@@ -113,10 +121,10 @@ class Refiner(nn.Module):
             moving: ``(B, 6, H / 2, W / 2)``.
             condition: ``(B, condition_size(layout))``.
         """
-        planes, summary = (part.expand(len(frame), *part.shape[1:]) for part in prepared)
+        planes, summary, gain = (part.expand(len(frame), *part.shape[1:]) for part in prepared)
         carried = F.grid_sample(planes, flow, mode="bilinear", padding_mode="border", align_corners=False)
         code = self.code(torch.cat([condition, summary], dim=1))
-        x = torch.cat([F.pixel_unshuffle(frame, CELL), carried, moving], dim=1)
+        x = torch.cat([F.pixel_unshuffle(frame * gain, CELL), carried, moving], dim=1)
         fine = self.fine(F.leaky_relu(self.stem(x), 0.1), code)
         middle = F.leaky_relu(self.down(fine), 0.1)
         for block in self.middle:
@@ -131,7 +139,7 @@ class Refiner(nn.Module):
         may = carried[:, FACE : FACE + 1]
         if not self.config.inside:
             may = may * (1.0 - F.max_pool2d(moving[:, :1], 3, stride=1, padding=1))
-        residual, mask = drawn[:, :3], torch.sigmoid(drawn[:, 3:]) * _grow(may)
+        residual, mask = drawn[:, :3] / gain, torch.sigmoid(drawn[:, 3:]) * _grow(may)
         return Repair(frame + mask * residual, mask, residual)
 
 

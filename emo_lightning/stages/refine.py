@@ -50,8 +50,8 @@ class RefineLoss:
     """L1 of the pixels."""
     pyramid: float = 5.0
     """Colours and their differences at four scales."""
-    perceptual: float = 0.0
-    """Features of a trained network; of use where the residual has the pixels' resolution."""
+    perceptual: float = 0.5
+    """Features of a trained network; 0 looks through none."""
     perceptual_weights: str | None = None
     """File of torchvision's VGG-19 weights."""
     backbone: str = "auto"
