@@ -42,7 +42,7 @@ from evaluation.judges.st_lpips_net import STLpipsJudge
 from evaluation.metrics.psnr import from_squared_error, squared_error
 from evaluation.metrics.ssim import ssim
 
-SIZES, THREADS, FRAMES = (256, 512), (1, 2), 20
+SIZES, FRAMES = (256, 512), 20
 EYES_MARGIN = 0.06
 """Crop units around the lids' landmarks that count as eyes."""
 PERCEIVED = {"face": 160, "lips": 64}
@@ -200,23 +200,19 @@ def table(scores: dict[str, list[dict[str, float]]]) -> None:
 
 
 def speed(place: Path) -> None:
-    """Milliseconds a frame by size and threads, the median of several, and the peak of memory."""
-    print("\n| ms a frame | " + " | ".join(f"{size} px, {n} thread{'s' * (n > 1)}" for size in SIZES for n in THREADS) + " |")
-    print("|---|" + "---|" * (len(SIZES) * len(THREADS)))
+    """Milliseconds a frame by size, the median of several, and the peak of memory; both renderers keep to one thread."""
+    print("\n| ms a frame | " + " | ".join(f"{size} px" for size in SIZES) + " |\n|---|" + "---|" * len(SIZES))
     picture, landmarker = skimage.data.astronaut(), open_landmarker(max_faces=1)
     points = landmarker.detect(picture)[0].points
     landmarker.close()
-    box, before = crop_box(points), torch.get_num_threads()
+    box = crop_box(points)
     renderers = {"mesh": create("mesh"), "refined": create("refined", place)}
     cells: dict[str, list[str]] = {name: [] for name in renderers}
     for size in SIZES:
         portrait = make_portrait(crop_image(picture, box, size), to_crop(points, box), BuiltinFaceModel.load())
         moving = talk(portrait.coefficients)
-        for threads in THREADS:
-            torch.set_num_threads(threads)
-            for name, renderer in renderers.items():
-                cells[name].append(f"{clock(renderer, portrait, moving):.1f}")
-    torch.set_num_threads(before)
+        for name, renderer in renderers.items():
+            cells[name].append(f"{clock(renderer, portrait, moving):.1f}")
     for name, row in cells.items():
         print(f"| {name} | " + " | ".join(row) + " |")
     print(f"\npeak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

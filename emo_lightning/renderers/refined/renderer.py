@@ -7,6 +7,7 @@ their detail stays. Away from the face a frame is the geometric renderer's own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,10 +97,22 @@ class RefinedRenderer:
         rows, columns = drawn.region
         picture = torch.from_numpy(small[rows, columns].transpose(2, 0, 1).astype(np.float32) / np.float32(255.0))
         flow, moving, condition = (torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition))
-        repair = self.network(picture[None], source.prepared, flow, moving, condition)
+        with _one_thread():
+            repair = self.network(picture[None], source.prepared, flow, moving, condition)
         change, mask = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
         mask[rows, columns] = repair.mask[0, 0].numpy()
         change[rows, columns] = 255.0 * (repair.mask * repair.residual)[0].permute(1, 2, 0).numpy()
         if len(frame) != side:
             change = cv2.resize(change, frame.shape[:2], interpolation=cv2.INTER_CUBIC)
         return np.clip(np.rint(frame + change), 0, 255).astype(np.uint8), mask
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: at this size a second hardly helps, and waits long for its turn on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
