@@ -62,7 +62,7 @@ class RefinedRenderer:
         self.files = (path,)
         self.mesh = MeshRenderer()
         network.layout.check_same(self.mesh.model.layout, "the geometric renderer", "the trained refinement")
-        self.network = load_refiner(network, "--checkpoint-dir")
+        self.network = load_refiner(network, "--checkpoint-dir").to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def prepare(self, portrait: Portrait) -> Source:
@@ -95,7 +95,8 @@ class RefinedRenderer:
         frame, side = drawn.frame, source.side
         small = frame if len(frame) == side else cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
         rows, columns = drawn.region
-        picture = torch.from_numpy(small[rows, columns].transpose(2, 0, 1).astype(np.float32) / np.float32(255.0))
+        # Channels stay last in memory, which is faster.
+        picture = torch.from_numpy(small[rows, columns].astype(np.float32) / np.float32(255.0)).permute(2, 0, 1)
         flow, moving, condition = (torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition))
         with _one_thread():
             repair = self.network(picture[None], source.prepared, flow, moving, condition)
