@@ -106,6 +106,20 @@ def test_only_the_face_changes_and_detail_of_large_frames_stays(tmp_path: Path) 
     assert change[inside > 0].max() > 10 and change[away > 0.55 * 200 * 0.3].max() == 0
 
 
+@pytest.mark.parametrize("fine", [True, False])
+def test_the_inside_of_the_mouth_can_be_left_alone(fine: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    still, moving = torch.rand(1, 6, 32, 32, generator=draw), torch.zeros(1, 6, 16, 16)
+    moving[:, 0, 4:8, 4:12] = 1.0
+    flow = torch.rand(1, 16, 16, 2, generator=draw) - 0.5
+    for inside in (True, False):
+        net = network.Refiner(network.RefinerConfig(8, 1, 4, 16, inside, fine), BUILTIN)
+        torch.nn.init.normal_(net.out.weight, std=0.3)
+        made = net(torch.rand(1, 3, 32, 32, generator=draw), net.prepare(still), flow, moving, torch.zeros(1, 59))
+        assert made.image.shape == (1, 3, 32, 32) and made.mask.max() > 0
+        assert bool(made.mask[..., 8:16, 8:24].max() == 0) is not inside
+
+
 def test_pieces_give_exactly_the_whole(tmp_path: Path) -> None:
     refined, moving = base.create("refined", weights(tmp_path, trained=True)), coefficients(11)
     source = refined.prepare(portrait())
