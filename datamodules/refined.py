@@ -123,7 +123,7 @@ class RefinedShards(Shards):
         if crop % SNAP or not 32 <= crop <= 256:
             raise UserError("model.crop", crop, f"pixels, 32 to 256, a multiple of {SNAP}")
         if sources < 1:
-            raise UserError("loader.sources", sources, "1 or more")
+            raise UserError("sources", sources, "1 or more")
         self.crop, self.sources = crop, sources
         self.mesh = MeshRenderer()
         self._prepared: OrderedDict[tuple[str, int], tuple[MeshSource, np.ndarray]] = OrderedDict()
