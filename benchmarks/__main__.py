@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import benchmarks
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 FULL = "--full"
 FIRST = ("compare", "renderer", "keypoint", "refined")
@@ -34,8 +34,12 @@ SHORTER: Mapping[str, Sequence[str] | None] = {
 
 def names() -> list[str]:
     """Every benchmark there is, the modules of this package, in the order of a run of all."""
-    found = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
-    return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    found = sorted(
+        m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_")
+    )
+    return sorted(
+        found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +55,12 @@ def main(arguments: list[str]) -> int:
         print(f"\nall of it: {time.perf_counter() - start:.0f} s")
         return 0
     if arguments[0] not in names():
-        raise UserError("benchmark", arguments[0], f"{', '.join(names())}, or {FULL} alone for all of all", "is not a benchmark")
+        raise UserError(
+            "benchmark",
+            arguments[0],
+            f"{', '.join(names())}, or {FULL} alone for all of all",
+            "is not a benchmark",
+        )
     run(arguments[0], arguments[1:])
     return 0
 
@@ -64,10 +73,16 @@ def run(name: str, arguments: Sequence[str] | None) -> None:
         print(f"left out, because it trains for minutes: python -m benchmarks {name}")
         return
     if arguments and SHORTER.get(name) == arguments:
-        print(f"shortened by {' '.join(arguments)}; all of it: python -m benchmarks {name}", flush=True)
+        print(
+            f"shortened by {' '.join(arguments)}; all of it: python -m benchmarks {name}",
+            flush=True,
+        )
     wall, busy = time.perf_counter(), cpu_seconds()
     module.main(list(arguments))
-    print(f"\n{name} took {time.perf_counter() - wall:.0f} s, {cpu_seconds() - busy:.0f} s of processor time", flush=True)
+    print(
+        f"\n{name} took {time.perf_counter() - wall:.0f} s, {cpu_seconds() - busy:.0f} s of processor time",
+        flush=True,
+    )
 
 
 def cpu_seconds() -> float:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.shards import iter_samples
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.errors import UserError
+from datamodules.shards.tar_io import iter_samples
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import CropBox, crop_image
-from emo_lightning.portrait import Portrait, load_portrait
-from emo_lightning.video import decode_mp4_bytes
+from emo_lightning.face.portrait import Portrait, load_portrait
+from emo_lightning.media.video_reader import decode_mp4_bytes
 
 LEAST_FRAMES = 25
 POINTS = 478
@@ -61,7 +61,9 @@ def resized(frames: Sequence[np.ndarray], size: int) -> np.ndarray:
     return np.stack([crop_image(frame, CropBox(half, half, half), size) for frame in frames])
 
 
-def read_clips(folders: Sequence[Path], splits: Sequence[str], most_frames: int, most_clips: int) -> list[Clip]:
+def read_clips(
+    folders: Sequence[Path], splits: Sequence[str], most_frames: int, most_clips: int
+) -> list[Clip]:
     """Clips of shard sets, of each person the first few, each cut to its first frames.
 
     Raises:
@@ -73,13 +75,17 @@ def read_clips(folders: Sequence[Path], splits: Sequence[str], most_frames: int,
         for split in splits:
             for sample in iter_samples(folder, split, PARTS, argument="--data"):
                 person = f"{sample.meta.source}/{sample.meta.speaker}"
-                usable = sample.landmarks.shape[1] == POINTS and len(sample.landmarks) >= LEAST_FRAMES
+                usable = (
+                    sample.landmarks.shape[1] == POINTS and len(sample.landmarks) >= LEAST_FRAMES
+                )
                 if not usable or count.get(person, 0) == most_clips:
                     continue
                 count[person] = count.get(person, 0) + 1
                 kept = slice(0, most_frames)
                 points = sample.landmarks[kept].astype(np.float32)
-                found.append(Clip(sample.key, person, sample.video, sample.coefficients.frames(kept), points))
+                found.append(
+                    Clip(sample.key, person, sample.video, sample.coefficients.frames(kept), points)
+                )
     if not found:
         wanted = f"shards with videos of a second and more and 478 landmarks in split {' or '.join(splits)}"
         raise UserError("--data", ",".join(map(str, folders)), wanted, "holds no such clip")
@@ -102,7 +108,12 @@ def read_portraits(folder: Path, size: int) -> list[Target]:
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURES)
     if not files:
-        raise UserError("--portraits", folder, f"a folder with {', '.join(sorted(PICTURES))} files", "holds no pictures")
+        raise UserError(
+            "--portraits",
+            folder,
+            f"a folder with {', '.join(sorted(PICTURES))} files",
+            "holds no pictures",
+        )
     return [Target(path.stem, load_portrait(path, size, "--portraits")) for path in files]
 
 
@@ -119,13 +130,25 @@ def in_turn(people: Sequence[str]) -> list[int]:
     return sorted(range(len(people)), key=lambda i: (people[:i].count(people[i]), i))
 
 
-def pairs(targets: Sequence[Target], clips: Sequence[Clip], count: int) -> list[tuple[Target, Clip]]:
+def pairs(
+    targets: Sequence[Target], clips: Sequence[Clip], count: int
+) -> list[tuple[Target, Clip]]:
     """A fixed choice of portraits and of other people's clips to move them, all of either as evenly as may be."""
     ordered = [clips[i] for i in in_turn([clip.person for clip in clips])]
-    others = {target.name: [clip for clip in ordered if clip.person != target.name] for target in targets}
+    others = {
+        target.name: [clip for clip in ordered if clip.person != target.name] for target in targets
+    }
     turns = range(max(map(len, others.values()), default=0))
-    found = ((place, target, turn) for turn in turns for place, target in enumerate(targets) if turn < len(others[target.name]))
-    chosen = ((target, others[target.name][(place + turn) % len(others[target.name])]) for place, target, turn in found)
+    found = (
+        (place, target, turn)
+        for turn in turns
+        for place, target in enumerate(targets)
+        if turn < len(others[target.name])
+    )
+    chosen = (
+        (target, others[target.name][(place + turn) % len(others[target.name])])
+        for place, target, turn in found
+    )
     return list(islice(chosen, count))
 
 

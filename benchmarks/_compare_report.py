@@ -15,9 +15,9 @@ from benchmarks._compare_scores import CROSS, SELF, Column, Judging, Scores
 from benchmarks._compare_sheet import Strip, write_sheet
 from benchmarks._compare_speed import Speed
 from benchmarks._compare_tables import Drawn, Estimates, estimate, estimates, table, to_json
-from emo_lightning.errors import UserError
-from emo_lightning.outputs import publish, staging
-from emo_lightning.provenance import provenance, sha256_of
+from emo_lightning.core.atomic_files import publish, staging
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import provenance, sha256_of
 
 PROTOCOL = "emo-compare-1"
 STEADY = ("jitter", "flicker")
@@ -80,36 +80,89 @@ class Report:
 
     def lines(self) -> list[str]:
         """Markdown."""
-        own = self._part(self.own, SELF, "Self-reenactment", "each clip's frame 0 moved by the clip's own coefficients")
+        own = self._part(
+            self.own,
+            SELF,
+            "Self-reenactment",
+            "each clip's frame 0 moved by the clip's own coefficients",
+        )
         about = "portraits moved by another person's clip: the driver's expression, and the head's motion since frame 0"
         cross = self._part(self.cross, CROSS, "Cross-identity", about) if self.cross.names else []
-        return [f"# Renderers compared ({PROTOCOL}, {self.size} x {self.size})", "", *own, *cross, *self._speed(), *self._notes()]
+        return [
+            f"# Renderers compared ({PROTOCOL}, {self.size} x {self.size})",
+            "",
+            *own,
+            *cross,
+            *self._speed(),
+            *self._notes(),
+        ]
 
     def _part(self, part: Part, columns: Mapping[str, Column], title: str, about: str) -> list[str]:
         found = part.estimates(columns)
-        lines = [f"## {title}: {part.count}", "", f"{about[0].upper()}{about[1:]}.", "", *table(found, columns, "mean"), ""]
-        steady = {name: estimate(np.array([scores[name] for scores in part.truth]), part.people) for name in STEADY}
-        said = (f"{columns[name].label} {value.cell(columns[name].places)}" for name, value in steady.items() if value)
+        lines = [
+            f"## {title}: {part.count}",
+            "",
+            f"{about[0].upper()}{about[1:]}.",
+            "",
+            *table(found, columns, "mean"),
+            "",
+        ]
+        steady = {
+            name: estimate(np.array([scores[name] for scores in part.truth]), part.people)
+            for name in STEADY
+        }
+        said = (
+            f"{columns[name].label} {value.cell(columns[name].places)}"
+            for name, value in steady.items()
+            if value
+        )
         lines += [f"The filmed clips themselves: {', '.join(said)}.", ""]
         lines += [
             f"- {name}, {drawn.failed} of {len(drawn.scores)} without numbers: {drawn.reason}"
             for name, drawn in part.drawn.items()
             if drawn.reason
         ]
-        return [*lines, "", f"### {title}: difference to the {MESH} on the same clips", "", *table(found, columns, "minus"), ""]
+        return [
+            *lines,
+            "",
+            f"### {title}: difference to the {MESH} on the same clips",
+            "",
+            *table(found, columns, "minus"),
+            "",
+        ]
 
     def _speed(self) -> list[str]:
         if not self.speeds:
             return []
-        lines = [f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of its own", ""]
-        lines += ["| | frames/s | s to prepare a portrait | peak MB of the whole process |", "|---|---:|---:|---:|"]
-        return [*lines, *(f"| {name} | {s.rate:.1f} | {s.prepare:.2f} | {s.peak:.0f} |" for name, s in self.speeds.items()), ""]
+        lines = [
+            f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of its own",
+            "",
+        ]
+        lines += [
+            "| | frames/s | s to prepare a portrait | peak MB of the whole process |",
+            "|---|---:|---:|---:|",
+        ]
+        return [
+            *lines,
+            *(
+                f"| {name} | {s.rate:.1f} | {s.prepare:.2f} | {s.peak:.0f} |"
+                for name, s in self.speeds.items()
+            ),
+            "",
+        ]
 
     def _notes(self) -> list[str]:
         rows = [f"- {row.name}: {row.about}" for row in self.rows]
         absent = [f"- {score} is absent: {why}" for score, why in self.judging.missing.items()]
         judges = ", ".join(dict.fromkeys(info.name for info in self.judging.infos))
-        return ["## Rows and judges", "", *rows, *(f"- {note}" for note in (*self.notes, *FACTS)), f"- judges: {judges}", *absent]
+        return [
+            "## Rows and judges",
+            "",
+            *rows,
+            *(f"- {note}" for note in (*self.notes, *FACTS)),
+            f"- judges: {judges}",
+            *absent,
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -123,7 +176,9 @@ class Report:
             "notes": [*self.notes, *FACTS],
             "judges": [info.to_json() for info in self.judging.infos],
             "missing": self.judging.missing,
-            "provenance": provenance({name: _named(value) for name, value in self.settings.items()}),
+            "provenance": provenance(
+                {name: _named(value) for name, value in self.settings.items()}
+            ),
         }
 
     def write(self, out: Path) -> None:
@@ -131,13 +186,17 @@ class Report:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError("--out", out, "a folder that can be written", f"cannot be made ({error.strerror})") from None
+            raise UserError(
+                "--out", out, "a folder that can be written", f"cannot be made ({error.strerror})"
+            ) from None
         with staging(out, "--out") as stage:
             for name, part in (("self.png", self.own), ("cross.png", self.cross)):
                 if part.strips:
                     write_sheet(stage / name, part.strips)
             (stage / "compare.md").write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
-            (stage / "compare.json").write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (stage / "compare.json").write_text(
+                json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             publish(stage, out, [path.name for path in sorted(stage.iterdir(), reverse=True)])
 
 
@@ -153,18 +212,36 @@ def _values(part: Part, columns: Mapping[str, Column]) -> dict[str, Any]:
         for i, name in enumerate(part.names)
     ]
     reasons = {row: drawn.reason for row, drawn in part.drawn.items() if drawn.reason}
-    return {"rows": to_json(part.estimates(columns)) if clips else {}, "reasons": reasons, "clips": clips}
+    return {
+        "rows": to_json(part.estimates(columns)) if clips else {},
+        "reasons": reasons,
+        "clips": clips,
+    }
 
 
 def _plain(scores: Scores | None) -> dict[str, float | None] | None:
-    return None if scores is None else {name: float(v) if np.isfinite(v) else None for name, v in scores.items()}
+    return (
+        None
+        if scores is None
+        else {name: float(v) if np.isfinite(v) else None for name, v in scores.items()}
+    )
 
 
 def _described(row: Row) -> dict[str, Any]:
     """A row without its numbers."""
-    return {"about": row.about, "reason": row.reason or None, "weights": {file.name: sha256_of(file) for file in row.files}}
+    return {
+        "about": row.about,
+        "reason": row.reason or None,
+        "weights": {file.name: sha256_of(file) for file in row.files},
+    }
 
 
 def _named(value: object) -> object:
     """Paths by their last part, in lists too."""
-    return [_named(one) for one in value] if isinstance(value, list) else Path(value).name if isinstance(value, Path) else value
+    return (
+        [_named(one) for one in value]
+        if isinstance(value, list)
+        else Path(value).name
+        if isinstance(value, Path)
+        else value
+    )

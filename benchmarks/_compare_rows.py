@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.renderer import landmark_frame
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.portrait import Portrait
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.face.portrait import Portrait
 from emo_lightning.renderers import base
 
 MESH, STILL, POSE, CEILING = "mesh", "still portrait", "pose only", "ceiling"
@@ -50,11 +50,22 @@ def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Ro
     A renderer that cannot be opened is a row with the reason.
     """
     mesh = base.create(MESH)
-    listed = [Row(STILL, "the portrait, held", lambda portrait, coefficients, points: [portrait.image] * len(coefficients))]
-    listed.append(Row(POSE, "the mesh with the portrait's own expression: head motion alone", _posed(mesh)))
+    listed = [
+        Row(
+            STILL,
+            "the portrait, held",
+            lambda portrait, coefficients, points: [portrait.image] * len(coefficients),
+        )
+    ]
+    listed.append(
+        Row(POSE, "the mesh with the portrait's own expression: head motion alone", _posed(mesh))
+    )
     for name in sorted(names, key=lambda name: (name != MESH, name)):
         given = folders.get(name, [None])
-        listed += [_row(name, folder, name if len(given) == 1 else f"{name} ({folder.name})") for folder in given]
+        listed += [
+            _row(name, folder, name if len(given) == 1 else f"{name} ({folder.name})")
+            for folder in given
+        ]
     about = "the mesh moved by the driver's landmarks in place of coefficients: what no coefficients can beat on this mesh"
     return [*listed, Row(CEILING, about, _ceiling(mesh), crosses=False)]
 
@@ -65,7 +76,12 @@ def _row(name: str, folder: Path | None, label: str) -> Row:
         renderer = base.create(name, folder)
     except UserError as error:
         # Without the folder's path, which is nobody's business in a table.
-        return Row(label, about, None, f"{Path(str(error.value)).name} {error.problem}; accepted: {error.accepted}")
+        return Row(
+            label,
+            about,
+            None,
+            f"{Path(str(error.value)).name} {error.problem}; accepted: {error.accepted}",
+        )
     files = tuple(map(Path, getattr(renderer, "files", ())))
     if folder is not None and not (files and all(file.is_relative_to(folder) for file in files)):
         return Row(label, about, None, f"{folder.name} has no weights that it takes")
@@ -73,7 +89,9 @@ def _row(name: str, folder: Path | None, label: str) -> Row:
 
 
 def _drawn(renderer: base.Renderer) -> Draw:
-    def draw(portrait: Portrait, coefficients: Coefficients, points: np.ndarray) -> list[np.ndarray]:
+    def draw(
+        portrait: Portrait, coefficients: Coefficients, points: np.ndarray
+    ) -> list[np.ndarray]:
         del points
         return list(base.stream(renderer, renderer.prepare(portrait), [coefficients]))
 
@@ -82,12 +100,18 @@ def _drawn(renderer: base.Renderer) -> Draw:
 
 def _posed(mesh: base.Renderer) -> Draw:
     draw = _drawn(mesh)
-    return lambda portrait, coefficients, points: draw(portrait, coefficients.replace(exp=portrait.coefficients["exp"]), points)
+    return lambda portrait, coefficients, points: draw(
+        portrait, coefficients.replace(exp=portrait.coefficients["exp"]), points
+    )
 
 
 def _ceiling(mesh: base.Renderer) -> Draw:
-    def draw(portrait: Portrait, coefficients: Coefficients, points: np.ndarray) -> list[np.ndarray]:
+    def draw(
+        portrait: Portrait, coefficients: Coefficients, points: np.ndarray
+    ) -> list[np.ndarray]:
         source, model = mesh.prepare(portrait), BuiltinFaceModel.load()
-        return [landmark_frame(source, points[t], coefficients, t, model) for t in range(len(points))]
+        return [
+            landmark_frame(source, points[t], coefficients, t, model) for t in range(len(points))
+        ]
 
     return draw

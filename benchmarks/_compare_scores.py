@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from emo_lightning.emotions import EMOTIONS
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import LIPS
 from emo_lightning.face.crop import CropBox
-from emo_lightning.renderers.mesh.topology import OVAL, VERTICES
+from emo_lightning.motion.emotions import EMOTIONS
+from emo_lightning.renderers.mesh.geometry.topology import OVAL, VERTICES
 from evaluation.judges import emotion, face_embedding, lpips_net, st_lpips_net
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
 from evaluation.judges.face_embedding import FaceEmbeddingJudge
 from evaluation.judges.geometry import FEATURES
+from evaluation.judges.landmark_track import Judges, Track, judge_infos
 from evaluation.judges.lpips_net import LpipsJudge
 from evaluation.judges.st_lpips_net import STLpipsJudge
 from evaluation.metrics.csim import csim
@@ -28,7 +29,6 @@ from evaluation.metrics.psnr import from_squared_error, squared_error
 from evaluation.metrics.ssim import ssim
 from evaluation.protocol import FPS
 from evaluation.suite.motion import head_angles
-from evaluation.tracks import Judges, Track, judge_infos
 
 LIPS_MARGIN = 0.06
 """Crop units around the lips' landmarks that count as lips."""
@@ -103,12 +103,20 @@ class Judging:
         self._judges, self._emotions = Judges(), EmotionJudge.load()
         self.missing: dict[str, str] = {}
         self.infos: list[JudgeInfo] = [*judge_infos(), emotion.describe()]
-        self._faces = self._open("csim", lambda: face_embedding.describe("sface"), lambda: FaceEmbeddingJudge("sface"))
+        self._faces = self._open(
+            "csim", lambda: face_embedding.describe("sface"), lambda: FaceEmbeddingJudge("sface")
+        )
         shifts = self._open("st_lpips", st_lpips_net.describe, STLpipsJudge)
-        patches = self._open("lpips", lambda: lpips_net.describe("alex"), lambda: LpipsJudge("alex", torch.device("cpu")))
+        patches = self._open(
+            "lpips",
+            lambda: lpips_net.describe("alex"),
+            lambda: LpipsJudge("alex", torch.device("cpu")),
+        )
         self._distances = {"lpips": (patches, NETWORKS_EVERY), "st_lpips": (shifts, SHIFTS_EVERY)}
 
-    def _open(self, score: str, describe: Callable[[], JudgeInfo], make: Callable[[], object]) -> object | None:
+    def _open(
+        self, score: str, describe: Callable[[], JudgeInfo], make: Callable[[], object]
+    ) -> object | None:
         try:
             self.infos.append(describe())
             return make()
@@ -124,36 +132,61 @@ class Judging:
         half = frames.shape[1] / 2
         self._judges.landmarks.start()
         points = np.stack([self._judges.landmarks.place(frame) for frame in frames])
-        return Film(frames, Track(points, (frames.shape[2], frames.shape[1]), CropBox(half, half, half), self._judges))
+        return Film(
+            frames,
+            Track(
+                points, (frames.shape[2], frames.shape[1]), CropBox(half, half, half), self._judges
+            ),
+        )
 
     def embeddings(self, film: Film) -> np.ndarray | None:
         """Who is seen in every 5th frame, ``(n, E)``, nan without a face."""
         if self._faces is not None and "faces" not in film.known:
-            film.known["faces"] = self._faces.look(film.frames[::NETWORKS_EVERY], film.track.points[::NETWORKS_EVERY])
+            film.known["faces"] = self._faces.look(
+                film.frames[::NETWORKS_EVERY], film.track.points[::NETWORKS_EVERY]
+            )
         return film.known.get("faces")
 
     def beside_truth(self, drawn: Film, truth: Film) -> Scores:
         """Scores of :data:`SELF`; what cannot be said is nan."""
-        found = {**pictures(drawn, truth), **landmarks(drawn, truth), **openings(drawn, truth), **steadiness(drawn)}
-        return {**found, **self._distance(drawn, truth), "csim": _similarity(self.embeddings(drawn), self.embeddings(truth))}
+        found = {
+            **pictures(drawn, truth),
+            **landmarks(drawn, truth),
+            **openings(drawn, truth),
+            **steadiness(drawn),
+        }
+        return {
+            **found,
+            **self._distance(drawn, truth),
+            "csim": _similarity(self.embeddings(drawn), self.embeddings(truth)),
+        }
 
     def beside_driver(self, drawn: Film, driver: Film, portrait: Film) -> Scores:
         """Scores of :data:`CROSS`: it should look like the portrait and move like the driver."""
         mine, own = self.embeddings(drawn), self.embeddings(portrait)
-        found = {"csim": _similarity(mine, None if own is None or mine is None else np.repeat(own[:1], len(mine), axis=0))}
+        found = {
+            "csim": _similarity(
+                mine, None if own is None or mine is None else np.repeat(own[:1], len(mine), axis=0)
+            )
+        }
         found |= {**following(drawn, driver), **openings(drawn, driver), **steadiness(drawn)}
         return {**found, "emotion": float(self._label(drawn) == self._label(driver))}
 
     def _label(self, film: Film) -> str | None:
         if not film.seen.any():
             return None
-        return EMOTIONS[int(np.argmax(self._emotions.probabilities(blendshapes(film.track.points))))]
+        return EMOTIONS[
+            int(np.argmax(self._emotions.probabilities(blendshapes(film.track.points))))
+        ]
 
     def _distance(self, drawn: Film, truth: Film) -> Scores:
         found = {}
         for name, (judge, every) in self._distances.items():
             if judge is not None:
-                pairs = (tuple(_batch(film.frames[t : t + 1]) for film in (drawn, truth)) for t in range(0, len(truth.frames), every))
+                pairs = (
+                    tuple(_batch(film.frames[t : t + 1]) for film in (drawn, truth))
+                    for t in range(0, len(truth.frames), every)
+                )
                 found[name] = float(torch.cat([judge.distance(*pair) for pair in pairs]).mean())
         return found
 
@@ -167,7 +200,10 @@ def pictures(drawn: Film, truth: Film) -> Scores:
             a, b = (_batch(film.frames[t : t + 1][:, box[0], box[1]]) for film in (drawn, truth))
             errors[part].append(float(squared_error(a, b)))
             likeness[part].append(float(ssim(a, b)))
-    psnr = {f"psnr{part}": float(from_squared_error(torch.tensor(np.mean(found)))) for part, found in errors.items()}
+    psnr = {
+        f"psnr{part}": float(from_squared_error(torch.tensor(np.mean(found))))
+        for part, found in errors.items()
+    }
     return {**psnr, **{f"ssim{part}": float(np.mean(found)) for part, found in likeness.items()}}
 
 
@@ -177,7 +213,10 @@ def regions(truth: Film, frame: int) -> dict[str, tuple[slice, slice]]:
     found = {"": (slice(0, size), slice(0, size))}
     for part, rows, margin in (("_face", list(OVAL), 0.0), ("_lips", list(LIPS), LIPS_MARGIN)):
         points = truth.track.in_crop[frame, rows, :2]
-        low, high = (((v + 1) * size / 2).astype(int) for v in (points.min(axis=0) - margin, points.max(axis=0) + margin))
+        low, high = (
+            ((v + 1) * size / 2).astype(int)
+            for v in (points.min(axis=0) - margin, points.max(axis=0) + margin)
+        )
         (left, top), (right, bottom) = np.clip(low, 0, size - 11), np.clip(high, 11, size)
         found[part] = (slice(top, max(bottom, top + 11)), slice(left, max(right, left + 11)))
     return found
@@ -201,7 +240,11 @@ def steadiness(film: Film) -> Scores:
     inner = np.diff(film.frames.astype(np.int16), 2, axis=0)
     found = {"flicker": float(np.abs(inner).mean()), "jitter": np.nan}
     if film.seen.all():
-        found["jitter"] = float(jitter(torch.from_numpy(film.track.points_68), torch.tensor(film.track.interocular), FPS).mean())
+        found["jitter"] = float(
+            jitter(
+                torch.from_numpy(film.track.points_68), torch.tensor(film.track.interocular), FPS
+            ).mean()
+        )
     return found
 
 
@@ -245,7 +288,11 @@ def _similarity(mine: np.ndarray | None, theirs: np.ndarray | None) -> float:
     if mine is None or theirs is None:
         return np.nan
     both = np.isfinite(mine[:, 0]) & np.isfinite(theirs[:, 0])
-    return float(csim(torch.from_numpy(mine[both]), torch.from_numpy(theirs[both])).mean()) if both.any() else np.nan
+    return (
+        float(csim(torch.from_numpy(mine[both]), torch.from_numpy(theirs[both])).mean())
+        if both.any()
+        else np.nan
+    )
 
 
 def _batch(frames: np.ndarray) -> torch.Tensor:

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from benchmarks._compare_scores import Film
-from emo_lightning.contact_sheet import captioned
 from emo_lightning.face.builtin import LIPS
 from emo_lightning.face.crop import CropBox, crop_image
 from evaluation.judges.geometry import FEATURES
+from evaluation.report.contact_sheet import captioned
 from evaluation.suite.motion import head_angles
 
 MOUTH = 0.55
@@ -59,5 +59,8 @@ def write_sheet(path: Path, strips: Sequence[Strip]) -> None:
     """One row a moment, one column a caption; a cell that is missing stays empty."""
     captions = list(dict.fromkeys(name for strip in strips for name in strip.cells))
     empty = np.full(next(iter(strips[0].cells.values())).shape, 245, np.uint8)
-    rows = [np.hstack([captioned(strip.cells.get(name, empty), name) for name in captions]) for strip in strips]
+    rows = [
+        np.hstack([captioned(strip.cells.get(name, empty), name) for name in captions])
+        for strip in strips
+    ]
     cv2.imwrite(str(path), np.vstack(rows)[:, :, ::-1])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.portrait import Portrait
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.face.portrait import Portrait
 from emo_lightning.renderers import base
 
 WARM_UP = 2 * base.BLOCK
@@ -29,7 +29,9 @@ class Speed:
     peak: float
 
 
-def measure(name: str, folder: Path | None, portrait: Portrait, coefficients: Coefficients, threads: int) -> Speed:
+def measure(
+    name: str, folder: Path | None, portrait: Portrait, coefficients: Coefficients, threads: int
+) -> Speed:
     """Measure in this process."""
     cv2.setNumThreads(threads)
     renderer = base.create(name, folder)
@@ -50,10 +52,14 @@ def peak_mb() -> float:
     """The most memory that this process has held; nan where the system does not say."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
+    return next(
+        (int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan")
+    )
 
 
-def apart(name: str, folder: Path | None, portrait: Portrait, coefficients: Coefficients, threads: int) -> Speed:
+def apart(
+    name: str, folder: Path | None, portrait: Portrait, coefficients: Coefficients, threads: int
+) -> Speed:
     """:func:`measure` in a process that nothing else has used."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (name, folder, portrait, coefficients, threads))

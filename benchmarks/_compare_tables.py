@@ -54,18 +54,28 @@ def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate | None:
         return None
     names = np.asarray(people)[there]
     drawn = names if len(set(names)) > 1 else np.arange(there.sum()).astype(str)
-    rows = np.array([(values[there][drawn == name].sum(), (drawn == name).sum()) for name in sorted(set(drawn))])
-    totals = rows[np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))].sum(axis=1)
+    rows = np.array(
+        [(values[there][drawn == name].sum(), (drawn == name).sum()) for name in sorted(set(drawn))]
+    )
+    totals = rows[np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))].sum(
+        axis=1
+    )
     low, high = np.quantile(totals[:, 0] / totals[:, 1], (0.025, 0.975))
-    return Estimate(float(values[there].mean()), float(low), float(high), int(there.sum()), len(set(names)))
+    return Estimate(
+        float(values[there].mean()), float(low), float(high), int(there.sum()), len(set(names))
+    )
 
 
 def values_of(drawn: Drawn, score: str) -> np.ndarray:
     """One score of every clip, nan where there is none."""
-    return np.array([np.nan if scores is None else scores.get(score, np.nan) for scores in drawn.scores])
+    return np.array(
+        [np.nan if scores is None else scores.get(score, np.nan) for scores in drawn.scores]
+    )
 
 
-def estimates(rows: Mapping[str, Drawn], columns: Mapping[str, Column], people: Sequence[str], beside: str) -> Estimates:
+def estimates(
+    rows: Mapping[str, Drawn], columns: Mapping[str, Column], people: Sequence[str], beside: str
+) -> Estimates:
     """Every row's scores, and their differences to the row ``beside`` (none where there is no such row)."""
     found: Estimates = {}
     for name, drawn in rows.items():
@@ -82,7 +92,10 @@ def estimates(rows: Mapping[str, Drawn], columns: Mapping[str, Column], people: 
 def to_json(found: Estimates) -> dict:
     """The same as plain values."""
     return {
-        row: {score: {kind: asdict(value) if value else None for kind, value in both.items()} for score, both in scores.items()}
+        row: {
+            score: {kind: asdict(value) if value else None for kind, value in both.items()}
+            for score, both in scores.items()
+        }
         for row, scores in found.items()
     }
 
@@ -95,7 +108,10 @@ def table(found: Estimates, columns: Mapping[str, Column], kind: str) -> list[st
         values = [found[name][score][kind] for name in names]
         if any(values):
             arrow = {True: " ↑", False: " ↓", None: ""}[column.better]
-            cells = [value.cell(column.places, "+" if kind == "minus" else "") if value else "–" for value in values]
+            cells = [
+                value.cell(column.places, "+" if kind == "minus" else "") if value else "–"
+                for value in values
+            ]
             unit = f", {column.unit}" if column.unit else ""
             lines.append(f"| {column.label}{unit}{arrow} | " + " | ".join(cells) + " |")
     return lines

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 COLUMNS = 4
 Series = dict[str, dict[str, list[tuple[int, float]]]]
@@ -49,7 +49,9 @@ def draw_curves(run: Path, out: Path) -> list[str]:
 def read_series(path: Path) -> Series:
     """Name -> train or val -> (step, value), the loss first."""
     if not path.is_file():
-        raise UserError("--curves", path.parent, "a run's folder, with metrics.csv", "holds no metrics.csv")
+        raise UserError(
+            "--curves", path.parent, "a run's folder, with metrics.csv", "holds no metrics.csv"
+        )
     found: Series = defaultdict(lambda: defaultdict(list))
     with path.open(newline="", encoding="utf-8") as file:
         for step, name, value in list(csv.reader(file))[1:]:
@@ -57,8 +59,15 @@ def read_series(path: Path) -> Series:
             if part in ("train", "val"):
                 found[what][part].append((int(step), float(value)))
     if not found:
-        raise UserError("--curves", path.parent, "a run's folder, with values of train or val in metrics.csv", "holds none yet")
-    return {name: dict(found[name]) for name in sorted(found, key=lambda name: (name != "loss", name))}
+        raise UserError(
+            "--curves",
+            path.parent,
+            "a run's folder, with values of train or val in metrics.csv",
+            "holds none yet",
+        )
+    return {
+        name: dict(found[name]) for name in sorted(found, key=lambda name: (name != "loss", name))
+    }
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:

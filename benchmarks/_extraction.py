@@ -12,17 +12,31 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from datamodules.extract import Extraction, Extractor
-from datamodules.preprocess import preprocess
+from datamodules.preprocessing.extraction import Extraction, Extractor
+from datamodules.preprocessing.pipeline import preprocess
 from datamodules.sources import Clip, open_source
-from emo_lightning import assets
+from emo_lightning.core import assets
 from emo_lightning.face.landmarks import Face, LandmarkBackend, native_stderr_closed
-from emo_lightning.video import FPS, write_video
+from emo_lightning.media.video_reader import FPS, write_video
 
 FRAMES = 125
 SIZES = ((256, 256), (512, 512), (1920, 1080))
-PARTS = ("probe", "sound", "decode", "detect", "landmarks", "crop", "fit", "texture", "quality", "encode")
-CLOCKS: tuple[tuple[str, Callable[[], float]], ...] = (("wall", time.perf_counter), ("CPU", time.process_time))
+PARTS = (
+    "probe",
+    "sound",
+    "decode",
+    "detect",
+    "landmarks",
+    "crop",
+    "fit",
+    "texture",
+    "quality",
+    "encode",
+)
+CLOCKS: tuple[tuple[str, Callable[[], float]], ...] = (
+    ("wall", time.perf_counter),
+    ("CPU", time.process_time),
+)
 
 
 def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
@@ -36,8 +50,13 @@ def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
     for width, height in SIZES:
         write_video(folder / f"{width}x{height}.mp4", moving(width, height), noise())
     extractor.extract(Clip("warm", folder / "256x256.mp4", "s"))
-    print("preprocessing, one process; ms a frame (detect: the detector alone on the same pictures, landmarks: the rest)")
-    print(f"{'input':>16} {'clock':>5} {'frames/s':>8} {'Mbit/s':>6}  " + " ".join(f"{part:>9}" for part in PARTS))
+    print(
+        "preprocessing, one process; ms a frame (detect: the detector alone on the same pictures, landmarks: the rest)"
+    )
+    print(
+        f"{'input':>16} {'clock':>5} {'frames/s':>8} {'Mbit/s':>6}  "
+        + " ".join(f"{part:>9}" for part in PARTS)
+    )
     for path in [folder / f"{width}x{height}.mp4" for width, height in SIZES] + list(videos):
         for name, clock in CLOCKS:
             kept.pictures.clear()
@@ -46,12 +65,17 @@ def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
             result = extractor.extract(Clip("clip", path, "s"))
             seconds = clock() - begin
             if not result.samples:
-                print(f"{path.stem[-16:]:>16} {', '.join(failure.reason for failure in result.failures)}")
+                print(
+                    f"{path.stem[-16:]:>16} {', '.join(failure.reason for failure in result.failures)}"
+                )
                 break
             cost = by_part(result, detector_seconds(kept.pictures, clock))
             rate = path.stat().st_size * 8 / 1e6 / (result.frames / FPS)
             row = " ".join(f"{1000 * cost[part]:9.2f}" for part in PARTS)
-            print(f"{path.stem[-16:]:>16} {name:>5} {result.frames / seconds:8.1f} {rate:6.2f}  {row}", flush=True)
+            print(
+                f"{path.stem[-16:]:>16} {name:>5} {result.frames / seconds:8.1f} {rate:6.2f}  {row}",
+                flush=True,
+            )
     kept.close()
 
 
@@ -86,8 +110,13 @@ def detector_seconds(pictures: Sequence[np.ndarray], clock: Callable[[], float])
     from mediapipe.tasks.python.core.base_options import BaseOptions
 
     with zipfile.ZipFile(assets.locate("face_landmarker")) as bundle:
-        options = vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite")))
-    images = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture)) for picture in pictures]
+        options = vision.FaceDetectorOptions(
+            base_options=BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite"))
+        )
+    images = [
+        mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+        for picture in pictures
+    ]
     with native_stderr_closed(), vision.FaceDetector.create_from_options(options) as detector:
         detector.detect(images[0])
         begin = clock()
@@ -109,7 +138,9 @@ def scaling(folder: Path, videos: int) -> None:
     for number in range(videos):
         shutil.copy(folder / "1920x1080.mp4", long / f"{number}.mp4")
     frames = videos * FRAMES
-    print(f"\n{'workers':>8}  {'frames/s':>8}  {'after start':>11}  {'start, s':>8}   ({videos} videos of 1920x1080, {frames} frames)")
+    print(
+        f"\n{'workers':>8}  {'frames/s':>8}  {'after start':>11}  {'start, s':>8}   ({videos} videos of 1920x1080, {frames} frames)"
+    )
     rates = []
     for workers in (1, 2):
         start = _timed(short, folder / f"short-{workers}", workers)
@@ -134,7 +165,11 @@ def moving(width: int, height: int) -> list[np.ndarray]:
     picture, zoom, frames = astronaut()[:400, 30:430], height / 400, []
     for t in range(FRAMES):
         turn = cv2.getRotationMatrix2D((200, 260), 4 * np.sin(t / 11), 1.0 + 0.04 * np.sin(t / 17))
-        turn = zoom * turn + np.array([[0, 0, (width - height) / 2 + 0.05 * height * np.sin(t / 9)], [0, 0, 0.0]])
-        frame = cv2.warpAffine(picture, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        turn = zoom * turn + np.array(
+            [[0, 0, (width - height) / 2 + 0.05 * height * np.sin(t / 9)], [0, 0, 0.0]]
+        )
+        frame = cv2.warpAffine(
+            picture, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
         frames.append(frame)
     return frames

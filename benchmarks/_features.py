@@ -40,11 +40,11 @@ class Clip:
 def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
     """Every clip of a set with the features of the spectrogram and of each network, as generation hears the sound."""
     from datamodules.corpus.phones import frame_phones
-    from datamodules.shards import iter_samples
-    from emo_lightning.audio import log_mel
-    from emo_lightning.ear import open_ear
-    from emo_lightning.emotions import EMOTIONS
-    from emo_lightning.loudness import levelled
+    from datamodules.shards.tar_io import iter_samples
+    from emo_lightning.inference.audio_frontends import open_ear
+    from emo_lightning.media.audio_reader import log_mel
+    from emo_lightning.media.loudness import levelled
+    from emo_lightning.motion.emotions import EMOTIONS
 
     ears = {kind: open_ear(kind) for kind in {net.config.front_end for net in nets.values()}}
     clips = []
@@ -54,15 +54,31 @@ def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
             continue
         mel = log_mel(wave)
         features = {"mel": mel.reshape(-1, 4, 80).mean(axis=1)}
-        features["mel + MFCC"] = np.concatenate([features["mel"], cepstrum(features["mel"])], axis=1)
-        heard = {kind: np.concatenate(list(ear.stream([log_mel(wave, kind)]))) for kind, ear in ears.items()}
+        features["mel + MFCC"] = np.concatenate(
+            [features["mel"], cepstrum(features["mel"])], axis=1
+        )
+        heard = {
+            kind: np.concatenate(list(ear.stream([log_mel(wave, kind)])))
+            for kind, ear in ears.items()
+        }
         for name, net in nets.items():
             features |= levels(net, heard[net.config.front_end], name)
         frames = len(features["mel"])
         marks = meta.extra.get("phones")
         phones = None if marks is None else frame_phones(marks, frames)
         emotion, intensity = EMOTIONS.index(meta.emotion), meta.intensity or 0
-        clips.append(Clip(meta.split, meta.speaker, meta.sentence or "", emotion, intensity, spoken(wave, frames), phones, features))
+        clips.append(
+            Clip(
+                meta.split,
+                meta.speaker,
+                meta.sentence or "",
+                emotion,
+                intensity,
+                spoken(wave, frames),
+                phones,
+                features,
+            )
+        )
     return clips
 
 
@@ -86,16 +102,27 @@ def cepstrum(mel: np.ndarray) -> np.ndarray:
 def spoken(wave: np.ndarray, frames: int) -> np.ndarray:
     """Which video frames hold speech, ``(frames,)`` bool."""
     padded = np.pad(wave, (0, max(0, frames * 640 - len(wave))))[: frames * 640]
-    level = 10 * np.log10(np.square(padded.reshape(frames, 640).astype(np.float64)).mean(axis=1) + 1e-12)
+    level = 10 * np.log10(
+        np.square(padded.reshape(frames, 640).astype(np.float64)).mean(axis=1) + 1e-12
+    )
     return level > np.percentile(level, 95) - SPEECH_DB
 
 
 def clip_rows(clips: Sequence[Clip], name: str) -> np.ndarray:
     """Mean and standard deviation over the frames of speech, ``(clips, 2 D)``."""
-    return np.stack([np.concatenate([c.features[name][c.speech].mean(axis=0), c.features[name][c.speech].std(axis=0)]) for c in clips])
+    return np.stack(
+        [
+            np.concatenate(
+                [c.features[name][c.speech].mean(axis=0), c.features[name][c.speech].std(axis=0)]
+            )
+            for c in clips
+        ]
+    )
 
 
-def frame_rows(clips: Sequence[Clip], name: str, counts: Sequence[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def frame_rows(
+    clips: Sequence[Clip], name: str, counts: Sequence[int], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames of speech drawn from each clip: features ``(N, D)``, the clip of each row and its frame."""
     generator = np.random.default_rng([seed, 12])
     rows, owners, places = [], [], []
@@ -130,19 +157,27 @@ def questions(clips: Sequence[Clip]) -> list[Question]:
     train, test = split == "train", split != "train"
     emotion = np.array([clip.emotion for clip in clips])
     intensity = np.array([clip.intensity for clip in clips]) - 1
-    speakers, sentences = (places([getattr(clip, name) for clip in clips]) for name in ("speaker", "sentence"))
+    speakers, sentences = (
+        places([getattr(clip, name) for clip in clips]) for name in ("speaker", "sentence")
+    )
     # Names are numbered anew among train's speakers: a class that is never tested would be no class.
-    own = np.where(train, places([clip.speaker if clip.split == "train" else "" for clip in clips]), -1)
+    own = np.where(
+        train, places([clip.speaker if clip.split == "train" else "" for clip in clips]), -1
+    )
     own = own - own[train].min() if train.any() else own
     other = train & (sentences % 4 == 0)
     return [
         Question("emotion", emotion, speakers, train, test),
         *(
-            Question(f"emotion, intensity {grade}", emotion, speakers, train & chosen, test & chosen)
+            Question(
+                f"emotion, intensity {grade}", emotion, speakers, train & chosen, test & chosen
+            )
             for grade in (1, 2, 3)
             for chosen in [(intensity == grade - 1) | (emotion == 0)]
         ),
-        Question("intensity", intensity, speakers, train & (intensity >= 0), test & (intensity >= 0)),
+        Question(
+            "intensity", intensity, speakers, train & (intensity >= 0), test & (intensity >= 0)
+        ),
         Question("speaker", own, sentences, train & ~other, other),
     ]
 
@@ -153,7 +188,14 @@ def ask(clips: Sequence[Clip], name: str, question: Question, reading: str) -> P
         rows, owners = clip_rows(clips, name), np.arange(len(clips))
     else:
         rows, owners, _ = frame_rows(clips, name, _counts(question.train, question.test))
-    return Problem(rows, question.labels[owners], owners, question.groups[owners], question.train[owners], question.test[owners])
+    return Problem(
+        rows,
+        question.labels[owners],
+        owners,
+        question.groups[owners],
+        question.train[owners],
+        question.test[owners],
+    )
 
 
 def phone_problem(clips: Sequence[Clip], name: str) -> Problem:
@@ -161,9 +203,13 @@ def phone_problem(clips: Sequence[Clip], name: str) -> Problem:
     train = np.array([clip.split == "train" for clip in clips])
     groups = places([clip.speaker for clip in clips])
     rows, owners, where = frame_rows(clips, name, _counts(train, ~train))
-    labels = np.array([clips[owner].phones[place] - 1 for owner, place in zip(owners, where, strict=True)])
+    labels = np.array(
+        [clips[owner].phones[place] - 1 for owner, place in zip(owners, where, strict=True)]
+    )
     said = labels >= 0
-    return Problem(rows, labels, owners, groups[owners], train[owners] & said, ~train[owners] & said)
+    return Problem(
+        rows, labels, owners, groups[owners], train[owners] & said, ~train[owners] & said
+    )
 
 
 def _counts(train: np.ndarray, test: np.ndarray) -> list[int]:

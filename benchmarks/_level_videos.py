@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from emo_lightning.audio import frames_for, load_audio, log_mel
-from emo_lightning.coefficients import EXP_NAMES, Coefficients
-from emo_lightning.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS, EmotionTrack
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
-from emo_lightning.loudness import levelled
-from emo_lightning.portrait import Portrait, load_portrait
+from emo_lightning.face.portrait import Portrait, load_portrait
+from emo_lightning.media.audio_reader import frames_for, load_audio, log_mel
+from emo_lightning.media.loudness import levelled
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS, EmotionTrack
 from emo_lightning.renderers.base import create, stream
 from evaluation.judges.action_units import with_shapes
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
 from evaluation.judges.geometry import FEATURES, interocular, measure
+from evaluation.judges.landmark_track import check_faces, own_box
 from evaluation.judges.landmarks import LandmarkJudge
-from evaluation.levels import SIGNATURE_FEATURES
 from evaluation.metrics.level_response import LevelResponse, level_response
 from evaluation.protocol import FPS
-from evaluation.tracks import check_faces, own_box
+from evaluation.suite.known_levels import SIGNATURE_FEATURES
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SIDES = {"right": 61, "left": 291}
@@ -75,25 +75,41 @@ class Booth:
     def __post_init__(self) -> None:
         import torch
 
-        self.judges = {outsider.label: (outsider.open(torch.device("cpu")), outsider.view.size) for outsider in self.others}
+        self.judges = {
+            outsider.label: (outsider.open(torch.device("cpu")), outsider.view.size)
+            for outsider in self.others
+        }
 
     def seat(self, path: Path, size: int) -> Speaker:
         """Read a portrait and get it ready."""
         portrait = load_portrait(path, size, "--portraits")
         return Speaker(path.stem, portrait, self.renderer.prepare(portrait))
 
-    def speak(self, speaker: Speaker, wave: np.ndarray, emotion: str, level: float, head_motion: bool = False) -> Coefficients:
+    def speak(
+        self,
+        speaker: Speaker,
+        wave: np.ndarray,
+        emotion: str,
+        level: float,
+        head_motion: bool = False,
+    ) -> Coefficients:
         """What the talker makes of a recording for the portrait."""
         track = EmotionTrack.constant(emotion, level)
         mel, source = [log_mel(levelled(wave))], speaker.portrait.coefficients
-        pieces = self.talker.generate(mel, source, track, head_motion=head_motion, total_frames=frames_for(len(wave)))
-        return Coefficients.from_joined(self.talker.layout, np.concatenate([piece.joined() for piece in pieces]))
+        pieces = self.talker.generate(
+            mel, source, track, head_motion=head_motion, total_frames=frames_for(len(wave))
+        )
+        return Coefficients.from_joined(
+            self.talker.layout, np.concatenate([piece.joined() for piece in pieces])
+        )
 
     def draw(self, speaker: Speaker, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """The frames."""
         return stream(self.renderer, speaker.source, [coefficients])
 
-    def look(self, speaker: Speaker, wave: np.ndarray, emotion: str, level: float, judged: bool) -> Seen:
+    def look(
+        self, speaker: Speaker, wave: np.ndarray, emotion: str, level: float, judged: bool
+    ) -> Seen:
         """Let the portrait speak, and track the frames that are looked at."""
         spoken = self.speak(speaker, wave, emotion, level)
         frames = list(self.draw(speaker, spoken.frames(slice(0, None, self.every))))
@@ -103,12 +119,16 @@ class Booth:
         seen = np.isfinite(points[:, 0, 0])
         features = dict(zip(FEATURES, measure(points[seen]).mean(axis=0).tolist(), strict=True))
         expression = units(points[seen], speaker.portrait.coefficients["id"][0]).mean(axis=0)
-        features |= dict(zip(EXP_NAMES, expression.tolist(), strict=True)) | corner_rise(points[seen])
+        features |= dict(zip(EXP_NAMES, expression.tolist(), strict=True)) | corner_rise(
+            points[seen]
+        )
         answers = {}
         if judged:
             answers["emotion-blend"] = EmotionJudge.load().probabilities(blendshapes(points))
             kept = [(frames[i], points[i]) for i in np.flatnonzero(seen)[::JUDGE_EVERY]]
-            answers |= {name: _ask(judge, kept, size) for name, (judge, size) in self.judges.items()}
+            answers |= {
+                name: _ask(judge, kept, size) for name, (judge, size) in self.judges.items()
+            }
         return Seen(speaker.name, emotion, level, features, answers)
 
 
@@ -118,7 +138,10 @@ def units(points: np.ndarray, identity: np.ndarray) -> np.ndarray:
     An identity fitted to the clip itself would take up whatever the face shows throughout, which is the emotion.
     """
     placed = to_crop(points, own_box(points))
-    return with_shapes(BuiltinFaceModel.load().fit(placed, identity=identity).coefficients["exp"], blendshapes(placed))
+    return with_shapes(
+        BuiltinFaceModel.load().fit(placed, identity=identity).coefficients["exp"],
+        blendshapes(placed),
+    )
 
 
 def corner_rise(points: np.ndarray) -> dict[str, float]:
@@ -127,7 +150,10 @@ def corner_rise(points: np.ndarray) -> dict[str, float]:
     axis = p[:, 10] - p[:, 152]
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
     nose = p[:, 168]
-    return {f"corner_{side}": float((((p[:, i] - nose) * axis).sum(-1) / interocular(p)).mean()) for side, i in SIDES.items()}
+    return {
+        f"corner_{side}": float((((p[:, i] - nose) * axis).sum(-1) / interocular(p)).mean())
+        for side, i in SIDES.items()
+    }
 
 
 def _ask(judge: Any, kept: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
@@ -136,7 +162,13 @@ def _ask(judge: Any, kept: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -
     rows = []
     for frame, points in kept:
         box = crop_box(points)
-        rows.append(look(judge, crop_image(frame, box, size)[None], ((to_crop(points, box) + 1) / 2 * size)[None]))
+        rows.append(
+            look(
+                judge,
+                crop_image(frame, box, size)[None],
+                ((to_crop(points, box) + 1) / 2 * size)[None],
+            )
+        )
     mean = over_clip(np.concatenate(rows))
     return np.full(len(EMOTIONS), np.nan) if mean is None else mean
 
@@ -150,7 +182,12 @@ def pictures(places: Iterable[Path]) -> list[Path]:
         else:
             found.append(place)
     if not found:
-        raise UserError("--portraits", ", ".join(map(str, places)), f"pictures ({', '.join(PICTURES)}) or folders of them", "holds none")
+        raise UserError(
+            "--portraits",
+            ", ".join(map(str, places)),
+            f"pictures ({', '.join(PICTURES)}) or folders of them",
+            "holds none",
+        )
     return found
 
 
@@ -174,7 +211,12 @@ def responses(seen: Sequence[Seen], emotion: str, portrait: str) -> dict[str, Le
 
 def signature_names(emotion: str) -> list[str]:
     """Names under which an emotion's signature units are in :attr:`Seen.features`."""
-    return [name for unit in SIGNATURE_UNITS[emotion] for name in EXP_NAMES if name == unit or name in (f"{unit}_L", f"{unit}_R")]
+    return [
+        name
+        for unit in SIGNATURE_UNITS[emotion]
+        for name in EXP_NAMES
+        if name == unit or name in (f"{unit}_L", f"{unit}_R")
+    ]
 
 
 def without_blinks(spoken: Coefficients) -> Coefficients:

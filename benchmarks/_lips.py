@@ -12,14 +12,14 @@ import numpy as np
 from datamodules.corpus.fit_visemes import phones_of, tracked_lips
 from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import viseme_of
-from datamodules.schema import Sample
-from datamodules.shards import iter_samples
-from emo_lightning.audio import frames_for, log_mel
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.emotions import EmotionTrack
+from datamodules.shards.schema import Sample
+from datamodules.shards.tar_io import iter_samples
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.loudness import levelled
-from emo_lightning.models.talker import FPS, Talker
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.inference.audio_to_motion import FPS, Talker
+from emo_lightning.media.audio_reader import frames_for, log_mel
+from emo_lightning.media.loudness import levelled
+from emo_lightning.motion.emotions import EmotionTrack
 
 MAX_LAG = 6
 """Frames; a file may carry an offset of its own."""
@@ -62,8 +62,16 @@ class Following:
 
 def read(shards: Path, split: str | None, most: int) -> list[Clip]:
     """Up to ``most`` clips of a set, evenly over it; those of the embedded corpus know their phones, GRID's their words."""
-    clips = [_clip(s) for s in iter_samples(shards, split, ("wave", "coefficients", "landmarks")) if s.meta.frames >= LEAST_FRAMES]
-    return clips if len(clips) <= most else [clips[i] for i in np.linspace(0, len(clips) - 1, most).round().astype(int)]
+    clips = [
+        _clip(s)
+        for s in iter_samples(shards, split, ("wave", "coefficients", "landmarks"))
+        if s.meta.frames >= LEAST_FRAMES
+    ]
+    return (
+        clips
+        if len(clips) <= most
+        else [clips[i] for i in np.linspace(0, len(clips) - 1, most).round().astype(int)]
+    )
 
 
 def _clip(sample: Sample) -> Clip:
@@ -74,33 +82,64 @@ def _clip(sample: Sample) -> Clip:
         phones = phones_of(meta.extra["words"], meta.frames / FPS)
     track = EmotionTrack.constant(meta.emotion or "neutral", meta.level or 1)
     person = str(meta.extra.get("path", meta.speaker))
-    return Clip(sample.key, person, sample.wave, tracked_lips(sample.landmarks, real), real.frames(slice(0, 1)), phones, track)
+    return Clip(
+        sample.key,
+        person,
+        sample.wave,
+        tracked_lips(sample.landmarks, real),
+        real.frames(slice(0, 1)),
+        phones,
+        track,
+    )
 
 
-def drive(talker: Talker, wave: np.ndarray, source: Coefficients, track: EmotionTrack, frames: int | None = None) -> Coefficients:
+def drive(
+    talker: Talker,
+    wave: np.ndarray,
+    source: Coefficients,
+    track: EmotionTrack,
+    frames: int | None = None,
+) -> Coefficients:
     """What the talker makes of a recording, the head held still."""
     rows, total = log_mel(levelled(wave), talker.sound), frames or frames_for(len(wave))
     pieces = talker.generate([rows], source, track, head_motion=False, total_frames=total)
-    return Coefficients.from_joined(talker.layout, np.concatenate([piece.joined() for piece in pieces]))
+    return Coefficients.from_joined(
+        talker.layout, np.concatenate([piece.joined() for piece in pieces])
+    )
 
 
 def made_lips(talker: Talker, clip: Clip, wave: np.ndarray | None = None) -> np.ndarray:
     """Opening and width ``(T, 2)`` of the face that the talker moves to the clip's sound, or to another."""
-    return shape_lips(drive(talker, clip.wave if wave is None else wave, clip.source, clip.track, len(clip.lips)))
+    return shape_lips(
+        drive(talker, clip.wave if wave is None else wave, clip.source, clip.track, len(clip.lips))
+    )
 
 
 def shape_lips(coefficients: Coefficients) -> np.ndarray:
     """Opening and width ``(T, 2)`` of the face's shape, upright."""
     points = BuiltinFaceModel.load().vertices(coefficients)
-    return np.stack([points[:, 14, 1] - points[:, 13, 1], np.linalg.norm(points[:, 291] - points[:, 61], axis=1)], 1)
+    return np.stack(
+        [
+            points[:, 14, 1] - points[:, 13, 1],
+            np.linalg.norm(points[:, 291] - points[:, 61], axis=1),
+        ],
+        1,
+    )
 
 
 def following(ours: np.ndarray, theirs: np.ndarray) -> Following:
     """How well lips follow others."""
     lags = range(-MAX_LAG, MAX_LAG + 1)
-    scores = np.array([[correlation(ours[:, k], theirs[:, k], lag) for k in range(2)] for lag in lags])
+    scores = np.array(
+        [[correlation(ours[:, k], theirs[:, k], lag) for k in range(2)] for lag in lags]
+    )
     best = int(np.nan_to_num(scores.sum(axis=1), nan=-2.0).argmax())
-    return Following(best - MAX_LAG, scores[best], scores[MAX_LAG], ours.std(axis=0) / np.maximum(theirs.std(axis=0), 1e-6))
+    return Following(
+        best - MAX_LAG,
+        scores[best],
+        scores[MAX_LAG],
+        ours.std(axis=0) / np.maximum(theirs.std(axis=0), 1e-6),
+    )
 
 
 def correlation(ours: np.ndarray, theirs: np.ndarray, lag: int) -> float:
@@ -112,7 +151,9 @@ def correlation(ours: np.ndarray, theirs: np.ndarray, lag: int) -> float:
     return float(np.corrcoef(ours, theirs)[0, 1])
 
 
-def closures(opening: np.ndarray, rest: float, phones: Sequence[tuple[str, float, float]]) -> list[bool]:
+def closures(
+    opening: np.ndarray, rest: float, phones: Sequence[tuple[str, float, float]]
+) -> list[bool]:
     """Whether the lips touch in each p, b and m: the least gap from 60 ms before the phone, when they start to close, to its end."""
     touched = []
     for symbol, start, end in phones:
@@ -139,19 +180,27 @@ def noisy(wave: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
     return (wave + noise * speech / noise.std() * 10.0 ** (-snr_db / 20.0)).astype(np.float32)
 
 
-def stillness(talker: Talker, source: Coefficients, seconds: float = 3.0) -> dict[str, tuple[float, float]]:
+def stillness(
+    talker: Talker, source: Coefficients, seconds: float = 3.0
+) -> dict[str, tuple[float, float]]:
     """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a room 45 dB below the speech.
 
     Half a second at either end of the pause is left for the mouth to close and to open.
     """
     speech = synthesise(SENTENCES["English"][1], Voice("espeak", "en-us+m3")).wave
     level = float(np.sqrt(np.square(speech, dtype=np.float64).mean()))
-    room = level * 10.0 ** (-45.0 / 20.0) * np.random.default_rng(0).standard_normal(int(16000 * seconds))
+    room = (
+        level
+        * 10.0 ** (-45.0 / 20.0)
+        * np.random.default_rng(0).standard_normal(int(16000 * seconds))
+    )
     start, end = int(len(speech) / 640 + 0.5 * FPS), int(len(speech) / 640 + (seconds - 0.5) * FPS)
     found = {}
     for name, pause in (("silence", room * 0.0), ("a quiet room", room)):
         wave = np.concatenate([speech, pause, speech]).astype(np.float32)
-        opening = shape_lips(drive(talker, wave, source, EmotionTrack.constant("neutral", 1)))[start:end, 0] - at_rest(source)
+        opening = shape_lips(drive(talker, wave, source, EmotionTrack.constant("neutral", 1)))[
+            start:end, 0
+        ] - at_rest(source)
         found[name] = (float(opening.max()), float(np.abs(np.diff(opening)).max()))
     return found
 
@@ -179,10 +228,14 @@ def retracked(talker: Talker, clips: Sequence[Clip], portrait: Any) -> list[bool
     def gaps(coefficients: Coefficients) -> np.ndarray:
         found = [landmarker.detect(picture) for picture in stream(renderer, source, [coefficients])]
         points = [faces[0].points if faces else np.full((478, 3), np.nan) for faces in found]
-        return np.array([np.linalg.norm(p[14] - p[13]) / np.linalg.norm(p[263] - p[33]) for p in points])
+        return np.array(
+            [np.linalg.norm(p[14] - p[13]) / np.linalg.norm(p[263] - p[33]) for p in points]
+        )
 
     rest = float(np.nanmean(gaps(resting)))
     touched: list[bool] = []
     for clip in clips:
-        touched += closures(gaps(drive(talker, clip.wave, own, clip.track, len(clip.lips))), rest, clip.phones)
+        touched += closures(
+            gaps(drive(talker, clip.wave, own, clip.track, len(clip.lips))), rest, clip.phones
+        )
     return touched

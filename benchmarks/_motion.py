@@ -24,7 +24,16 @@ def describe(angle: np.ndarray, wave: np.ndarray | None) -> np.ndarray:
     degrees = np.degrees(angle)
     speed = np.linalg.norm(np.diff(degrees, axis=0), axis=1) * FPS
     numbers = [degrees.std(0, ddof=1).mean(), np.ptp(degrees, axis=0).mean(), speed.mean()]
-    return np.array([*numbers, *(accents(angle, wave) if wave is not None and np.abs(wave).max() > 1e-4 else (np.nan, np.nan))])
+    return np.array(
+        [
+            *numbers,
+            *(
+                accents(angle, wave)
+                if wave is not None and np.abs(wave).max() > 1e-4
+                else (np.nan, np.nan)
+            ),
+        ]
+    )
 
 
 def accents(angle: np.ndarray, wave: np.ndarray) -> tuple[float, float]:
@@ -35,11 +44,20 @@ def accents(angle: np.ndarray, wave: np.ndarray) -> tuple[float, float]:
 
     onsets = librosa.onset.onset_detect(y=wave, sr=16_000, hop_length=160, units="time")
     beats = motion_beats(torch.from_numpy(np.ascontiguousarray(angle)), FPS)
-    score = float(beat_alignment(beats, torch.from_numpy(onsets * FPS - 0.5))) if len(onsets) else np.nan
+    score = (
+        float(beat_alignment(beats, torch.from_numpy(onsets * FPS - 0.5)))
+        if len(onsets)
+        else np.nan
+    )
     loud = loudness(wave, len(angle))[:-1]
     rise = np.convolve(loud, np.ones(5) / 5, "same")
     pitch = np.abs(np.diff(np.degrees(angle[:, 0])))
-    lags = [np.corrcoef(pitch[max(k, 0) : len(pitch) + min(k, 0)], rise[max(-k, 0) : len(rise) - max(k, 0)])[0, 1] for k in range(-2, 6)]
+    lags = [
+        np.corrcoef(
+            pitch[max(k, 0) : len(pitch) + min(k, 0)], rise[max(-k, 0) : len(rise) - max(k, 0)]
+        )[0, 1]
+        for k in range(-2, 6)
+    ]
     return score, float(np.nanmean(lags)) if np.isfinite(lags).any() else np.nan
 
 
@@ -58,8 +76,18 @@ def bands(angles: Sequence[np.ndarray]) -> np.ndarray:
         starts = range(0, len(angle) - WINDOW + 1, WINDOW // 2)
         cuts = [np.degrees(angle[s : s + WINDOW]) for s in starts]
         if cuts:
-            power = np.mean([np.abs(np.fft.rfft((c - c.mean(0)) * taper, axis=0)) ** 2 for c in cuts], 0) / (taper**2).sum() / FPS
-            out.append(np.stack([power[(frequency >= low) & (frequency < high)].mean(0) for low, high in BANDS]))
+            power = (
+                np.mean(
+                    [np.abs(np.fft.rfft((c - c.mean(0)) * taper, axis=0)) ** 2 for c in cuts], 0
+                )
+                / (taper**2).sum()
+                / FPS
+            )
+            out.append(
+                np.stack(
+                    [power[(frequency >= low) & (frequency < high)].mean(0) for low, high in BANDS]
+                )
+            )
     return np.array(out).reshape(-1, len(BANDS), 3)
 
 
@@ -83,5 +111,10 @@ def gap_interval(ours: np.ndarray, theirs: np.ndarray, draws: int = 200, seed: i
     if min(len(ours), len(theirs)) < 3:
         return "n/a"
     rng = np.random.default_rng(seed)
-    drawn = [spectrum_gap(*(group[rng.integers(len(group), size=len(group))] for group in (ours, theirs))) for _ in range(draws)]
+    drawn = [
+        spectrum_gap(
+            *(group[rng.integers(len(group), size=len(group))] for group in (ours, theirs))
+        )
+        for _ in range(draws)
+    ]
     return f"{spectrum_gap(ours, theirs):.2f} ± {1.96 * np.std(drawn):.2f}"

@@ -8,25 +8,41 @@ from pathlib import Path
 
 import torch
 
-from datamodules.loading import AudioShards
-from emo_lightning.checkpoints import SHIPPED, export, load_decoupler, read_network
-from emo_lightning.ear import open_ear
+from datamodules.loading.datamodule import AudioShards
+from emo_lightning.core.provenance import sha256_of
+from emo_lightning.inference.audio_frontends import open_ear
+from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.weights import SHIPPED, export, load_decoupler, read_network
 from emo_lightning.losses.masked import prototype_table
-from emo_lightning.models.heads import Heads, HeadsConfig
-from emo_lightning.models.talker import Talker
-from emo_lightning.provenance import sha256_of
-from emo_lightning.stages.base import OptimConfig, StageContext
-from emo_lightning.stages.stage2 import POSE_PARTS, HeadsStage, Stage2Loss, Stage2Model
+from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.training.base import OptimConfig, StageContext
+from emo_lightning.training.motion import POSE_PARTS, HeadsStage, Stage2Loss, Stage2Model
 
 
 def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> Talker:
     """Trained networks with an untrained PoseNet of these sizes (fields of HeadsConfig) in place of their own."""
     place = SHIPPED if folder is None else folder
-    decoupler, network = (read_network(place / f"{name}.safetensors", name, "--checkpoint-dir") for name in ("decoupler", "heads"))
+    decoupler, network = (
+        read_network(place / f"{name}.safetensors", name, "--checkpoint-dir")
+        for name in ("decoupler", "heads")
+    )
     known = {f.name for f in fields(HeadsConfig)}
-    config = replace(HeadsConfig(**{k: v for k, v in network.meta["model"].items() if k in known and not k.startswith("pose_")}), **sizes)
-    heads = Heads(config, network.layout, int(network.meta["content"]), prototype_table(network.layout))
-    heads.load_state_dict({k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False)
+    config = replace(
+        HeadsConfig(
+            **{
+                k: v
+                for k, v in network.meta["model"].items()
+                if k in known and not k.startswith("pose_")
+            }
+        ),
+        **sizes,
+    )
+    heads = Heads(
+        config, network.layout, int(network.meta["content"]), prototype_table(network.layout)
+    )
+    heads.load_state_dict(
+        {k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False
+    )
     hearing = load_decoupler(decoupler)
     return Talker.from_modules(hearing, heads, open_ear(hearing.config.front_end))
 
@@ -46,18 +62,33 @@ def trained_posenet(
     torch.manual_seed(seed)
     loss = loss or Stage2Loss()
     talker = with_new_posenet(folder, {})
-    stage = HeadsStage(Stage2Model(), loss, OptimConfig(), StageContext(talker.layout, seed), talker.decoupler)
+    stage = HeadsStage(
+        Stage2Model(), loss, OptimConfig(), StageContext(talker.layout, seed), talker.decoupler
+    )
     stage.heads = talker.heads.requires_grad_(False)
     net = talker.heads.posenet.requires_grad_(True)
     if not condition:
         blind(talker)
-    shards = AudioShards(str(data), window=64, teacher=talker.sound == "whisper", batch_size=16, seed=seed, epoch_batches=steps)
+    shards = AudioShards(
+        str(data),
+        window=64,
+        teacher=talker.sound == "whisper",
+        batch_size=16,
+        seed=seed,
+        epoch_batches=steps,
+    )
     shards.setup()
-    optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr, (0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        [p for p in net.parameters() if p.requires_grad], lr, (0.9, 0.98), weight_decay=0.01
+    )
     weights = {name: getattr(loss, name) for name in POSE_PARTS}
     for step, batch in enumerate(shards.train_dataloader()):
         for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 50) * (0.55 + 0.45 * float(torch.cos(torch.tensor(torch.pi * step / steps))))
+            group["lr"] = (
+                lr
+                * min(1.0, (step + 1) / 50)
+                * (0.55 + 0.45 * float(torch.cos(torch.tensor(torch.pi * step / steps))))
+            )
         stage._generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         parts = pose_parts(stage, batch)
         total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
@@ -66,7 +97,11 @@ def trained_posenet(
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         if log_every and step % log_every == 0:
-            print(step, {name: round(float(value.detach()), 4) for name, value in parts.items()}, flush=True)
+            print(
+                step,
+                {name: round(float(value.detach()), 4) for name, value in parts.items()},
+                flush=True,
+            )
     return Talker.from_modules(talker.decoupler, talker.heads.requires_grad_(False), talker.ear)
 
 
@@ -78,12 +113,23 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     place = SHIPPED if folder is None else folder
     network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")
     talker = trained_posenet(data, folder, steps, log_every=250)
-    sizes = {name: value for name, value in asdict(talker.heads.config).items() if name.startswith("pose_")}
-    meta = {name: value for name, value in network.meta.items() if name not in ("format", "fingerprint")}
-    meta |= {"model": {**network.meta["model"], **sizes}, "posenet": {"steps": steps, "data_index_sha256": sha256_of(data / "index.json")}}
+    sizes = {
+        name: value
+        for name, value in asdict(talker.heads.config).items()
+        if name.startswith("pose_")
+    }
+    meta = {
+        name: value for name, value in network.meta.items() if name not in ("format", "fingerprint")
+    }
+    meta |= {
+        "model": {**network.meta["model"], **sizes},
+        "posenet": {"steps": steps, "data_index_sha256": sha256_of(data / "index.json")},
+    }
     out.mkdir(parents=True, exist_ok=True)
     hearing = read_network(place / "decoupler.safetensors", "decoupler", "--checkpoint-dir")
-    about = {name: value for name, value in hearing.meta.items() if name not in ("format", "fingerprint")}
+    about = {
+        name: value for name, value in hearing.meta.items() if name not in ("format", "fingerprint")
+    }
     export(out / "decoupler.safetensors", talker.decoupler, about, half=True)
     stored = read_network(out / "decoupler.safetensors", "decoupler", "--write")
     export(out / "heads.safetensors", talker.heads, meta | {"predecessor": stored.fingerprint})
@@ -92,13 +138,17 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
 def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """PoseNet's losses of a batch, the networks before it frozen."""
     from emo_lightning.losses.masked import known_levels
-    from emo_lightning.models.layers import repeat_edges
+    from emo_lightning.models.layers.temporal import repeat_edges
 
     heads = stage.heads
     with torch.no_grad():
         level = known_levels(batch["level"], batch["intensity"], batch["emotion"], True)
-        control = heads.matrix(batch["emotion"], level)[:, None].expand(-1, batch["mask"].shape[1], -1)
-        content = repeat_edges(stage.decoupler(batch[stage.decoupler.front_end.key]).content, heads.reach)
+        control = heads.matrix(batch["emotion"], level)[:, None].expand(
+            -1, batch["mask"].shape[1], -1
+        )
+        content = repeat_edges(
+            stage.decoupler(batch[stage.decoupler.front_end.key]).content, heads.reach
+        )
         given = heads(content, batch["source"], control).condition
     return stage._pose(batch, given)
 

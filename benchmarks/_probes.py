@@ -71,17 +71,23 @@ class Score:
         return f"{self.accuracy:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def probe(problems: Problem | Sequence[Problem], kind: str, seeds: Sequence[int] = (0, 1, 2)) -> Score:
+def probe(
+    problems: Problem | Sequence[Problem], kind: str, seeds: Sequence[int] = (0, 1, 2)
+) -> Score:
     """Fit with each seed and score on the test rows; several problems are folds whose test rows are scored together."""
     folds = [problems] if isinstance(problems, Problem) else list(problems)
     labels = np.concatenate([fold.labels[fold.test] for fold in folds])
     clips = np.concatenate([fold.clips[fold.test] for fold in folds])
-    hits = np.stack([np.concatenate([predict(fold, kind, seed) for fold in folds]) == labels for seed in seeds])
+    hits = np.stack(
+        [np.concatenate([predict(fold, kind, seed) for fold in folds]) == labels for seed in seeds]
+    )
     right, total = tally(hits.mean(axis=0), labels, clips)
     low, high = np.percentile(resampled(right, total), (2.5, 97.5))
     each = [recall(row, labels) for row in hits]
     chance = 1.0 / len(np.unique(labels))
-    return Score(float(np.mean(each)), float(low), float(high), chance, float(np.std(each)), right, total)
+    return Score(
+        float(np.mean(each)), float(low), float(high), chance, float(np.std(each)), right, total
+    )
 
 
 def difference(first: Score, second: Score) -> tuple[float, float, float]:
@@ -102,7 +108,9 @@ def predict(problem: Problem, kind: str, seed: int) -> np.ndarray:
     # A feature that never moves in training says nothing; dividing by its spread would make noise of it.
     x = torch.where(std > 1e-6, (x - mean) / std.clamp_min(1e-6), torch.zeros(())).clamp(-8, 8)
     torch.manual_seed(seed)
-    model = {"logistic": _logistic, "perceptron": _perceptron}[kind](x, y, fit, check, problem.classes)
+    model = {"logistic": _logistic, "perceptron": _perceptron}[kind](
+        x, y, fit, check, problem.classes
+    )
     with torch.no_grad():
         return model(x[torch.from_numpy(problem.test)]).argmax(dim=1).numpy()
 
@@ -118,7 +126,9 @@ def tally(hits: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> tuple[np.n
     names, place = np.unique(clips, return_inverse=True)
     shape = (len(names), int(labels.max()) + 1)
     cell = place * shape[1] + labels
-    right, total = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in (hits, None))
+    right, total = (
+        np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in (hits, None)
+    )
     return right.reshape(shape).astype(float), total.reshape(shape).astype(float)
 
 
@@ -150,7 +160,9 @@ def _logistic(x: Tensor, y: Tensor, fit: Tensor, check: Tensor, classes: int) ->
 
 
 def _minimise(model: nn.Linear, x: Tensor, y: Tensor, penalty: float) -> None:
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=30, history_size=6, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), max_iter=30, history_size=6, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -162,7 +174,9 @@ def _minimise(model: nn.Linear, x: Tensor, y: Tensor, penalty: float) -> None:
 
 
 def _perceptron(x: Tensor, y: Tensor, fit: Tensor, check: Tensor, classes: int) -> nn.Module:
-    model = nn.Sequential(nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(0.2), nn.Linear(HIDDEN, classes))
+    model = nn.Sequential(
+        nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(0.2), nn.Linear(HIDDEN, classes)
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     best, kept, waited = -1.0, copy.deepcopy(model).eval(), 0
     for _ in range(EPOCHS):

@@ -74,7 +74,10 @@ class InceptionD(_block(inception_net.BlockD)):
 
     def forward(self, x: Tensor) -> Tensor:
         long = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([self.branch3x3_2(self.branch3x3_1(x)), long, F.max_pool2d(x, kernel_size=3, stride=2)], 1)
+        return torch.cat(
+            [self.branch3x3_2(self.branch3x3_1(x)), long, F.max_pool2d(x, kernel_size=3, stride=2)],
+            1,
+        )
 
 
 def inception_v3(**options: Any) -> nn.Module:
@@ -98,22 +101,41 @@ def _trunk(net: str) -> Callable[..., nn.Module]:
 
 def _to_tensor() -> Callable[[Any], Tensor]:
     """torchvision's ToTensor for 8-bit RGB pictures."""
-    return lambda picture: torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+    return lambda picture: (
+        torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+    )
 
 
 def _stand_in() -> dict[str, ModuleType]:
     torchvision, models, inception, transforms = (
-        ModuleType(name) for name in ("torchvision", "torchvision.models", "torchvision.models.inception", "torchvision.transforms")
+        ModuleType(name)
+        for name in (
+            "torchvision",
+            "torchvision.models",
+            "torchvision.models.inception",
+            "torchvision.transforms",
+        )
     )
     torchvision.__version__ = "0.20.0"
     torchvision.models, torchvision.transforms, models.inception = models, transforms, inception
-    inception.InceptionA, inception.InceptionC, inception.InceptionE = InceptionA, InceptionC, InceptionE
+    inception.InceptionA, inception.InceptionC, inception.InceptionE = (
+        InceptionA,
+        InceptionC,
+        InceptionE,
+    )
     models.inception_v3 = inception_v3
-    models.alexnet, models.vgg16, models.squeezenet1_1 = _trunk("alex"), _trunk("vgg"), _trunk("squeeze")
+    models.alexnet, models.vgg16, models.squeezenet1_1 = (
+        _trunk("alex"),
+        _trunk("vgg"),
+        _trunk("squeeze"),
+    )
     transforms.ToTensor = _to_tensor
     summary, notebook = ModuleType("torchsummary"), ModuleType("IPython")
     summary.summary = notebook.embed = None
-    return {module.__name__: module for module in (torchvision, models, inception, transforms, summary, notebook)}
+    return {
+        module.__name__: module
+        for module in (torchvision, models, inception, transforms, summary, notebook)
+    }
 
 
 @contextmanager
@@ -121,7 +143,9 @@ def _standing_in(package: str) -> Iterator[None]:
     """The stand-in while a package is imported; afterwards neither is known to the interpreter."""
     modules = _stand_in()
     roots = {package, *(name.partition(".")[0] for name in modules)}
-    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in roots}
+    hidden = {
+        name: module for name, module in sys.modules.items() if name.partition(".")[0] in roots
+    }
     for name in hidden:
         del sys.modules[name]
     sys.modules.update(modules)
@@ -136,7 +160,9 @@ def _standing_in(package: str) -> Iterator[None]:
 def lpips_package(net: str, state: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> nn.Module:
     """``lpips.LPIPS`` itself on a network with the given trunk (torchvision's names) and heads (the package's)."""
     with _standing_in("lpips"):
-        model = importlib.import_module("lpips").LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
+        model = importlib.import_module("lpips").LPIPS(
+            pretrained=False, net=net, pnet_rand=True, verbose=False
+        )
     model.load_state_dict(dict(heads), strict=False)
     own = model.net.state_dict()
     by_index = {name.partition(".")[2]: value for name, value in state.items()}
@@ -147,7 +173,11 @@ def lpips_package(net: str, state: Mapping[str, Tensor], heads: Mapping[str, Ten
 def st_lpips_package() -> nn.Module:
     """``stlpips_pytorch.stlpips.LPIPS`` itself, on AlexNet with the package's weights."""
     with _standing_in("stlpips_pytorch"):
-        return importlib.import_module("stlpips_pytorch.stlpips").LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval()
+        return (
+            importlib.import_module("stlpips_pytorch.stlpips")
+            .LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+            .eval()
+        )
 
 
 def pytorch_fid_package(state: Mapping[str, Tensor]) -> tuple[ModuleType, nn.Module]:
@@ -156,7 +186,9 @@ def pytorch_fid_package(state: Mapping[str, Tensor]) -> tuple[ModuleType, nn.Mod
         network = importlib.import_module("pytorch_fid.inception")
         score = importlib.import_module("pytorch_fid.fid_score")
         counters = {
-            f"{name.removesuffix('.bn.weight')}.bn.num_batches_tracked": torch.zeros((), dtype=torch.int64)
+            f"{name.removesuffix('.bn.weight')}.bn.num_batches_tracked": torch.zeros(
+                (), dtype=torch.int64
+            )
             for name in state
             if name.endswith(".bn.weight")
         }

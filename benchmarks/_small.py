@@ -39,15 +39,17 @@ def train_stage(stage: int | str, out: Path, words: Sequence[str]) -> Path:
 
     ``stage`` may name a variant, as ``1_contrast`` of ``experiments/stage1_contrast.yaml``.
     """
-    from emo_lightning.config import load_config
-    from emo_lightning.train import train
+    from emo_lightning.training.config import load_config
+    from emo_lightning.training.train import train
 
     given = [f"out={out}", "resume=never", "wandb.mode=disabled", "trainer.threads=1", *words]
     with contextlib.redirect_stdout(io.StringIO()):
         return train(load_config(EXPERIMENTS / f"stage{stage}.yaml", given))
 
 
-def interval(rows: np.ndarray, statistic: Callable[[np.ndarray], float], seed: int = 0) -> tuple[float, float, float]:
+def interval(
+    rows: np.ndarray, statistic: Callable[[np.ndarray], float], seed: int = 0
+) -> tuple[float, float, float]:
     """A statistic of ``(N, ...)`` rows and its 95 % interval over resampled rows."""
     rng = np.random.default_rng(seed)
     drawn = [statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(RESAMPLES)]

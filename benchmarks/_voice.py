@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks._small import mean_cell
-from emo_lightning.audio import SAMPLES_PER_FRAME, log_mel
-from emo_lightning.loudness import levelled
-from emo_lightning.models.voice_level import VoiceStrength
+from emo_lightning.inference.voice_intensity import VoiceStrength
+from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, log_mel
+from emo_lightning.media.loudness import levelled
 
 SPEECH_DB = 25.0
 """Frames within this of their own recording's loudest twentieth are speech."""
@@ -25,12 +25,20 @@ def table(places: Sequence[tuple[str, Path]]) -> None:
     """Print one row a set of recordings."""
     print("\nVoice: two recordings of one speaker and sentence joined, both ways round, and brought to one level together. Strength "
           "(-1..1, the share of the band) over frames of speech; mean [95 % interval over pairs].\n")  # fmt: skip
-    print("| set | pairs | stronger half | weaker half | stronger is above | largest step of a frame |\n|---|" + "---:|" * 5)
+    print(
+        "| set | pairs | stronger half | weaker half | stronger is above | largest step of a frame |\n|---|"
+        + "---:|" * 5
+    )
     for name, place in places:
         rows = np.array([compare(weak, strong) for weak, strong in pairs(place)])
         if len(rows):
             strong, weak = rows[:, 0], rows[:, 1]
-            cells = [mean_cell(strong), mean_cell(weak), mean_cell(strong > weak), f"{rows[:, 2].max():.2f}"]
+            cells = [
+                mean_cell(strong),
+                mean_cell(weak),
+                mean_cell(strong > weak),
+                f"{rows[:, 2].max():.2f}",
+            ]
             print(f"| {name} | {len(rows)} | {' | '.join(cells)} |", flush=True)
 
 
@@ -40,7 +48,7 @@ def pairs(place: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     Of real voices the same emotion at the lowest and the highest intensity; of the embedded corpus neutral and a loud feeling, sad
     and neutral, for its clips share no sentence at two levels of one.
     """
-    from datamodules.shards import iter_samples
+    from datamodules.shards.tar_io import iter_samples
 
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for sample in iter_samples(place, None, ("wave",)):
@@ -64,9 +72,15 @@ def compare(weak: np.ndarray, strong: np.ndarray) -> tuple[float, float, float]:
     sums, steps = np.zeros(2), []
     for first, second, place in ((strong, weak, 0), (weak, strong, 1)):
         wave = levelled(np.concatenate([_whole(first), _whole(second)]))
-        strength, border = VoiceStrength().push(log_mel(wave)), len(_whole(first)) // SAMPLES_PER_FRAME
+        strength, border = (
+            VoiceStrength().push(log_mel(wave)),
+            len(_whole(first)) // SAMPLES_PER_FRAME,
+        )
         speech = np.concatenate([_speech(_whole(part)) for part in (first, second)])
-        halves = [strength[:border][speech[:border]].mean(), strength[border:][speech[border:]].mean()]
+        halves = [
+            strength[:border][speech[:border]].mean(),
+            strength[border:][speech[border:]].mean(),
+        ]
         sums += [halves[place], halves[1 - place]]
         steps.append(np.abs(np.diff(strength)).max())
     return float(sums[0] / 2), float(sums[1] / 2), float(max(steps))

@@ -21,25 +21,43 @@ from pathlib import Path
 import numpy as np
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-VARIANTS = {"as shipped": {}, "no pull to the shipped weights": {"pull": False}, "no offset correction": {"offsets": False}}
+VARIANTS = {
+    "as shipped": {},
+    "no pull to the shipped weights": {"pull": False},
+    "no offset correction": {"offsets": False},
+}
 LEAST_FILM, MOST_FILES = 24.0, 60
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(prog="benchmarks calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--videos", type=Path, nargs="+", help="folders of talking video")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[20.0, 40.0, 60.0], help="film to fit on (20 40 60, and all)")
-    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        nargs="+",
+        default=[20.0, 40.0, 60.0],
+        help="film to fit on (20 40 60, and all)",
+    )
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
+    )
     args = parser.parse_args(arguments)
     import torch
 
-    from emo_lightning.checkpoints import load_talker
+    from emo_lightning.inference.weights import load_talker
 
     torch.set_num_threads(1)
     talker = load_talker(args.checkpoint_dir)
     people = made_up() if args.videos is None else filmed(args.videos)
-    print("| person | variant | film to fit, s | result | r before | r after | difference, 95 % | movement | error | closures kept | s |")
+    print(
+        "| person | variant | film to fit, s | result | r before | r after | difference, 95 % | movement | error | closures kept | s |"
+    )
     print("|---" * 11 + "|")
     for name, recordings in people:
         for variant, changes in VARIANTS.items():
@@ -49,17 +67,23 @@ def main(arguments: Sequence[str] = ()) -> None:
                     print(f"| {name} | {variant} | {line} |", flush=True)
 
 
-def trial(talker: object, recordings: Sequence[object], changes: Mapping[str, bool], seconds: float | None) -> str | None:
+def trial(
+    talker: object, recordings: Sequence[object], changes: Mapping[str, bool], seconds: float | None
+) -> str | None:
     """One row, or None where there is less film than that."""
-    from emo_lightning.calibrate import Options, consider
-    from emo_lightning.video import FPS
+    from emo_lightning.calibration.calibrate import Options, consider
+    from emo_lightning.media.video_reader import FPS
 
     begin = time.perf_counter()
     limit = None if seconds is None else round(seconds * FPS)
     outcome = consider(talker, recordings, Options(**changes, most=limit))
     verdict = outcome.verdict
     if verdict is None:
-        return f"{0:.0f} | kept: {outcome.reasons[0]} |" + " |" * 6 + f" {time.perf_counter() - begin:.0f}"
+        return (
+            f"{0:.0f} | kept: {outcome.reasons[0]} |"
+            + " |" * 6
+            + f" {time.perf_counter() - begin:.0f}"
+        )
     if limit is not None and outcome.seconds["fit"] < 0.98 * seconds:
         return None
     low, high = verdict.interval
@@ -79,16 +103,23 @@ def share(value: float | None) -> str:
 
 def filmed(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
     """Each person's recordings, tracked once."""
-    from emo_lightning.calibration.film import watch
-    from emo_lightning.errors import UserError
+    from emo_lightning.calibration.recording import watch
+    from emo_lightning.core.errors import UserError
 
     for folder in folders:
         people: dict[str, list[Path]] = {}
         for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS):
             people.setdefault(person(path), []).append(path)
         for name, paths in people.items():
-            places = {path: (path.with_suffix(".wav"), path.parent.parent / "wav" / f"{path.stem}.wav") for path in paths}
-            beside = {path: next(filter(Path.is_file, there)) for path, there in places.items() if any(map(Path.is_file, there))}
+            places = {
+                path: (path.with_suffix(".wav"), path.parent.parent / "wav" / f"{path.stem}.wav")
+                for path in paths
+            }
+            beside = {
+                path: next(filter(Path.is_file, there))
+                for path, there in places.items()
+                if any(map(Path.is_file, there))
+            }
             begin = time.perf_counter()
             try:
                 recordings = watch(paths[:MOST_FILES], beside)
@@ -115,10 +146,10 @@ def made_up() -> Iterator[tuple[str, list[object]]]:
     from datamodules.corpus.sentences import HELD_OUT
     from datamodules.corpus.speech import Voice, synthesise
     from datamodules.corpus.visemes import ArticulationStyle, articulate
-    from emo_lightning.calibration.film import Recording, speech_frames
     from emo_lightning.calibration.lips import lips_of_shape
-    from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients
-    from emo_lightning.loudness import levelled
+    from emo_lightning.calibration.recording import Recording, speech_frames
+    from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
+    from emo_lightning.media.loudness import levelled
 
     waves, exps = [], []
     for text in HELD_OUT[:30]:
@@ -128,11 +159,32 @@ def made_up() -> Iterator[tuple[str, list[object]]]:
         exps.append(articulate(speech, frames, ArticulationStyle(opening=1.5, spreading=1.3)).exp)
     exp = np.concatenate(exps)
     exp[:, [EXP_NAMES.index(unit) for unit in ("AU12_L", "AU12_R")]] += 0.3
-    exp = np.roll(exp + 0.01 * np.random.default_rng(0).standard_normal(exp.shape), 3, axis=0).clip(0.0, 1.2)
-    coefficients = Coefficients(BUILTIN, {**{block: np.zeros((len(exp), BUILTIN.width(block))) for block in BUILTIN.blocks}, "exp": exp})
+    exp = np.roll(exp + 0.01 * np.random.default_rng(0).standard_normal(exp.shape), 3, axis=0).clip(
+        0.0, 1.2
+    )
+    coefficients = Coefficients(
+        BUILTIN,
+        {
+            **{block: np.zeros((len(exp), BUILTIN.width(block))) for block in BUILTIN.blocks},
+            "exp": exp,
+        },
+    )
     wave = levelled(np.concatenate(waves))
     spoken = speech_frames(wave, len(exp))
-    yield "made up", [Recording("made up", "", wave, spoken, np.zeros(len(exp), int), coefficients, lips_of_shape(coefficients))]
+    yield (
+        "made up",
+        [
+            Recording(
+                "made up",
+                "",
+                wave,
+                spoken,
+                np.zeros(len(exp), int),
+                coefficients,
+                lips_of_shape(coefficients),
+            )
+        ],
+    )
 
 
 if __name__ == "__main__":

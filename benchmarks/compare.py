@@ -30,17 +30,27 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks._compare_clips import Clip, Target, in_turn, own_targets, pairs, read_clips, read_portraits, resized, transfer
+from benchmarks._compare_clips import (
+    Clip,
+    Target,
+    in_turn,
+    own_targets,
+    pairs,
+    read_clips,
+    read_portraits,
+    resized,
+    transfer,
+)
 from benchmarks._compare_report import Part, Report
 from benchmarks._compare_rows import Row, rows
 from benchmarks._compare_scores import Film, Judging, steadiness
 from benchmarks._compare_sheet import Strip, moments, mouth_of
 from benchmarks._compare_speed import Speed, apart
 from benchmarks._compare_tables import Drawn
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.errors import UserError
-from emo_lightning.portrait import Portrait
-from emo_lightning.progress import track
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.progress import track
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.face.portrait import Portrait
 from emo_lightning.renderers import base
 
 CACHE = Path("runs/benchmarks/compare-corpus")
@@ -65,7 +75,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     targets = read_portraits(given.portraits, size) if given.portraits else own_targets(clips, size)
     crossed = pairs(targets, clips, given.pairs)
     if given.pairs and not crossed:
-        notes.append("Cross-identity is left out: all clips show one person, and no --portraits were given.")
+        notes.append(
+            "Cross-identity is left out: all clips show one person, and no --portraits were given."
+        )
     judging = Judging()
     try:
         own = reenact(clips, listed, judging, size)
@@ -82,19 +94,50 @@ def main(arguments: Sequence[str] = ()) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__, formatter_class=shape)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks compare", description=__doc__, formatter_class=shape
+    )
     add = parser.add_argument
-    add("--data", type=lambda text: [Path(part) for part in text.split(",")], help="shard sets with video, joined by commas")
+    add(
+        "--data",
+        type=lambda text: [Path(part) for part in text.split(",")],
+        help="shard sets with video, joined by commas",
+    )
     add("--split", default="test", help="splits of --data, joined by commas (default test)")
     add("--frames", type=int, default=125, help="of each clip at most (default 125)")
     add("--clips", type=int, default=3, help="of each person at most (default 3)")
-    add("--portraits", type=Path, help="folder of pictures that the clips move; by default each other's first frames")
-    add("--pairs", type=int, default=8, help="portraits moved by somebody else's clip (default 8; 0 leaves that out)")
-    add("--renderers", nargs="+", metavar="R", help=f"names or module:Class (default {' '.join(base.names())})")
-    add("--checkpoint-dir", nargs="+", default=[], metavar="NAME=DIR", help="weights of a renderer; several of one are several rows")
+    add(
+        "--portraits",
+        type=Path,
+        help="folder of pictures that the clips move; by default each other's first frames",
+    )
+    add(
+        "--pairs",
+        type=int,
+        default=8,
+        help="portraits moved by somebody else's clip (default 8; 0 leaves that out)",
+    )
+    add(
+        "--renderers",
+        nargs="+",
+        metavar="R",
+        help=f"names or module:Class (default {' '.join(base.names())})",
+    )
+    add(
+        "--checkpoint-dir",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
+        help="weights of a renderer; several of one are several rows",
+    )
     add("--size", type=int, help="side of the frames in pixels (default that of the clips)")
     add("--threads", type=int, default=1, help="threads of every renderer (default 1)")
-    add("--no-speed", dest="speed", action="store_false", help="do not measure frames a second and memory")
+    add(
+        "--no-speed",
+        dest="speed",
+        action="store_false",
+        help="do not measure frames a second and memory",
+    )
     files = "compare.md, compare.json and the contact sheets self.png and cross.png"
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"folder for {files} (default {OUT})")
     given = parser.parse_args(list(arguments))
@@ -116,7 +159,9 @@ def choose_clips(given: argparse.Namespace) -> tuple[list[Clip], list[str]]:
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         build_corpus(CACHE, CORPUS_CLIPS, CORPUS_SEED, CORPUS_SIZE, speakers=CORPUS_PEOPLE)
     note = "The clips are painted heads, animated by the mesh renderer: rows that use the mesh are flattered. Filmed clips are the measure."
-    return read_clips([CACHE], ALL.split(","), min(given.frames, CORPUS_FRAMES), given.clips), [note]
+    return read_clips([CACHE], ALL.split(","), min(given.frames, CORPUS_FRAMES), given.clips), [
+        note
+    ]
 
 
 def weights(given: Sequence[str]) -> dict[str, list[Path]]:
@@ -125,7 +170,9 @@ def weights(given: Sequence[str]) -> dict[str, list[Path]]:
     for word in given:
         name, equals, folder = word.partition("=")
         if not equals:
-            raise UserError("--checkpoint-dir", word, "NAME=DIR, a renderer and the folder of its weights")
+            raise UserError(
+                "--checkpoint-dir", word, "NAME=DIR, a renderer and the folder of its weights"
+            )
         found.setdefault(name, []).append(Path(folder))
     return found
 
@@ -136,14 +183,22 @@ def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size
     shown = in_turn([clip.person for clip in clips])[:SHOWN]
     for number, clip in enumerate(track(clips, "self-reenactment", len(clips), "clips")):
         frames = clip.frames(size)
-        truth, portrait, source = judging.watch(frames[1:]), clip.portrait(frames), judging.watch(frames[:1])
+        truth, portrait, source = (
+            judging.watch(frames[1:]),
+            clip.portrait(frames),
+            judging.watch(frames[:1]),
+        )
         strips = {t: Strip() for t in moments(truth)} if number in shown else {}
         for t, strip in strips.items():
             strip.add("source", frames[0], mouth_of(source, 0))
             strip.add(TRUTH, truth.frames[t], mouth_of(truth, t))
         for row in listed:
-            film = draw(row, part.drawn[row.name], portrait, clip.coefficients, clip.points, judging)
-            part.drawn[row.name].scores.append(None if film is None else judging.beside_truth(film, truth))
+            film = draw(
+                row, part.drawn[row.name], portrait, clip.coefficients, clip.points, judging
+            )
+            part.drawn[row.name].scores.append(
+                None if film is None else judging.beside_truth(film, truth)
+            )
             for t, strip in strips.items():
                 if film is not None:
                     strip.add(row.name, film.frames[t], mouth_of(truth, t))
@@ -154,20 +209,35 @@ def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size
     return part
 
 
-def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging: Judging, size: int) -> Part:
+def drive(
+    crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging: Judging, size: int
+) -> Part:
     """Portraits moved by somebody else's coefficients."""
     able = [row for row in listed if row.crosses]
-    part = Part({row.name: Drawn([], row.reason) for row in able}, "portraits, each moved by another's clip")
+    part = Part(
+        {row.name: Drawn([], row.reason) for row in able}, "portraits, each moved by another's clip"
+    )
     shown = in_turn([target.name for target, _ in crossed])[:SHOWN]
-    for number, (target, clip) in enumerate(track(crossed, "cross-identity", len(crossed), "pairs")):
+    for number, (target, clip) in enumerate(
+        track(crossed, "cross-identity", len(crossed), "pairs")
+    ):
         driver, portrait = judging.watch(clip.frames(size)[1:]), target.portrait
         own, at = judging.watch(portrait.image[None]), moments(driver)[0]
         strip = Strip()
         strip.add("portrait", portrait.image, mouth_of(own, 0))
         strip.add("driver", driver.frames[at], mouth_of(driver, at))
         for row in able:
-            film = draw(row, part.drawn[row.name], portrait, transfer(portrait, clip.coefficients), clip.points, judging)
-            part.drawn[row.name].scores.append(None if film is None else judging.beside_driver(film, driver, own))
+            film = draw(
+                row,
+                part.drawn[row.name],
+                portrait,
+                transfer(portrait, clip.coefficients),
+                clip.points,
+                judging,
+            )
+            part.drawn[row.name].scores.append(
+                None if film is None else judging.beside_driver(film, driver, own)
+            )
             if film is not None:
                 strip.add(row.name, film.frames[at], mouth_of(film, at))
         part.names.append(f"{target.name} by {clip.key}")
@@ -177,7 +247,14 @@ def drive(crossed: Sequence[tuple[Target, Clip]], listed: Sequence[Row], judging
     return part
 
 
-def draw(row: Row, into: Drawn, portrait: Portrait, coefficients: Coefficients, points: np.ndarray, judging: Judging) -> Film | None:
+def draw(
+    row: Row,
+    into: Drawn,
+    portrait: Portrait,
+    coefficients: Coefficients,
+    points: np.ndarray,
+    judging: Judging,
+) -> Film | None:
     """All frames but the first, looked at; None where the row cannot draw them, for the reason put down."""
     if row.draw is None:
         return None
@@ -202,6 +279,10 @@ def measure(listed: Sequence[Row], clip: Clip, size: int, threads: int) -> dict[
     portrait, found = clip.portrait(clip.frames(size)), {}
     for row in listed:
         if row.renderer is not None:
-            with contextlib.suppress(UserError):  # registered in this process alone: nothing to open in another
-                found[row.name] = apart(row.renderer, row.folder, portrait, clip.coefficients, threads)
+            with contextlib.suppress(
+                UserError
+            ):  # registered in this process alone: nothing to open in another
+                found[row.name] = apart(
+                    row.renderer, row.folder, portrait, clip.coefficients, threads
+                )
     return found

@@ -14,12 +14,12 @@ import soundfile
 from skimage.data import astronaut
 
 from benchmarks._extraction import parts, scaling
-from datamodules.loading import AudioShards, VideoShards
-from datamodules.schema import Sample, SampleMeta, encode
-from datamodules.shards import ShardWriter
-from emo_lightning.audio import log_mel
-from emo_lightning.coefficients import BUILTIN, Coefficients
-from emo_lightning.video import encode_mp4_bytes
+from datamodules.loading.datamodule import AudioShards, VideoShards
+from datamodules.shards.schema import Sample, SampleMeta, encode
+from datamodules.shards.tar_io import ShardWriter
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.media.audio_reader import log_mel
+from emo_lightning.media.video_reader import encode_mp4_bytes
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -27,8 +27,19 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks data", description=__doc__)
     parser.add_argument("--clips", type=int, default=64, help="clips in the shard set (default 64)")
     parser.add_argument("--workers", type=int, default=0, help="reader processes (default 0)")
-    parser.add_argument("--videos", type=int, default=12, help="1080p videos for one worker and for two; 0 leaves that out (default 12)")
-    parser.add_argument("--video", type=Path, action="append", default=[], help="a video of one face to measure as well")
+    parser.add_argument(
+        "--videos",
+        type=int,
+        default=12,
+        help="1080p videos for one worker and for two; 0 leaves that out (default 12)",
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        help="a video of one face to measure as well",
+    )
     given = parser.parse_args(list(arguments))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,10 +63,17 @@ def reading(folder: Path, clips: int, workers: int) -> None:
             (loose / f"{sample.key}.{name}").write_bytes(data)
     keys = [sample.key for sample in samples]
     print(f"\n{'reading':>34}  {'clips/s':>8}  {'windows or pairs/s':>18}")
-    _line("loose files, sound and labels", clips, clips, lambda: [_loose(loose, key) for key in keys])
-    for name, kind, options in (("audio shards", AudioShards, {"window": 32}), ("video shards, 128 px pairs", VideoShards, {"size": 128})):
+    _line(
+        "loose files, sound and labels", clips, clips, lambda: [_loose(loose, key) for key in keys]
+    )
+    for name, kind, options in (
+        ("audio shards", AudioShards, {"window": 32}),
+        ("video shards, 128 px pairs", VideoShards, {"size": 128}),
+    ):
         for cache, label in ((0, "from disk"), (1024, "from memory")):
-            data = kind(str(folder / "set"), batch_size=8, workers=workers, cache_mb=cache, **options)
+            data = kind(
+                str(folder / "set"), batch_size=8, workers=workers, cache_mb=cache, **options
+            )
             data.setup()
             loader = data.train_dataloader()
             if cache:
@@ -67,13 +85,22 @@ def made(number: int) -> Sample:
     """Four seconds of made-up sound and coefficients, and a small real picture."""
     rng = np.random.default_rng(number)
     frames = 100
-    values = {block: rng.standard_normal((frames, width)).astype(np.float32) for block, width in BUILTIN.widths}
+    values = {
+        block: rng.standard_normal((frames, width)).astype(np.float32)
+        for block, width in BUILTIN.widths
+    }
     meta = SampleMeta("benchmark", f"s{number % 4}", frames, BUILTIN.to_dict())
     video = encode_mp4_bytes([np.roll(astronaut()[:256, 96:352], t, 1) for t in range(frames)])
     wave = (0.1 * rng.standard_normal(frames * 640)).astype(np.float32)
     points = np.zeros((frames, 478, 3), np.float32)
     return Sample(
-        f"clip-{number:05d}", meta, wave, Coefficients(BUILTIN, values), rng.random((frames, 17)).astype(np.float32), points, video
+        f"clip-{number:05d}",
+        meta,
+        wave,
+        Coefficients(BUILTIN, values),
+        rng.random((frames, 17)).astype(np.float32),
+        points,
+        video,
     )
 
 

@@ -29,7 +29,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._features import LEVELS, ROWS_TO_FIT, Clip, Question, ask, phone_problem, places, questions, read, row_name
+from benchmarks._features import (
+    LEVELS,
+    ROWS_TO_FIT,
+    Clip,
+    Question,
+    ask,
+    phone_problem,
+    places,
+    questions,
+    read,
+    row_name,
+)
 from benchmarks._probes import KINDS, Problem, Score, difference, probe
 
 CLIPS = 320
@@ -53,13 +64,26 @@ Scores = dict[tuple[str, str, str, str], Score]
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="benchmarks decoupling", description=__doc__, formatter_class=shape)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks decoupling", description=__doc__, formatter_class=shape
+    )
     add = parser.add_argument
     add("--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without")
     add("--ravdess", type=Path, help="shards of RAVDESS; left out without")
     add("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
-    add("--compare", action="append", default=[], metavar="NAME=DIR", help="another decoupler's features beside it; may be given again")
-    add("--train", type=int, metavar="STEPS", help=f"train the ablation for so many steps on the data; without --data {STEPS}, with it 0")
+    add(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="another decoupler's features beside it; may be given again",
+    )
+    add(
+        "--train",
+        type=int,
+        metavar="STEPS",
+        help=f"train the ablation for so many steps on the data; without --data {STEPS}, with it 0",
+    )
     add("--seeds", type=int, default=1, help="probes of each kind (default: %(default)s)")
     add("--by-intensity", action="store_true", help="emotion of each intensity as well")
     args = parser.parse_args(arguments)
@@ -69,10 +93,19 @@ def main(arguments: Sequence[str] = ()) -> None:
         start = time.monotonic()
         data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)
         if args.data is None:
-            print(f"no --data: an embedded corpus of {CLIPS} clips without video, made in {time.monotonic() - start:.0f} s")
+            print(
+                f"no --data: an embedded corpus of {CLIPS} clips without video, made in {time.monotonic() - start:.0f} s"
+            )
         steps = (0 if args.data else STEPS) if args.train is None else args.train
-        nets = {"shipped" if args.checkpoint_dir is None else args.checkpoint_dir.name: _network(args.checkpoint_dir)}
-        nets |= {name: _network(Path(where)) for name, _, where in (pair.partition("=") for pair in args.compare)}
+        nets = {
+            "shipped" if args.checkpoint_dir is None else args.checkpoint_dir.name: _network(
+                args.checkpoint_dir
+            )
+        }
+        nets |= {
+            name: _network(Path(where))
+            for name, _, where in (pair.partition("=") for pair in args.compare)
+        }
         nets |= _trained(data, Path(folder), steps) if steps else {}
         _report(data, args, nets)
 
@@ -97,16 +130,24 @@ def _trained(data: Path, folder: Path, steps: int) -> dict[str, Any]:
 
     nets, start = {}, time.monotonic()
     # A teacher needs its features in the shards and says nothing about the contrast.
-    same = [f"data={data}", f"trainer.max_steps={steps}", f"trainer.val_every={steps}", "trainer.val_batches=1", "loss.distil=0"]
+    same = [
+        f"data={data}",
+        f"trainer.max_steps={steps}",
+        f"trainer.val_every={steps}",
+        "trainer.val_batches=1",
+        "loss.distil=0",
+    ]
     for name, (experiment, words) in TRAINED.items():
         path = train_stage(experiment, folder / name.replace(" ", "-"), [*same, *words])
         nets[f"{name}, {steps} steps"] = _network(path.parent)
-    print(f"{len(nets)} decouplers trained for {steps} steps each in {time.monotonic() - start:.0f} s: {', '.join(TRAINED)}")
+    print(
+        f"{len(nets)} decouplers trained for {steps} steps each in {time.monotonic() - start:.0f} s: {', '.join(TRAINED)}"
+    )
     return nets
 
 
 def _network(folder: Path | None) -> Any:
-    from emo_lightning.checkpoints import SHIPPED, load_decoupler, read_network
+    from emo_lightning.inference.weights import SHIPPED, load_decoupler, read_network
 
     path = (folder or SHIPPED) / "decoupler.safetensors"
     return load_decoupler(read_network(path, "decoupler", "--checkpoint-dir")).eval()
@@ -120,18 +161,39 @@ def corpus_table(clips: Sequence[Clip], asked: Sequence[Question], seeds: Sequen
     fitted = sum(clip.split == "train" for clip in clips)
     print(f"\nEmbedded corpus: {fitted} clips to fit ({ROWS_TO_FIT} frames of them, about), {len(clips) - fitted} of other speakers and "
           f"sentences to test, seeds {list(seeds)}; mean recall of the classes, 95 % interval over clips")  # fmt: skip
-    print("| features | reading | probe | " + " | ".join(header) + " |\n|---|---|---|" + "---:|" * len(header))
+    print(
+        "| features | reading | probe | "
+        + " | ".join(header)
+        + " |\n|---|---|---|"
+        + "---:|" * len(header)
+    )
     for name in clips[0].features:
         for reading in READINGS:
             made: dict[str, Problem] = {q.name: ask(clips, name, q, reading) for q in asked}
             if reading == "frame" and spelled:
                 made["phone"] = phone_problem(clips, name)
             for kind in KINDS:
-                scores |= {(name, reading, key, kind): probe(problem, kind, seeds) for key, problem in made.items()}
-                cells = [str(scores[name, reading, key, kind]) if key in made else "" for key in header]
+                scores |= {
+                    (name, reading, key, kind): probe(problem, kind, seeds)
+                    for key, problem in made.items()
+                }
+                cells = [
+                    str(scores[name, reading, key, kind]) if key in made else "" for key in header
+                ]
                 print("| " + " | ".join([name, reading, kind, *cells]) + " |", flush=True)
     tested = [scores[STATISTICS, "frame", key, KINDS[0]] for key in header]
-    print("| " + " | ".join(["*chance, clips tested*", "", "", *(f"{one.chance:.3f}, n {one.clips}" for one in tested)]) + " |")
+    print(
+        "| "
+        + " | ".join(
+            [
+                "*chance, clips tested*",
+                "",
+                "",
+                *(f"{one.chance:.3f}, n {one.clips}" for one in tested),
+            ]
+        )
+        + " |"
+    )
     print(f"probes: {time.monotonic() - start:.0f} s")
     return scores
 
@@ -142,14 +204,32 @@ def goal_table(scores: Scores, nets: Sequence[str]) -> None:
           "phone: content less the best encoder (goal: -3 at least) |\n|---|---|---:|---:|---:|")  # fmt: skip
     for net in nets:
         for reading in READINGS:
-            content, low = (best(scores, row_name(level, net), reading, "emotion") for level in ("content", "low"))
+            content, low = (
+                best(scores, row_name(level, net), reading, "emotion")
+                for level in ("content", "low")
+            )
             # Nobody asks a phone of a whole clip.
-            phones = {level: best(scores, row_name(level, net), reading, "phone") for level in LEVELS if _said(scores, net, level, reading)}
-            cells = [_points(content.accuracy - content.chance, content.low - content.chance, content.high - content.chance)]
+            phones = {
+                level: best(scores, row_name(level, net), reading, "phone")
+                for level in LEVELS
+                if _said(scores, net, level, reading)
+            }
+            cells = [
+                _points(
+                    content.accuracy - content.chance,
+                    content.low - content.chance,
+                    content.high - content.chance,
+                )
+            ]
             cells += [_points(low.accuracy, low.low, low.high), ""]
             if phones:
-                encoder = max((level for level in LEVELS if level != "content"), key=lambda level: phones[level].accuracy)
-                cells[-1] = f"{_points(*difference(phones['content'], phones[encoder]))} ({encoder})"
+                encoder = max(
+                    (level for level in LEVELS if level != "content"),
+                    key=lambda level: phones[level].accuracy,
+                )
+                cells[-1] = (
+                    f"{_points(*difference(phones['content'], phones[encoder]))} ({encoder})"
+                )
             print("| " + " | ".join([net, reading, *cells]) + " |")
 
 
@@ -161,12 +241,26 @@ def real_table(clips: Sequence[Clip], seeds: Sequence[int]) -> Scores:
     fold = np.random.default_rng(0).permutation(actors.max() + 1)[actors] % FOLDS
     print(f"\nReal voices (RAVDESS): {len(clips)} clips, {actors.max() + 1} actors, {FOLDS} folds of actors, {emotion.max() + 1} emotions, "
           f"chance {1 / (emotion.max() + 1):.3f}, seeds {list(seeds)}; mean recall, 95 % interval over clips")  # fmt: skip
-    print("| features | " + " | ".join(f"{reading}, {kind}" for reading in READINGS for kind in KINDS) + " |\n|---|" + "---:|" * 4)
+    print(
+        "| features | "
+        + " | ".join(f"{reading}, {kind}" for reading in READINGS for kind in KINDS)
+        + " |\n|---|"
+        + "---:|" * 4
+    )
     for name in clips[0].features:
         for reading in READINGS:
-            folds = [ask(clips, name, Question("emotion", emotion, actors, fold != k, fold == k), reading) for k in range(FOLDS)]
-            scores |= {(name, reading, "emotion", kind): probe(folds, kind, seeds) for kind in KINDS}
-        cells = [str(scores[name, reading, "emotion", kind]) for reading in READINGS for kind in KINDS]
+            folds = [
+                ask(
+                    clips, name, Question("emotion", emotion, actors, fold != k, fold == k), reading
+                )
+                for k in range(FOLDS)
+            ]
+            scores |= {
+                (name, reading, "emotion", kind): probe(folds, kind, seeds) for kind in KINDS
+            }
+        cells = [
+            str(scores[name, reading, "emotion", kind]) for reading in READINGS for kind in KINDS
+        ]
         print("| " + " | ".join([name, *cells]) + " |", flush=True)
     print(f"probes: {time.monotonic() - start:.0f} s")
     return scores
@@ -178,14 +272,26 @@ def real_goal_table(scores: Scores, nets: Sequence[str]) -> None:
           "content less chance |\n|---|---|---:|---:|---:|")  # fmt: skip
     for net in nets:
         for reading in READINGS:
-            sound, content = (best(scores, name, reading, "emotion") for name in (STATISTICS, row_name("content", net)))
-            above = [_points(one.accuracy - one.chance, one.low - one.chance, one.high - one.chance) for one in (sound, content)]
-            print("| " + " | ".join([net, reading, _points(*difference(sound, content)), *above]) + " |")
+            sound, content = (
+                best(scores, name, reading, "emotion")
+                for name in (STATISTICS, row_name("content", net))
+            )
+            above = [
+                _points(one.accuracy - one.chance, one.low - one.chance, one.high - one.chance)
+                for one in (sound, content)
+            ]
+            print(
+                "| "
+                + " | ".join([net, reading, _points(*difference(sound, content)), *above])
+                + " |"
+            )
 
 
 def best(scores: Scores, name: str, reading: str, question: str) -> Score:
     """The stronger probe's score."""
-    return max((scores[name, reading, question, kind] for kind in KINDS), key=lambda score: score.accuracy)
+    return max(
+        (scores[name, reading, question, kind] for kind in KINDS), key=lambda score: score.accuracy
+    )
 
 
 def _said(scores: Scores, net: str, level: str, reading: str) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 
 if TYPE_CHECKING:
     from evaluation.suite.others import Outsider
@@ -28,7 +28,10 @@ CONFIDENCE = 1.96
 def wilson(right: int, count: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson, 1927)."""
     share, z = right / count, CONFIDENCE**2 / count
-    middle, half = share + z / 2, CONFIDENCE * np.sqrt(share * (1 - share) / count + z / (4 * count))
+    middle, half = (
+        share + z / 2,
+        CONFIDENCE * np.sqrt(share * (1 - share) / count + z / (4 * count)),
+    )
     return float((middle - half) / (1 + z)), float((middle + half) / (1 + z))
 
 
@@ -43,18 +46,30 @@ def label(path: Path) -> str | None:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print accuracy, second guesses and confusions."""
-    parser = argparse.ArgumentParser(prog="benchmarks emotion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, help="a folder of acted videos; without it there is nothing to judge")
-    parser.add_argument("--every", type=int, default=1, help="look at every so many frames (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks emotion",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--videos", type=Path, help="a folder of acted videos; without it there is nothing to judge"
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, help="look at every so many frames (default: all)"
+    )
     args = parser.parse_args(arguments)
     if args.videos is None:
         print("skipped: --videos names no folder of acted videos")
         return
     from evaluation.judges.emotion import EmotionJudge, rule_probabilities
 
-    clips = [(path, label(path.relative_to(args.videos))) for path in sorted(args.videos.rglob("*.mp4"))]
+    clips = [
+        (path, label(path.relative_to(args.videos))) for path in sorted(args.videos.rglob("*.mp4"))
+    ]
     labelled = [(path, EMOTIONS.index(name)) for path, name in clips if name]
-    print(f"{len(labelled)} videos with an emotion in their path, {len(clips) - len(labelled)} without")
+    print(
+        f"{len(labelled)} videos with an emotion in their path, {len(clips) - len(labelled)} without"
+    )
     if not labelled:
         return
     wanted = np.array([emotion for _, emotion in labelled])
@@ -64,16 +79,22 @@ def main(arguments: Sequence[str] = ()) -> None:
     _report("rules", [rule_probabilities(clip) for clip in shapes], wanted)
     for outsider in others:
         known = np.isin(wanted, [EMOTIONS.index(name) for name in outsider.classes])
-        _report(outsider.label, [answers[outsider.name][i] for i in np.flatnonzero(known)], wanted[known])
+        _report(
+            outsider.label,
+            [answers[outsider.name][i] for i in np.flatnonzero(known)],
+            wanted[known],
+        )
         if not known.all():
             _report(
-                "emotion judge on the same", [EmotionJudge.load().probabilities(shapes[i]) for i in np.flatnonzero(known)], wanted[known]
+                "emotion judge on the same",
+                [EmotionJudge.load().probabilities(shapes[i]) for i in np.flatnonzero(known)],
+                wanted[known],
             )
 
 
 def outsiders() -> list[Outsider]:
     """Those of others' judges who can be asked; why the rest cannot is printed."""
-    from emo_lightning.errors import UserError
+    from emo_lightning.core.errors import UserError
     from evaluation.protocol import Unavailable
     from evaluation.suite.others import OUTSIDERS
 
@@ -87,11 +108,13 @@ def outsiders() -> list[Outsider]:
     return found
 
 
-def _look(paths: Sequence[Path], every: int, others: Sequence[Outsider]) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
+def _look(
+    paths: Sequence[Path], every: int, others: Sequence[Outsider]
+) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
     """Each clip's blendshapes, and what each of the others says of it."""
     import torch
 
-    from emo_lightning.video import iter_frames
+    from emo_lightning.media.video_reader import iter_frames
     from evaluation.judges.blendshapes import blendshapes
     from evaluation.judges.expressions import look, over_clip
     from evaluation.judges.landmarks import LandmarkJudge
@@ -106,7 +129,9 @@ def _look(paths: Sequence[Path], every: int, others: Sequence[Outsider]) -> tupl
         points, rows = [], [[] for _ in others]
         for i, frame in enumerate(islice(iter_frames(path), None, None, every)):
             points.append(tracker.place(frame))
-            for outsider, judge, found in zip(others, judges, rows, strict=True) if i % step == 0 else ():
+            for outsider, judge, found in (
+                zip(others, judges, rows, strict=True) if i % step == 0 else ()
+            ):
                 found.append(look(judge, *_head(frame, points[-1], outsider.view.size)))
         shapes.append(blendshapes(np.stack(points)))
         for outsider, found in zip(others, rows, strict=True):
@@ -121,7 +146,9 @@ def _head(frame: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray,
     from emo_lightning.face.crop import crop_box, crop_image, to_crop
 
     if not np.isfinite(points).all():
-        return np.zeros((1, size, size, 3), np.uint8), np.full((1, *points.shape), np.nan, np.float32)
+        return np.zeros((1, size, size, 3), np.uint8), np.full(
+            (1, *points.shape), np.nan, np.float32
+        )
     box = crop_box(points)
     return crop_image(frame, box, size)[None], ((to_crop(points, box) + 1) / 2 * size)[None]
 
@@ -129,7 +156,10 @@ def _head(frame: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray,
 def _report(name: str, answers: Sequence[np.ndarray], wanted: np.ndarray) -> None:
     """Print what a judge's probabilities ``(8,)`` for each clip amount to."""
     order = np.argsort(-np.stack(answers), axis=1)
-    right, second = int((order[:, 0] == wanted).sum()), int((order[:, :2] == wanted[:, None]).any(axis=1).sum())
+    right, second = (
+        int((order[:, 0] == wanted).sum()),
+        int((order[:, :2] == wanted[:, None]).any(axis=1).sum()),
+    )
     low, high = wilson(right, len(wanted))
     print(
         f"\n{name}: right in {right} of {len(wanted)} ({right / len(wanted):.2f}, 95 % {low:.2f}-{high:.2f}); among two guesses {second}\n"

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from emo_lightning.audio import SAMPLE_RATE, load_audio
-from emo_lightning.demo import sample_speech
-from emo_lightning.video_writer import write_video
-from evaluation.run import evaluate
+from emo_lightning.commands.demo import sample_speech
+from emo_lightning.media.audio_reader import SAMPLE_RATE, load_audio
+from emo_lightning.media.video_writer import write_video
+from evaluation.runner.run import evaluate
 
 FRAMES, SIDE = 50, 256
 
@@ -38,13 +38,26 @@ def make(folder: Path, clips: int) -> None:
     for part, blur in (("reference", 0.0), ("first", 1.0), ("second", 2.0)):
         (folder / part).mkdir(parents=True)
         for i in range(clips):
-            write_video(folder / part / f"{i:03d}.mp4", sway(i, blur), np.roll(speech, -i * SAMPLE_RATE // 4)[:length])
+            write_video(
+                folder / part / f"{i:03d}.mp4",
+                sway(i, blur),
+                np.roll(speech, -i * SAMPLE_RATE // 4)[:length],
+            )
 
 
-def measure(folder: Path, systems: Sequence[str], cache: Path, processes: int, metrics: Sequence[str] | None) -> tuple[float, float]:
+def measure(
+    folder: Path, systems: Sequence[str], cache: Path, processes: int, metrics: Sequence[str] | None
+) -> tuple[float, float]:
     """Wall seconds of one whole run, and the peak memory of this process in MB."""
     start = time.perf_counter()
-    evaluate({s: folder / s for s in systems}, folder / "reference", folder / "out", processes, metrics, cache=cache)
+    evaluate(
+        {s: folder / s for s in systems},
+        folder / "reference",
+        folder / "out",
+        processes,
+        metrics,
+        cache=cache,
+    )
     seconds = time.perf_counter() - start
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -59,9 +72,14 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="benchmarks evaluation", description=__doc__)
     parser.add_argument(
-        "--clips", type=int, default=4, help="clips of each system (default 4; memory also at four times as many)"
+        "--clips",
+        type=int,
+        default=4,
+        help="clips of each system (default 4; memory also at four times as many)",
     )
-    parser.add_argument("--metrics", nargs="+", help="some metrics (default all that can be computed here)")
+    parser.add_argument(
+        "--metrics", nargs="+", help="some metrics (default all that can be computed here)"
+    )
     given = parser.parse_args(list(arguments))
     n = given.clips
     with tempfile.TemporaryDirectory() as name:
@@ -71,17 +89,38 @@ def main(arguments: Sequence[str] = ()) -> None:
         rows = [
             (f"{n} references, one system", 2 * n, *apart(few, ["first"], cache, 1, given.metrics)),
             ("the same again", 2 * n, *apart(few, ["first"], cache, 1, given.metrics)),
-            ("another system beside it", n, *apart(few, ["first", "second"], cache, 1, given.metrics)),
-            (f"{4 * n} references, one system", 8 * n, *apart(many, ["first"], Path(name) / "other", 1, given.metrics)),
+            (
+                "another system beside it",
+                n,
+                *apart(few, ["first", "second"], cache, 1, given.metrics),
+            ),
+            (
+                f"{4 * n} references, one system",
+                8 * n,
+                *apart(many, ["first"], Path(name) / "other", 1, given.metrics),
+            ),
         ]
         start = time.perf_counter()
         measure(many, ["first"], Path(name) / "third", 2, given.metrics)
-        rows.append(("the same by two processes, their start included", 8 * n, time.perf_counter() - start, float("nan")))
-    print(f"\nClips of {FRAMES} frames, {SIDE} x {SIDE}, with sound; controls are part of every row.\n")
-    print("| run | clips looked at | seconds | clips/s | frames/s | peak MB |\n|---|---:|---:|---:|---:|---:|")
+        rows.append(
+            (
+                "the same by two processes, their start included",
+                8 * n,
+                time.perf_counter() - start,
+                float("nan"),
+            )
+        )
+    print(
+        f"\nClips of {FRAMES} frames, {SIDE} x {SIDE}, with sound; controls are part of every row.\n"
+    )
+    print(
+        "| run | clips looked at | seconds | clips/s | frames/s | peak MB |\n|---|---:|---:|---:|---:|---:|"
+    )
     for what, clips, seconds, peak in rows:
         memory = "" if np.isnan(peak) else f"{peak:.0f}"
-        print(f"| {what} | {clips} | {seconds:.1f} | {clips / seconds:.2f} | {clips * FRAMES / seconds:.0f} | {memory} |")
+        print(
+            f"| {what} | {clips} | {seconds:.1f} | {clips / seconds:.2f} | {clips * FRAMES / seconds:.0f} | {memory} |"
+        )
 
 
 if __name__ == "__main__":

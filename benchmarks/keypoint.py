@@ -22,13 +22,13 @@ from torch import Tensor
 
 from benchmarks._curves import draw_curves
 from benchmarks.training import EXPERIMENTS, batch, build
-from emo_lightning.coefficients import BUILTIN
-from emo_lightning.config import Stage3Run, load_config
-from emo_lightning.losses.adversarial import discriminator_hinge
-from emo_lightning.models.face_renderer import FaceRenderer
-from emo_lightning.models.mapping import WINDOW, still_window
-from emo_lightning.stages.base import weighted_sum
-from emo_lightning.stages.stage3 import RendererStage
+from emo_lightning.face.coefficients import BUILTIN
+from emo_lightning.losses.gan import discriminator_hinge
+from emo_lightning.models.renderer.face_renderer import FaceRenderer
+from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
+from emo_lightning.training.base import weighted_sum
+from emo_lightning.training.config import Stage3Run, load_config
+from emo_lightning.training.renderer import RendererStage
 
 OUTPUT, ROUNDS = 256, 3
 BATCHES = (1, 2, 4, 8)
@@ -48,11 +48,15 @@ STEP_BATCH = {"paper": 1}
 def main(arguments: list[str]) -> None:
     """Print the tables for a size, ``cpu`` by default, or draw a run's curves."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks keypoint", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks keypoint",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("size", nargs="?", default="cpu")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--curves", type=Path, metavar="RUN", help="a run's folder, whose metrics.csv is drawn")
+    parser.add_argument(
+        "--curves", type=Path, metavar="RUN", help="a run's folder, whose metrics.csv is drawn"
+    )
     parser.add_argument("--out", type=Path, metavar="PNG", help="where to (RUN/curves.png)")
     args = parser.parse_args(arguments)
     if args.curves:
@@ -65,7 +69,9 @@ def main(arguments: list[str]) -> None:
         on_gpu(config)
         return
     if args.device == "cuda":
-        print("There is no CUDA device here: its figures are unmeasured. What this CPU affords instead:\n")
+        print(
+            "There is no CUDA device here: its figures are unmeasured. What this CPU affords instead:\n"
+        )
     on_cpu(config)
 
 
@@ -83,7 +89,9 @@ def on_gpu(config: Stage3Run) -> None:
     """Step time, memory and frames/s of each way to run the size; the plain one first."""
     print(f"{torch.cuda.get_device_name()}, size {config.size}, batch {config.loader.batch_size}, both networks' updates, "
           f"perceptual loss: pyramid\n")  # fmt: skip
-    print("| way | s/step | peak memory, GB | frames/s, 1 at once | frames/s, 16 at once |\n|---|---|---|---|---|")
+    print(
+        "| way | s/step | peak memory, GB | frames/s, 1 at once | frames/s, 16 at once |\n|---|---|---|---|---|"
+    )
     for name, half, last, compiled in WAYS:
         stage = fresh(config, last, compiled).cuda()
         example = {key: value.cuda() for key, value in batch(config).items()}
@@ -91,8 +99,17 @@ def on_gpu(config: Stage3Run) -> None:
         torch.cuda.reset_peak_memory_stats()
         seconds = steps(stage, example, context, torch.cuda.synchronize)
         memory = torch.cuda.max_memory_allocated() / 1e9
-        rate = partial(frames_per_second, stage.renderer.eval(), context=context, wait=torch.cuda.synchronize, frames=32)
-        print(f"| {name} | {seconds:.3f} | {memory:.1f} | {rate(size=1):.0f} | {rate(size=16):.0f} |", flush=True)
+        rate = partial(
+            frames_per_second,
+            stage.renderer.eval(),
+            context=context,
+            wait=torch.cuda.synchronize,
+            frames=32,
+        )
+        print(
+            f"| {name} | {seconds:.3f} | {memory:.1f} | {rate(size=1):.0f} | {rate(size=16):.0f} |",
+            flush=True,
+        )
         del stage
         torch.cuda.empty_cache()
 
@@ -106,25 +123,47 @@ def on_cpu(config: Stage3Run) -> None:
     print(f"| threads | layout | {heads} | one at once, the portrait encoded anew each time |")
     print("|---|---|" + "---|" * (len(sizes) + 1))
     before = torch.get_num_threads()
-    networks = {name: fresh(config, last).renderer.eval() for name, last in (("plain", False), ("channels_last", True))}
+    networks = {
+        name: fresh(config, last).renderer.eval()
+        for name, last in (("plain", False), ("channels_last", True))
+    }
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        jobs = [(name, size, False) for name in networks for size in sizes] + [(name, 1, True) for name in networks]
+        jobs = [(name, size, False) for name in networks for size in sizes] + [
+            (name, 1, True) for name in networks
+        ]
         best = dict.fromkeys(jobs, 0.0)
-        for _ in range(ROUNDS if frames > 1 else 1):  # in turn, so that whatever else the machine does falls on all alike
+        for _ in range(
+            ROUNDS if frames > 1 else 1
+        ):  # in turn, so that whatever else the machine does falls on all alike
             for job in jobs:
                 name, size, anew = job
-                best[job] = max(best[job], frames_per_second(networks[name], size=size, anew=anew, frames=frames))
+                best[job] = max(
+                    best[job],
+                    frames_per_second(networks[name], size=size, anew=anew, frames=frames),
+                )
         for name in networks:
             cells = [best[name, size, False] for size in sizes] + [best[name, 1, True]]
-            print(f"| {threads} | {name} | " + " | ".join(f"{rate:.2f}" for rate in cells) + " |", flush=True)
+            print(
+                f"| {threads} | {name} | " + " | ".join(f"{rate:.2f}" for rate in cells) + " |",
+                flush=True,
+            )
     torch.set_num_threads(1)
     del networks
     config.loader.batch_size = STEP_BATCH.get(config.size, config.loader.batch_size)
-    seconds = steps(fresh(config), batch(config), nullcontext, lambda: None, 0 if config.size in STEP_BATCH else 1, 1)
+    seconds = steps(
+        fresh(config),
+        batch(config),
+        nullcontext,
+        lambda: None,
+        0 if config.size in STEP_BATCH else 1,
+        1,
+    )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     torch.set_num_threads(before)
-    print(f"\na training step of batch {config.loader.batch_size} on one thread: {seconds:.2f} s, process memory {memory:.1f} GB")
+    print(
+        f"\na training step of batch {config.loader.batch_size} on one thread: {seconds:.2f} s, process memory {memory:.1f} GB"
+    )
 
 
 def steps(
@@ -136,7 +175,10 @@ def steps(
     count: int = 10,
 ) -> float:
     """Seconds of a step of both networks, the mean after a warm-up."""
-    both = [torch.optim.AdamW(net.parameters(), lr=1e-5) for net in (stage.renderer, stage.discriminator)]
+    both = [
+        torch.optim.AdamW(net.parameters(), lr=1e-5)
+        for net in (stage.renderer, stage.discriminator)
+    ]
     start = time.perf_counter()
     for step in range(warm + count):
         if step == warm:
@@ -144,10 +186,15 @@ def steps(
             start = time.perf_counter()
         with context():
             source, made = stage.render(example)
-            total = weighted_sum(stage.parts(example, source, made, adversarial=True), stage.weights)
+            total = weighted_sum(
+                stage.parts(example, source, made, adversarial=True), stage.weights
+            )
         update(both[0], total)
         with context():
-            seen = [stage.discriminator(stage.views(image, made)[-1]) for image in (example["driving_image"], made.image.detach())]
+            seen = [
+                stage.discriminator(stage.views(image, made)[-1])
+                for image in (example["driving_image"], made.image.detach())
+            ]
             verdict = discriminator_hinge(*seen)
         update(both[1], verdict)
     wait()

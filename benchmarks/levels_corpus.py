@@ -27,9 +27,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from emo_lightning.coefficients import EXP_NAMES
-from emo_lightning.emotions import ANNOTATED_LEVELS, EMOTIONS, LEVEL_MAX, NEUTRAL, prototype_exp
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import EXP_NAMES
+from emo_lightning.motion.emotions import (
+    ANNOTATED_LEVELS,
+    EMOTIONS,
+    LEVEL_MAX,
+    NEUTRAL,
+    prototype_exp,
+)
 from evaluation.metrics.level_response import LevelResponse, level_response
 
 LEVELS = np.arange(1, 16)
@@ -82,19 +88,43 @@ class Line:
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="benchmarks levels_corpus", description=__doc__, formatter_class=shape)
-    parser.add_argument("--data", type=Path, help="embedded corpus, without video; made when not given")
-    parser.add_argument("--checkpoint-dir", action="append", default=[], metavar="NAME=DIR", help="weights to look at; may be repeated")
-    parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="train the variants first, for so many steps")
-    parser.add_argument("--variants", default="|".join(VARIANTS), help="which of them, separated by | (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks levels_corpus", description=__doc__, formatter_class=shape
+    )
+    parser.add_argument(
+        "--data", type=Path, help="embedded corpus, without video; made when not given"
+    )
+    parser.add_argument(
+        "--checkpoint-dir",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="weights to look at; may be repeated",
+    )
+    parser.add_argument(
+        "--train",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="train the variants first, for so many steps",
+    )
+    parser.add_argument(
+        "--variants",
+        default="|".join(VARIANTS),
+        help="which of them, separated by | (default: all)",
+    )
     args = parser.parse_args(arguments)
     data = args.data or small_corpus(CACHE / "levels")
     folders = dict(_named(word) for word in args.checkpoint_dir) or {"shipped": None}
     if args.train:
-        folders |= {name: train_variant(name, data, args.train) for name in _variants(args.variants)}
+        folders |= {
+            name: train_variant(name, data, args.train) for name in _variants(args.variants)
+        }
     clips = held_out(data)
     felt = [clip for clip in clips if clip.emotion != NEUTRAL]
-    print(f"{len(clips)} held-out clips of {len({c.speaker for c in clips})} speakers, {len(felt)} with an emotion\n")
+    print(
+        f"{len(clips)} held-out clips of {len({c.speaker for c in clips})} speakers, {len(felt)} with an emotion\n"
+    )
     labels_table(data)
     found = {name: look(clips, load(folder)) for name, folder in folders.items()}
     response_table(felt, truth(clips), found)
@@ -114,10 +144,10 @@ def train_variant(name: str, data: Path, steps: int) -> Path:
     """Heads of one of :data:`VARIANTS` on the shipped decoupler; the folder of both."""
     import shutil
 
-    from datamodules.levels import add_levels
-    from emo_lightning.checkpoints import SHIPPED
-    from emo_lightning.config import load_config
-    from emo_lightning.train import train
+    from datamodules.shards.fine_levels import add_levels
+    from emo_lightning.inference.weights import SHIPPED
+    from emo_lightning.training.config import load_config
+    from emo_lightning.training.train import train
 
     out = CACHE / "levels_heads" / name.replace(",", "").replace(" ", "_")
     if name == "found levels":
@@ -125,30 +155,55 @@ def train_variant(name: str, data: Path, steps: int) -> Path:
         shutil.rmtree(found, ignore_errors=True)
         add_levels(data, found)
         data = found
-    words = [f"data={data}", f"out={out}", f"decoupler={SHIPPED / 'decoupler.safetensors'}", f"trainer.max_steps={steps}"]
-    train(load_config(EXPERIMENT, [*words, f"trainer.val_every={steps}", "resume=never", *VARIANTS[name]]))
+    words = [
+        f"data={data}",
+        f"out={out}",
+        f"decoupler={SHIPPED / 'decoupler.safetensors'}",
+        f"trainer.max_steps={steps}",
+    ]
+    train(
+        load_config(
+            EXPERIMENT, [*words, f"trainer.val_every={steps}", "resume=never", *VARIANTS[name]]
+        )
+    )
     shutil.copy2(SHIPPED / "decoupler.safetensors", out)
     return out
 
 
 def held_out(data: Path) -> list[Held]:
     """The clips of the val and test splits, whose speakers and sentences train does not have."""
-    from datamodules.shards import iter_samples
-    from emo_lightning.audio import log_mel
-    from emo_lightning.loudness import levelled
+    from datamodules.shards.tar_io import iter_samples
+    from emo_lightning.media.audio_reader import log_mel
+    from emo_lightning.media.loudness import levelled
 
     clips, stills = [], {}
-    samples = [s for split in ("val", "test") for s in iter_samples(data, split, ("wave", "coefficients"))]
+    samples = [
+        s for split in ("val", "test") for s in iter_samples(data, split, ("wave", "coefficients"))
+    ]
     for sample in samples:
         if sample.meta.emotion == EMOTIONS[NEUTRAL]:
             stills.setdefault(sample.meta.speaker, sample.coefficients.joined()[:1])
     for sample in samples:
         meta = sample.meta
         if meta.speaker not in stills:
-            raise UserError("--data", data, "neutral clips of every held-out speaker", f"has none of {meta.speaker}")
+            raise UserError(
+                "--data",
+                data,
+                "neutral clips of every held-out speaker",
+                f"has none of {meta.speaker}",
+            )
         shown = sample.coefficients["exp"].mean(axis=0).astype(np.float64)
         level = int(meta.level or 0)
-        clips.append(Held(meta.speaker, EMOTIONS.index(meta.emotion), level, log_mel(levelled(sample.wave)), shown, stills[meta.speaker]))
+        clips.append(
+            Held(
+                meta.speaker,
+                EMOTIONS.index(meta.emotion),
+                level,
+                log_mel(levelled(sample.wave)),
+                shown,
+                stills[meta.speaker],
+            )
+        )
     return clips
 
 
@@ -159,7 +214,10 @@ def truth(clips: Sequence[Held]) -> dict[int, Line]:
     for emotion in range(len(EMOTIONS)):
         own = [clip for clip in clips if clip.emotion == emotion != NEUTRAL]
         if own:
-            x, y = np.array([c.level for c in own], float), np.array([(c.shown - rest[c.speaker]) @ direction(emotion) for c in own])
+            x, y = (
+                np.array([c.level for c in own], float),
+                np.array([(c.shown - rest[c.speaker]) @ direction(emotion) for c in own]),
+            )
             slope, start = np.polyfit(x, y, 1)
             lines[emotion] = Line(float(start), float(slope), float(np.corrcoef(x, y)[0, 1] ** 2))
     return lines
@@ -169,7 +227,11 @@ def look(clips: Sequence[Held], talker: Any) -> Answers:
     """Ask the heads for every clip's emotion at all levels, on the clip's sound."""
     means = [expressions(talker, clip) for clip in clips]
     rest = _resting(clips, [mean[0] for mean in means])
-    rows = [(m - rest[c.speaker]) @ direction(c.emotion) for c, m in zip(clips, means, strict=True) if c.emotion != NEUTRAL]
+    rows = [
+        (m - rest[c.speaker]) @ direction(c.emotion)
+        for c, m in zip(clips, means, strict=True)
+        if c.emotion != NEUTRAL
+    ]
     return Answers(np.array(rows))
 
 
@@ -177,16 +239,20 @@ def expressions(talker: Any, clip: Held) -> np.ndarray:
     """Mean expression over the clip ``(15, 28)`` at all levels of its emotion; one row for neutral."""
     import torch
 
-    from emo_lightning.models.heads import EXP_CEILING
-    from emo_lightning.models.layers import repeat_edges
+    from emo_lightning.models.layers.temporal import repeat_edges
+    from emo_lightning.models.motion.motion_model import EXP_CEILING
 
     levels = torch.as_tensor(LEVELS[:1] if clip.emotion == NEUTRAL else LEVELS, dtype=torch.float32)
     with torch.no_grad():
-        content = repeat_edges(talker.decoupler(torch.from_numpy(clip.mel)[None]).content, talker.heads.reach)
+        content = repeat_edges(
+            talker.decoupler(torch.from_numpy(clip.mel)[None]).content, talker.heads.reach
+        )
         control = talker.heads.matrix(torch.full((len(levels),), clip.emotion), levels)[:, None]
         frames = len(clip.mel) // 4
         source = torch.from_numpy(clip.source).expand(len(levels), -1)
-        out = talker.heads(content.expand(len(levels), -1, -1), source, control.expand(-1, frames, -1))
+        out = talker.heads(
+            content.expand(len(levels), -1, -1), source, control.expand(-1, frames, -1)
+        )
     return out.exp.clamp(0.0, EXP_CEILING).mean(dim=1).double().numpy()
 
 
@@ -197,21 +263,25 @@ def direction(emotion: int) -> np.ndarray:
 
 
 def load(folder: Path | None) -> Any:
-    from emo_lightning.checkpoints import load_talker
+    from emo_lightning.inference.weights import load_talker
 
     return load_talker(folder)
 
 
 def labels_table(data: Path) -> None:
     """How well levels found inside the annotated buckets agree with the true ones."""
-    from datamodules.levels import Clip, find_levels
-    from datamodules.shards import iter_samples
+    from datamodules.shards.fine_levels import Clip, find_levels
+    from datamodules.shards.tar_io import iter_samples
 
     samples = list(iter_samples(data, None, ("au",)))
-    clips = [Clip(sample.key, sample.meta, sample.au.mean(0).astype(np.float64)) for sample in samples]
+    clips = [
+        Clip(sample.key, sample.meta, sample.au.mean(0).astype(np.float64)) for sample in samples
+    ]
     found = find_levels(clips)
     print("Levels found from the data inside the three annotated intensities (all splits):\n")
-    print("| emotion | clips | mean error | rank correlation inside the buckets |\n|---|---:|---:|---:|")
+    print(
+        "| emotion | clips | mean error | rank correlation inside the buckets |\n|---|---:|---:|---:|"
+    )
     everything: list[tuple[float, float]] = []
     for emotion in EMOTIONS[1:]:
         own = [clip for clip in clips if clip.meta.emotion == emotion]
@@ -219,15 +289,26 @@ def labels_table(data: Path) -> None:
         buckets: dict[int, list[Clip]] = defaultdict(list)
         for clip in own:
             buckets[clip.meta.intensity].append(clip)
-        order = np.mean([spearmanr([found.scores[c.key] for c in b], [c.meta.level for c in b]).statistic for b in buckets.values()])
+        order = np.mean(
+            [
+                spearmanr([found.scores[c.key] for c in b], [c.meta.level for c in b]).statistic
+                for b in buckets.values()
+            ]
+        )
         everything.append((float(np.mean(errors)), float(order)))
         print(f"| {emotion} | {len(own)} | {everything[-1][0]:.2f} | {order:.3f} |")
-    print(f"| mean | {sum(c.bucket is not None for c in clips)} | {np.mean(everything, 0)[0]:.2f} | {np.mean(everything, 0)[1]:.3f} |\n")
+    print(
+        f"| mean | {sum(c.bucket is not None for c in clips)} | {np.mean(everything, 0)[0]:.2f} | {np.mean(everything, 0)[1]:.3f} |\n"
+    )
 
 
-def response_table(clips: Sequence[Held], lines: dict[int, Line], found: dict[str, Answers]) -> None:
+def response_table(
+    clips: Sequence[Held], lines: dict[int, Line], found: dict[str, Answers]
+) -> None:
     """Errors of the levels shown, in levels."""
-    print("| heads | emotion | clips | levels: mean error | Spearman | clips: mean error | Spearman | R² of the line |")
+    print(
+        "| heads | emotion | clips | levels: mean error | Spearman | clips: mean error | Spearman | R² of the line |"
+    )
     print("|---|---|" + "---:|" * 6)
     emotions, levels = np.array([c.emotion for c in clips]), np.array([c.level for c in clips])
     rng = np.random.default_rng(0)
@@ -240,23 +321,42 @@ def response_table(clips: Sequence[Held], lines: dict[int, Line], found: dict[st
             mean, single = level_error(shown), np.abs(at_own - levels[own])
             totals.append((mean, single.mean()))
             resampled = [rng.integers(len(own), size=len(own)) for _ in range(DRAWS)]
-            low, high = np.quantile([level_error(shown[pick]) for pick in resampled], (0.025, 0.975))
+            low, high = np.quantile(
+                [level_error(shown[pick]) for pick in resampled], (0.025, 0.975)
+            )
             least, most = np.quantile([single[pick].mean() for pick in resampled], (0.025, 0.975))
-            order, clip_order = spearmanr(shown.mean(0), LEVELS).statistic, spearmanr(at_own, levels[own]).statistic
+            order, clip_order = (
+                spearmanr(shown.mean(0), LEVELS).statistic,
+                spearmanr(at_own, levels[own]).statistic,
+            )
             print(f"| {name} | {EMOTIONS[emotion]} | {len(own)} | {mean:.2f} ({low:.2f}-{high:.2f}) | {order:.3f} | "
                   f"{single.mean():.2f} ({least:.2f}-{most:.2f}) | {clip_order:.3f} | {line.r2:.3f} |")  # fmt: skip
-        print(f"| {name} | mean | {len(clips)} | {np.mean(totals, 0)[0]:.2f} | | {np.mean(totals, 0)[1]:.2f} | | |", flush=True)
+        print(
+            f"| {name} | mean | {len(clips)} | {np.mean(totals, 0)[0]:.2f} | | {np.mean(totals, 0)[1]:.2f} | | |",
+            flush=True,
+        )
 
 
-ACTORS = {"even": (0.2, 0.53, 0.87), "who saturate": (0.45, 0.85, 0.97), "who save it up": (0.1, 0.3, 0.9)}
+ACTORS = {
+    "even": (0.2, 0.53, 0.87),
+    "who saturate": (0.45, 0.85, 0.97),
+    "who save it up": (0.1, 0.3, 0.9),
+}
 """Shares of the prototype that people may show at intensities 1, 2 and 3."""
 
 
 def uneven_table() -> None:
     """Share of the range reached at level 8, for actors of several kinds, weights of the evenness loss, with and without refinement."""
-    print("\nShare of the range at level 8 (0.5 is even; * where a step goes backwards), by the evenness loss' weight:\n")
+    print(
+        "\nShare of the range at level 8 (0.5 is even; * where a step goes backwards), by the evenness loss' weight:\n"
+    )
     weights = (0.0, 0.05, 0.5, 2.0)
-    print("| actors | matrix | " + " | ".join(f"{w:g}" for w in weights) + " |\n|---|---|" + "---:|" * len(weights))
+    print(
+        "| actors | matrix | "
+        + " | ".join(f"{w:g}" for w in weights)
+        + " |\n|---|---|"
+        + "---:|" * len(weights)
+    )
     for name, shares in ACTORS.items():
         for refine in (True, False):
             found = [uneven_response(shares, weight, refine) for weight in weights]
@@ -264,29 +364,41 @@ def uneven_table() -> None:
             print(f"| {name} | {'refined' if refine else 'interpolated'} | {cells} |", flush=True)
 
 
-def uneven_response(shares: Sequence[float], weight: float, refine: bool, steps: int = 800) -> LevelResponse:
+def uneven_response(
+    shares: Sequence[float], weight: float, refine: bool, steps: int = 800
+) -> LevelResponse:
     """The response that matrix and EmoNet learn from faces at the three intensities, mean over the emotions, along the prototypes."""
     import torch
     from torch.nn import functional as F
 
-    from emo_lightning.coefficients import BUILTIN
+    from emo_lightning.face.coefficients import BUILTIN
     from emo_lightning.losses.levels import even_response
     from emo_lightning.losses.masked import prototype_table
-    from emo_lightning.models.emotion_matrix import EmotionMatrix
-    from emo_lightning.stages.stage2 import Stage2Loss
+    from emo_lightning.models.motion.emotion_matrix import EmotionMatrix
+    from emo_lightning.training.motion import Stage2Loss
 
     draw, faces = torch.Generator().manual_seed(0), prototype_table(BUILTIN)
     anchors, levels = torch.tensor(list(ANNOTATED_LEVELS.values())), torch.arange(1.0, 16.0)
     matrix = EmotionMatrix(refine)
-    response = torch.nn.Parameter((faces[:, None] * anchors[:, None] / LEVEL_MAX).flatten(0, 1).clone())
+    response = torch.nn.Parameter(
+        (faces[:, None] * anchors[:, None] / LEVEL_MAX).flatten(0, 1).clone()
+    )
     wanted = faces[:, None] * torch.tensor(shares)[:, None]
-    optimizer = torch.optim.AdamW([p for p in (*matrix.parameters(), response) if p.requires_grad], lr=2e-3)
+    optimizer = torch.optim.AdamW(
+        [p for p in (*matrix.parameters(), response) if p.requires_grad], lr=2e-3
+    )
     emotions = torch.arange(len(EMOTIONS))[:, None]
     for _ in range(steps):
-        made = matrix(emotions.expand(-1, len(anchors)), anchors.expand(len(EMOTIONS), -1)) @ response
+        made = (
+            matrix(emotions.expand(-1, len(anchors)), anchors.expand(len(EMOTIONS), -1)) @ response
+        )
         seen = wanted * (1.0 + 0.1 * torch.randn(wanted.shape, generator=draw))
-        curves = matrix(emotions.expand(-1, len(levels)), levels.expand(len(EMOTIONS), -1)) @ response
-        loss = Stage2Loss.exp * F.smooth_l1_loss(made, seen, beta=0.05) + weight * even_response(curves, faces)
+        curves = (
+            matrix(emotions.expand(-1, len(levels)), levels.expand(len(EMOTIONS), -1)) @ response
+        )
+        loss = Stage2Loss.exp * F.smooth_l1_loss(made, seen, beta=0.05) + weight * even_response(
+            curves, faces
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -311,7 +423,9 @@ def _resting(clips: Sequence[Held], shown: Sequence[np.ndarray]) -> dict[str, np
 def _named(word: str) -> tuple[str, Path]:
     name, _, folder = word.rpartition("=")
     if not Path(folder).is_dir():
-        raise UserError("--checkpoint-dir", word, "NAME=DIR, a folder of trained weights", "is not a folder")
+        raise UserError(
+            "--checkpoint-dir", word, "NAME=DIR, a folder of trained weights", "is not a folder"
+        )
     return name or Path(folder).name, Path(folder)
 
 

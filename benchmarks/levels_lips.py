@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emo_lightning.emotions import EMOTIONS, EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS, EmotionTrack
 
 if TYPE_CHECKING:
     from benchmarks._lips import Clip
@@ -31,15 +31,24 @@ DRAWS = 1000
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="benchmarks levels_lips", description=__doc__, formatter_class=shape)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks levels_lips", description=__doc__, formatter_class=shape
+    )
     parser.add_argument("--data", type=Path, help="shards of real talking video")
     parser.add_argument("--phones", type=Path, help="an embedded corpus; made when not given")
-    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
-    parser.add_argument("--clips", type=int, default=CLIPS, help="at most so many of the real clips (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
+    )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=CLIPS,
+        help="at most so many of the real clips (default: %(default)s)",
+    )
     args = parser.parse_args(arguments)
     from benchmarks._lips import read
     from benchmarks.levels_corpus import CACHE, small_corpus
-    from emo_lightning.checkpoints import load_talker
+    from emo_lightning.inference.weights import load_talker
 
     talker = load_talker(args.checkpoint_dir)
     if args.data is None:
@@ -63,18 +72,28 @@ def following_table(talker: Any, clips: Sequence[Clip]) -> None:
     plain = [following(spoken_lips(talker, clip, "neutral", 1), clip.lips) for clip in clips]
     neutral = np.mean([f.best for f in plain], axis=0)
     print(f"{len(clips)} clips; neutral: opening r {neutral[0]:.3f}, width r {neutral[1]:.3f}\n")
-    print("| emotion | opening r, level 1 | 15 | change | width r, level 1 | 15 | change | opening's spread, 15 by 1 |")
+    print(
+        "| emotion | opening r, level 1 | 15 | change | width r, level 1 | 15 | change | opening's spread, 15 by 1 |"
+    )
     print("|---|" + "---:|" * 7)
     changes = []
     for emotion in EMOTIONS[1:]:
         rows, spreads = [], []
         for clip, found in zip(clips, plain, strict=True):
             made = [spoken_lips(talker, clip, emotion, level) for level in LEVELS]
-            rows.append([[correlation(lips[:, k], clip.lips[:, k], found.lag) for k in range(2)] for lips in made])
+            rows.append(
+                [
+                    [correlation(lips[:, k], clip.lips[:, k], found.lag) for k in range(2)]
+                    for lips in made
+                ]
+            )
             spreads.append(made[1][:, 0].std() / max(float(made[0][:, 0].std()), 1e-6))
         r = np.array(rows)
         changes.append(r[:, 1] - r[:, 0])
-        cells = [f"{r[:, 0, k].mean():.3f} | {r[:, 1, k].mean():.3f} | {_interval(changes[-1][:, k])}" for k in range(2)]
+        cells = [
+            f"{r[:, 0, k].mean():.3f} | {r[:, 1, k].mean():.3f} | {_interval(changes[-1][:, k])}"
+            for k in range(2)
+        ]
         print(f"| {emotion} | {cells[0]} | {cells[1]} | {np.mean(spreads):.2f} |", flush=True)
     over = np.mean(changes, axis=0)
     print(f"| all | | | {_interval(over[:, 0])} | | | {_interval(over[:, 1])} | |\n")
@@ -89,10 +108,19 @@ def closure_table(talker: Any, clips: Sequence[Clip]) -> None:
     for emotion in EMOTIONS:
         cells = []
         for level in LEVELS if emotion != "neutral" else LEVELS[:1]:
-            hits = [h for c in clips for h in closures(spoken_lips(talker, c, emotion, level)[:, 0], at_rest(c.source), c.phones)]
+            hits = [
+                h
+                for c in clips
+                for h in closures(
+                    spoken_lips(talker, c, emotion, level)[:, 0], at_rest(c.source), c.phones
+                )
+            ]
             low, high = wilson(sum(hits), len(hits))
             cells.append(f"{np.mean(hits):.3f} ({low:.2f}-{high:.2f})")
-        print(f"| {emotion} | {len(hits)} | {' | '.join(cells)} |{' |' if len(cells) == 1 else ''}", flush=True)
+        print(
+            f"| {emotion} | {len(hits)} | {' | '.join(cells)} |{' |' if len(cells) == 1 else ''}",
+            flush=True,
+        )
 
 
 def _interval(changes: np.ndarray) -> str:

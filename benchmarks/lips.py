@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emo_lightning.errors import UserError
-from emo_lightning.models.talker import Talker
+from emo_lightning.core.errors import UserError
+from emo_lightning.inference.audio_to_motion import Talker
 
 SHIPPED = "shipped"
 CORPUS_CLIPS = 96
@@ -30,20 +30,44 @@ RENDERED_CLIPS = 12
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="benchmarks lips", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks lips",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("--data", type=Path, action="append", default=[], help="shards of real talking video; may be given again")
+    add(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        help="shards of real talking video; may be given again",
+    )
     add("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
-    add("--compare", action="append", default=[], metavar="NAME=WEIGHTS", help="further weights, such as an ablation's; may be given again")
+    add(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="NAME=WEIGHTS",
+        help="further weights, such as an ablation's; may be given again",
+    )
     add("--split", choices=("train", "val", "test"), help="all by default")
     add("--clips", type=int, default=60, help="at most so many of a set (default: %(default)s)")
-    add("--portrait", type=Path, help="a picture to animate: closures are then measured on landmarks of the rendered face too")
+    add(
+        "--portrait",
+        type=Path,
+        help="a picture to animate: closures are then measured on landmarks of the rendered face too",
+    )
     add("--per-clip", action="store_true", help="one line a clip as well")
     args = parser.parse_args(arguments)
     from benchmarks._small import one_thread, small_corpus
-    from emo_lightning.checkpoints import load_talker
+    from emo_lightning.inference.weights import load_talker
 
-    systems = {SHIPPED if args.checkpoint_dir is None else args.checkpoint_dir.name: load_talker(args.checkpoint_dir)}
+    systems = {
+        SHIPPED if args.checkpoint_dir is None else args.checkpoint_dir.name: load_talker(
+            args.checkpoint_dir
+        )
+    }
     systems |= {name: load_talker(where) for name, where in map(_named, args.compare)}
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         sets = [(where, args.split) for where in args.data]
@@ -53,11 +77,15 @@ def main(arguments: Sequence[str] = ()) -> None:
         report(systems, sets, args)
 
 
-def report(systems: dict[str, Talker], sets: list[tuple[Path, str | None]], args: argparse.Namespace) -> None:
+def report(
+    systems: dict[str, Talker], sets: list[tuple[Path, str | None]], args: argparse.Namespace
+) -> None:
     """All tables, a set after the other."""
     from benchmarks import _lips
 
-    print("\n| set | weights | n | opening r | width r | lag (median) | at lag 0 | opening's amplitude | width's | p, b, m closed |")
+    print(
+        "\n| set | weights | n | opening r | width r | lag (median) | at lag 0 | opening's amplitude | width's | p, b, m closed |"
+    )
     print("|---|---|---:|---|---|---:|---|---|---|---|")
     clips = {}
     for where, split in sets:
@@ -89,10 +117,23 @@ def _row(place: str, name: str, talker: Talker, clips: list, per_clip: bool) -> 
         for clip, s in zip(clips, scores, strict=True):
             print(f"  {clip.key[:44]:<44} {len(clip.lips):>4} lag {s.lag:>2} r {s.best[0]:.2f}/{s.best[1]:.2f} "
                   f"at 0 {s.zero[0]:.2f}/{s.zero[1]:.2f} amplitude {s.amplitude[0]:.2f}/{s.amplitude[1]:.2f}")  # fmt: skip
-    closed = [_lips.closures(ours[:, 0], _lips.at_rest(clip.source), clip.phones) for ours, clip in zip(lips, clips, strict=True)]
-    best, zero, amplitude = (np.array([getattr(s, part) for s in scores]) for part in ("best", "zero", "amplitude"))
-    cells = [mean_cell(best[:, 0]), mean_cell(best[:, 1]), f"{np.median([s.lag for s in scores]):g}"]
-    cells += [f"{np.nanmean(zero[:, 0]):.2f} / {np.nanmean(zero[:, 1]):.2f}", median_cell(amplitude[:, 0]), median_cell(amplitude[:, 1])]
+    closed = [
+        _lips.closures(ours[:, 0], _lips.at_rest(clip.source), clip.phones)
+        for ours, clip in zip(lips, clips, strict=True)
+    ]
+    best, zero, amplitude = (
+        np.array([getattr(s, part) for s in scores]) for part in ("best", "zero", "amplitude")
+    )
+    cells = [
+        mean_cell(best[:, 0]),
+        mean_cell(best[:, 1]),
+        f"{np.median([s.lag for s in scores]):g}",
+    ]
+    cells += [
+        f"{np.nanmean(zero[:, 0]):.2f} / {np.nanmean(zero[:, 1]):.2f}",
+        median_cell(amplitude[:, 0]),
+        median_cell(amplitude[:, 1]),
+    ]
     return f"| {place} | {name} | {len(clips)} | {' | '.join(cells)} | {share_cell(closed)} |"
 
 
@@ -100,7 +141,9 @@ def noise_table(systems: dict[str, Talker], sets: dict[str, list]) -> None:
     """What noise costs, and what is left when the sound is another's."""
     from benchmarks import _lips
 
-    print(f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound |\n|---|---|---|---|---:|---|")
+    print(
+        f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound |\n|---|---|---|---|---:|---|"
+    )
     for place, clips in sets.items():
         for name, talker in systems.items():
             waves: dict[str, Callable[[int], np.ndarray]] = {
@@ -110,48 +153,66 @@ def noise_table(systems: dict[str, Talker], sets: dict[str, list]) -> None:
             }
             means = {}
             for kind, wave in waves.items():
-                found = [_lips.following(_lips.made_lips(talker, clip, wave(i)), clip.lips).best for i, clip in enumerate(clips)]
+                found = [
+                    _lips.following(_lips.made_lips(talker, clip, wave(i)), clip.lips).best
+                    for i, clip in enumerate(clips)
+                ]
                 means[kind] = np.nanmean(found, axis=0)
             kept = means["noisy"] / means["clean"]
             clean, rough, other = (f"{means[kind][0]:.2f} / {means[kind][1]:.2f}" for kind in waves)
-            print(f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} |", flush=True)
+            print(
+                f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} |",
+                flush=True,
+            )
 
 
 def mouth_table(systems: dict[str, Talker], source: object) -> None:
     """Silence and languages."""
     from benchmarks import _lips
 
-    print("\n| weights | between two sentences | opening at most | change a frame at most |\n|---|---|---:|---:|")
+    print(
+        "\n| weights | between two sentences | opening at most | change a frame at most |\n|---|---|---:|---:|"
+    )
     for name, talker in systems.items():
         for sound, (opening, change) in _lips.stillness(talker, source).items():
             print(f"| {name} | {sound} | {opening:.3f} | {change:.4f} |")
-    print("\n| weights | language | opening's spread | width's spread | by English | p, b, m closed |\n|---|---|---:|---:|---|---:|")
+    print(
+        "\n| weights | language | opening's spread | width's spread | by English | p, b, m closed |\n|---|---|---:|---:|---|---:|"
+    )
     for name, talker in systems.items():
         english: np.ndarray | None = None
         for language, spread, closed in _lips.languages(talker, source):
             english = spread if english is None else english
             share = f"{spread[0] / english[0]:.0%} / {spread[1] / english[1]:.0%}"
-            print(f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | {closed:.0%} |", flush=True)
+            print(
+                f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | {closed:.0%} |",
+                flush=True,
+            )
 
 
 def rendered_table(systems: dict[str, Talker], sets: dict[str, list], picture: Path) -> None:
     """Closures on landmarks found anew in pictures."""
     from benchmarks import _lips
-    from emo_lightning.portrait import load_portrait
+    from emo_lightning.face.portrait import load_portrait
 
     portrait = load_portrait(picture, 256)
     print("\n| set | weights | p, b, m closed on the rendered face |\n|---|---|---|")
     for place, clips in sets.items():
         spoken = [clip for clip in clips if clip.phones][:RENDERED_CLIPS]
         for name, talker in systems.items() if spoken else ():
-            print(f"| {place} | {name} | {share_cell([_lips.retracked(talker, [clip], portrait) for clip in spoken])} |", flush=True)
+            print(
+                f"| {place} | {name} | {share_cell([_lips.retracked(talker, [clip], portrait) for clip in spoken])} |",
+                flush=True,
+            )
 
 
 def median_cell(values: np.ndarray) -> str:
     """Median and its 95 % interval."""
     from benchmarks._small import interval
 
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*interval(values, lambda rows: float(np.nanmedian(rows))))
+    return "{:.2f} [{:.2f}, {:.2f}]".format(
+        *interval(values, lambda rows: float(np.nanmedian(rows)))
+    )
 
 
 def share_cell(clips: Sequence[Sequence[bool]]) -> str:

@@ -17,19 +17,39 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.training import EXPERIMENTS, batch, build, loss
-from emo_lightning.config import load_config
-from emo_lightning.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
-from emo_lightning.losses.adversary import reverse_gradient
 from emo_lightning.losses.contrast import au_contrast
-from emo_lightning.losses.keypoint import deformation, equivariance, head_pose, keypoint_prior, random_affine, warp_affine
-from emo_lightning.losses.masked import articulation, known_levels, masked_mean, smooth_l1, spread, velocity
-from emo_lightning.losses.motion import bearing_distance, kl_divergence, mean_distance, spectrum_distance, walk_likelihood
-from emo_lightning.models.mapping import WINDOW
-from emo_lightning.models.posenet import SMOOTH, STEP
-from emo_lightning.stages.base import Stage
-from emo_lightning.stages.stage1 import DecouplerStage, phone_loss
-from emo_lightning.stages.stage2 import DRAWN, HeadsStage
-from emo_lightning.stages.stage3 import RendererStage
+from emo_lightning.losses.domain_adversarial import reverse_gradient
+from emo_lightning.losses.gan import discriminator_hinge, feature_matching, generator_hinge
+from emo_lightning.losses.keypoint import (
+    deformation,
+    equivariance,
+    head_pose,
+    keypoint_prior,
+    random_affine,
+    warp_affine,
+)
+from emo_lightning.losses.masked import (
+    articulation,
+    known_levels,
+    masked_mean,
+    smooth_l1,
+    spread,
+    velocity,
+)
+from emo_lightning.losses.motion import (
+    bearing_distance,
+    kl_divergence,
+    mean_distance,
+    spectrum_distance,
+    walk_likelihood,
+)
+from emo_lightning.models.motion.posenet import SMOOTH, STEP
+from emo_lightning.models.renderer.mapping_net import WINDOW
+from emo_lightning.training.base import Stage
+from emo_lightning.training.config import load_config
+from emo_lightning.training.decoupler import DecouplerStage, phone_loss
+from emo_lightning.training.motion import DRAWN, HeadsStage
+from emo_lightning.training.renderer import RendererStage
 
 ROUNDS = 7
 Batch = dict[str, Tensor]
@@ -40,11 +60,16 @@ def main(arguments: list[str]) -> None:
     """Print the table for a size, ``cpu`` by default."""
     size = arguments[0] if arguments else "cpu"
     print(f"one thread, best of {ROUNDS}, size {size}\n")
-    print("| stage | loss | forward, ms | backward, ms | share of the step, % |\n|---|---|---|---|---|")
+    print(
+        "| stage | loss | forward, ms | backward, ms | share of the step, % |\n|---|---|---|---|---|"
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for number in (1, 2, 3):
-        config = load_config(EXPERIMENTS / f"stage{number}.yaml", [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])])
+        config = load_config(
+            EXPERIMENTS / f"stage{number}.yaml",
+            [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])],
+        )
         stage, example = build(config), batch(config)
         table(stage, jobs(stage, example), partial(loss, stage, example, config))
     torch.set_num_threads(threads)
@@ -56,8 +81,14 @@ def table(stage: Stage, work: Jobs, step: Callable[[], Tensor]) -> None:
     whole = all_forward + all_backward
     for name, job in work.items():
         forward, backward = cost(job)
-        print(f"| {stage.number} | {name} | {forward:.2f} | {backward:.2f} | {100 * (forward + backward) / whole:.1f} |", flush=True)
-    print(f"| {stage.number} | the whole step, less the update | {all_forward:.2f} | {all_backward:.2f} | 100.0 |", flush=True)
+        print(
+            f"| {stage.number} | {name} | {forward:.2f} | {backward:.2f} | {100 * (forward + backward) / whole:.1f} |",
+            flush=True,
+        )
+    print(
+        f"| {stage.number} | the whole step, less the update | {all_forward:.2f} | {all_backward:.2f} | 100.0 |",
+        flush=True,
+    )
 
 
 def cost(job: Callable[[], Tensor]) -> tuple[float, float]:
@@ -85,7 +116,9 @@ def jobs(stage: Stage, example: Batch) -> Jobs:
     else:
         assert isinstance(stage, DecouplerStage)
         known, own = _decoupler(stage, example), stage.parts(example)[0]
-    return {name: known[name] for name in own} | {name: job for name, job in known.items() if name.startswith("(")}
+    return {name: known[name] for name in own} | {
+        name: job for name, job in known.items() if name.startswith("(")
+    }
 
 
 def _leaf(value: Tensor) -> Tensor:
@@ -94,31 +127,55 @@ def _leaf(value: Tensor) -> Tensor:
 
 
 def _targets(stage: DecouplerStage | HeadsStage, example: Batch) -> Tensor:
-    level = known_levels(example["level"], example["intensity"], example["emotion"], use_levels=True)
+    level = known_levels(
+        example["level"], example["intensity"], example["emotion"], use_levels=True
+    )
     return articulation(example["exp"], example["emotion"], level, stage.prototypes)
 
 
 def _decoupler(stage: DecouplerStage, example: Batch) -> Jobs:
     out = stage.decoupler(example["mel"])
-    low, high, content, deep = _leaf(out.au_low), _leaf(out.au_high), _leaf(out.content), _leaf(out.low)
-    said, target, logits = _leaf(stage.speech_readout(out.content)), _targets(stage, example), _leaf(stage.phone_readout(out.content))
+    low, high, content, deep = (
+        _leaf(out.au_low),
+        _leaf(out.au_high),
+        _leaf(out.content),
+        _leaf(out.low),
+    )
+    said, target, logits = (
+        _leaf(stage.speech_readout(out.content)),
+        _targets(stage, example),
+        _leaf(stage.phone_readout(out.content)),
+    )
     mask, emotion, moved = stage.mask(example), example["emotion"], stage.moved
     grade = example["intensity"].clamp_min(0)
     return {
-        "contrast": lambda: au_contrast(low, high, example["au"], mask, stage.units, stage.loss.temperature),
+        "contrast": lambda: au_contrast(
+            low, high, example["au"], mask, stage.units, stage.loss.temperature
+        ),
         "au": lambda: smooth_l1(low, example["au"], mask),
         "speech": lambda: smooth_l1(said, target, mask, weights=stage.spoken),
         "speech_velocity": lambda: velocity(said * moved, target * moved, mask),
         "phone": lambda: phone_loss(logits, example["phone"], mask),
-        "feeling": lambda: stage.low_readers(deep, emotion, mask) + 0.5 * stage.intensity_readers(deep, grade, mask),
-        "adversary": lambda: stage.content_readers(reverse_gradient(content, stage.loss.adversary), emotion, mask),
+        "feeling": lambda: (
+            stage.low_readers(deep, emotion, mask)
+            + 0.5 * stage.intensity_readers(deep, grade, mask)
+        ),
+        "adversary": lambda: stage.content_readers(
+            reverse_gradient(content, stage.loss.adversary), emotion, mask
+        ),
         "(the articulation to hit)": lambda: _targets(stage, example),
     }
 
 
 def _heads(stage: HeadsStage, example: Batch) -> Jobs:
     out = stage.parts(example, shuffle=False)[1]
-    exp, ident, tex, speech, gain = _leaf(out.exp), _leaf(out.id), _leaf(out.tex), _leaf(out.speech), stage.heads.expnet.amplitude
+    exp, ident, tex, speech, gain = (
+        _leaf(out.exp),
+        _leaf(out.id),
+        _leaf(out.tex),
+        _leaf(out.speech),
+        stage.heads.expnet.amplitude,
+    )
     mask, voiced, said = stage.mask(example), stage.voiced, _targets(stage, example)
     shape, moved = (speech / gain).detach(), out._replace(exp=exp, closure=_leaf(out.closure))
     return {
@@ -139,11 +196,18 @@ def _heads(stage: HeadsStage, example: Batch) -> Jobs:
 def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
     net = stage.heads.posenet
     part = slice(0, net.window)
-    real, given = net.to_units(example["angle"][:, part], example["trans"][:, part]), condition[:, part]
+    real, given = (
+        net.to_units(example["angle"][:, part], example["trans"][:, part]),
+        condition[:, part],
+    )
     quick = net.part(real)[1][:, net.reach.past - SMOOTH :]
     shape = (net.window // STEP + 1, net.latent)
     made = net(real, given, stage.draw(len(real), *shape))
-    seen, mean, log_variance = _leaf(made.quick[:, : quick.shape[1]]), _leaf(made.mean), _leaf(made.log_variance)
+    seen, mean, log_variance = (
+        _leaf(made.quick[:, : quick.shape[1]]),
+        _leaf(made.mean),
+        _leaf(made.log_variance),
+    )
     noise, often = stage.draw(DRAWN * len(real), *shape), given.repeat(DRAWN, 1, 1)
     drawn = _leaf(net.decode(noise, often).unflatten(0, (DRAWN, len(real)))[:, :, : quick.shape[1]])
     moved, control = quick[:, -1] - quick[:, 0], given[:, :, -net.control :].mean(dim=1)
@@ -161,10 +225,17 @@ def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
 def _renderer(stage: RendererStage, example: Batch) -> Jobs:
     source, made = stage.render(example)
     real, image, points = example["driving_image"], _leaf(made.image), _leaf(made.keypoints)
-    canonical, angle, delta = _leaf(source.canonical), _leaf(made.motion.angle), _leaf(made.motion.delta)
+    canonical, angle, delta = (
+        _leaf(source.canonical),
+        _leaf(made.motion.angle),
+        _leaf(made.motion.delta),
+    )
     theta = random_affine(stage.draw(len(real), 6))
     small = stage.renderer.at_own_size(real)
-    found, warped = _leaf(stage.renderer.detector(small)), _leaf(stage.renderer.detector(warp_affine(small, theta)))
+    found, warped = (
+        _leaf(stage.renderer.detector(small)),
+        _leaf(stage.renderer.detector(warp_affine(small, theta))),
+    )
     head = example["driving_coeffs"][:, WINDOW // 2, stage.context.layout.slice("angle")]
     return {
         "perceptual": lambda: stage.unlikeness(image, real, made),
@@ -176,8 +247,12 @@ def _renderer(stage: RendererStage, example: Batch) -> Jobs:
         "agreement": lambda: (points - found).abs().mean(),
         **({} if made.paint is None else {"paint": _leaf(made.paint).mean}),
         **_adversarial(stage, *(stage.views(x, made)[-1].detach() for x in (real, image))),
-        "(keypoints of the driving image, for equivariance and agreement)": lambda: stage.renderer.detector(small).sum(),
-        "(keypoints of it warped, for equivariance)": lambda: stage.renderer.detector(warp_affine(small, theta)).sum(),
+        "(keypoints of the driving image, for equivariance and agreement)": lambda: (
+            stage.renderer.detector(small).sum()
+        ),
+        "(keypoints of it warped, for equivariance)": lambda: stage.renderer.detector(
+            warp_affine(small, theta)
+        ).sum(),
     }
 
 
@@ -196,5 +271,7 @@ def _adversarial(stage: RendererStage, real: Tensor, image: Tensor) -> Jobs:
         "gan": lambda: generator_hinge(fake),
         "feature_matching": lambda: feature_matching(true, fake),
         "(discriminator in the generator's turn, for gan and feature_matching)": both,
-        "(discriminator's own turn)": lambda: discriminator_hinge(judge(real), judge(image.detach())),
+        "(discriminator's own turn)": lambda: discriminator_hinge(
+            judge(real), judge(image.detach())
+        ),
     }

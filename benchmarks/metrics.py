@@ -18,7 +18,7 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from benchmarks._references import lpips_package, pytorch_fid_package, st_lpips_package
-from emo_lightning import assets
+from emo_lightning.core import assets
 from evaluation.judges import inception
 from evaluation.judges.inception import InceptionJudge
 from evaluation.judges.lpips_net import LpipsNet, read_heads
@@ -39,7 +39,9 @@ def sway(count: int, noise: float) -> np.ndarray:
     for t in range(count):
         shift = np.float32([[1, 0, 9 * np.sin(t / 3)], [0, 1, 7 * np.cos(t / 4)]])
         moved = cv2.warpAffine(picture, shift, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
-        frames.append(np.clip(moved + generator.normal(0, noise, moved.shape), 0, 255).astype(np.uint8))
+        frames.append(
+            np.clip(moved + generator.normal(0, noise, moved.shape), 0, 255).astype(np.uint8)
+        )
     return np.stack(frames)
 
 
@@ -71,47 +73,80 @@ def compare_fid(generated: np.ndarray, reference: np.ndarray) -> list[Row]:
                 cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
         def theirs() -> list[np.ndarray]:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):
                 # In this process: its workers would only decode PNG files, on cores that are in use.
-                return [score.get_activations(side, network, batch_size=BATCH, num_workers=0) for side in files]
+                return [
+                    score.get_activations(side, network, batch_size=BATCH, num_workers=0)
+                    for side in files
+                ]
 
         def ours() -> list[np.ndarray]:
-            return [torch.cat([judge.features(_read(side[i : i + BATCH])) for i in range(0, len(side), BATCH)]).numpy() for side in files]
+            return [
+                torch.cat(
+                    [judge.features(_read(side[i : i + BATCH])) for i in range(0, len(side), BATCH)]
+                ).numpy()
+                for side in files
+            ]
 
         (their_seconds, their_features), (our_seconds, our_features) = best(theirs), best(ours)
-    their_distance, expected = best(lambda: score.calculate_frechet_distance(*_moments(their_features)), 1)
+    their_distance, expected = best(
+        lambda: score.calculate_frechet_distance(*_moments(their_features)), 1
+    )
     our_distance, found = best(lambda: float(fid(*map(torch.from_numpy, our_features))), 1)
     count = len(generated) + len(reference)
     agreement = f"FID {found:.4f} and {expected:.4f}"
     return [
-        (f"FID: {count} PNG files to features", our_seconds / count, their_seconds / count, "pytorch-fid, seconds a picture"),
-        ("FID: features to number", our_distance, their_distance, f"pytorch-fid, seconds; {agreement}"),
+        (
+            f"FID: {count} PNG files to features",
+            our_seconds / count,
+            their_seconds / count,
+            "pytorch-fid, seconds a picture",
+        ),
+        (
+            "FID: features to number",
+            our_distance,
+            their_distance,
+            f"pytorch-fid, seconds; {agreement}",
+        ),
     ]
 
 
 def _moments(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [moment for side in sides for moment in (np.mean(side, axis=0), np.cov(side, rowvar=False))]
+    return [
+        moment for side in sides for moment in (np.mean(side, axis=0), np.cov(side, rowvar=False))
+    ]
 
 
 def _read(files: Sequence[Path]) -> Tensor:
-    return to_torch(np.stack([cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]))
+    return to_torch(
+        np.stack([cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files])
+    )
 
 
 def compare_lpips(net: str, generated: Tensor, reference: Tensor) -> Row:
     """One network with random backbone weights and the authors' heads."""
     torch.manual_seed(0)
     mine = LpipsNet(net).eval().requires_grad_(False)
-    theirs = lpips_package(net, mine.state_dict(), read_state_dict(assets.locate(f"lpips_{net}_heads"), "heads"))
+    theirs = lpips_package(
+        net, mine.state_dict(), read_state_dict(assets.locate(f"lpips_{net}_heads"), "heads")
+    )
     mine = mine.to(memory_format=torch.channels_last)
     heads = read_heads(net)
 
     def ours() -> Tensor:
         maps = mine(torch.cat([generated, reference]))
-        return lpips([m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], heads)
+        return lpips(
+            [m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], heads
+        )
 
     with torch.inference_mode():
         our_seconds, found = best(ours)
-        their_seconds, expected = best(lambda: theirs(generated / 127.5 - 1, reference / 127.5 - 1).flatten())
+        their_seconds, expected = best(
+            lambda: theirs(generated / 127.5 - 1, reference / 127.5 - 1).flatten()
+        )
     return (
         f"LPIPS, {net}",
         our_seconds / len(generated),
@@ -125,7 +160,9 @@ def compare_st_lpips(generated: Tensor, reference: Tensor) -> Row:
     judge, theirs = STLpipsJudge(), st_lpips_package()
     with torch.inference_mode():
         our_seconds, found = best(lambda: judge.distance(generated, reference))
-        their_seconds, expected = best(lambda: theirs(generated / 127.5 - 1, reference / 127.5 - 1).flatten())
+        their_seconds, expected = best(
+            lambda: theirs(generated / 127.5 - 1, reference / 127.5 - 1).flatten()
+        )
     note = f"stlpips-pytorch, seconds a pair; {_agreement(found, expected)}"
     return "ST-LPIPS", our_seconds / len(generated), their_seconds / len(generated), note
 
@@ -139,7 +176,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks metrics", description=__doc__)
     parser.add_argument("--frames", type=int, default=16, help="frames a side for FID (default 16)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads for both (default all cores)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="threads for both (default all cores)",
+    )
     args = parser.parse_args(arguments)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)

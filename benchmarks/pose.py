@@ -44,17 +44,31 @@ class Group:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="benchmarks pose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="shards of the embedded corpus; made where there are none")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks pose",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, help="shards of the embedded corpus; made where there are none"
+    )
     parser.add_argument("--real", type=Path, nargs="*", default=(), help="shards of filmed heads")
-    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
-    parser.add_argument("--write", type=Path, help="only train PoseNet anew on --data for --steps, and write all networks to this folder")
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        help="only train PoseNet anew on --data for --steps, and write all networks to this folder",
+    )
     parser.add_argument("--steps", type=int, default=500, help="training steps of each ablation")
     parser.add_argument("--clips", type=int, default=160, help="most clips that are compared")
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of the motion that is watched for drift")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="length of the motion that is watched for drift"
+    )
     args = parser.parse_args(arguments)
     from benchmarks._posenet import write_posenet
-    from emo_lightning.checkpoints import load_talker
+    from emo_lightning.inference.weights import load_talker
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -85,7 +99,14 @@ def per_emotion(talker: object, held: dict[str, Group]) -> None:
         print(row(f"{emotion}, PoseNet", ours[emotion], group.waves, group.angles), flush=True)
     everyone = joined(held)
     print(row("**all, held out**", everyone.angles, everyone.waves, None))
-    print(row("**all, PoseNet**", [a for angles in ours.values() for a in angles], everyone.waves, everyone.angles))
+    print(
+        row(
+            "**all, PoseNet**",
+            [a for angles in ours.values() for a in angles],
+            everyone.waves,
+            everyone.angles,
+        )
+    )
 
 
 def filmed(talker: object, folder: Path, clips: int) -> None:
@@ -97,50 +118,84 @@ def filmed(talker: object, folder: Path, clips: int) -> None:
     print(f"\n| filmed: {folder.name} {HEADER}\n" + "|---" * 8 + "|")
     for emotion, group in groups.items():
         print(row(f"{emotion}, filmed", group.angles, group.waves, None))
-        print(row(f"{emotion}, PoseNet", list(moved(talker, emotion, group)), group.waves, group.angles), flush=True)
+        print(
+            row(
+                f"{emotion}, PoseNet",
+                list(moved(talker, emotion, group)),
+                group.waves,
+                group.angles,
+            ),
+            flush=True,
+        )
 
 
 def ablations(talker: object, data: Path, args: argparse.Namespace, held: dict[str, Group]) -> None:
     """PoseNet trained for a short time, whole and without each part."""
     from benchmarks._posenet import trained_posenet
-    from emo_lightning.stages.stage2 import Stage2Loss
+    from emo_lightning.training.motion import Stage2Loss
 
     everyone = joined(held)
     print(f"\n| {args.steps} steps {HEADER[:-1]} emotions: order of speed |\n" + "|---" * 9 + "|")
-    variants = {"whole": {}, "no condition": {"condition": False}, "no spectrum loss": {"loss": replace(Stage2Loss(), spectrum=0.0)}}
+    variants = {
+        "whole": {},
+        "no condition": {"condition": False},
+        "no spectrum loss": {"loss": replace(Stage2Loss(), spectrum=0.0)},
+    }
     for name, options in variants.items():
         net = trained_posenet(data, args.checkpoint_dir, args.steps, **options)
         made = {emotion: list(moved(net, emotion, group)) for emotion, group in held.items()}
         _ablation(name, made, held, everyone)
         if name == "whole":
-            _ablation("whole, in faded windows", {e: [faded(a) for a in angles] for e, angles in made.items()}, held, everyone)
+            _ablation(
+                "whole, in faded windows",
+                {e: [faded(a) for a in angles] for e, angles in made.items()},
+                held,
+                everyone,
+            )
 
 
-def _ablation(name: str, made: dict[str, list[np.ndarray]], held: dict[str, Group], everyone: Group) -> None:
+def _ablation(
+    name: str, made: dict[str, list[np.ndarray]], held: dict[str, Group], everyone: Group
+) -> None:
     """A line, with Spearman's correlation over the emotions of the held-out heads' spread with the made ones'."""
     from scipy.stats import spearmanr
 
     sides = (made.values(), [group.angles for group in held.values()])
-    speeds = [[np.mean([_motion.describe(a, None)[2] for a in angles]) for angles in side] for side in sides]
+    speeds = [
+        [np.mean([_motion.describe(a, None)[2] for a in angles]) for angles in side]
+        for side in sides
+    ]
     order = float(spearmanr(*speeds).statistic) if len(held) > 2 else float("nan")
-    print(f"{row(name, [a for angles in made.values() for a in angles], everyone.waves, everyone.angles)} {order:.2f} |", flush=True)
+    print(
+        f"{row(name, [a for angles in made.values() for a in angles], everyone.waves, everyone.angles)} {order:.2f} |",
+        flush=True,
+    )
 
 
-def row(name: str, angles: Sequence[np.ndarray], waves: Sequence[np.ndarray | None], theirs: Sequence[np.ndarray] | None) -> str:
+def row(
+    name: str,
+    angles: Sequence[np.ndarray],
+    waves: Sequence[np.ndarray | None],
+    theirs: Sequence[np.ndarray] | None,
+) -> str:
     """A line of the table."""
     numbers = np.array([_motion.describe(a, w) for a, w in zip(angles, waves, strict=True)])
-    gap = "" if theirs is None else _motion.gap_interval(_motion.bands(angles), _motion.bands(theirs))
+    gap = (
+        "" if theirs is None else _motion.gap_interval(_motion.bands(angles), _motion.bands(theirs))
+    )
     cells = [_motion.interval(numbers[:, k]) for k in range(numbers.shape[1])]
     return f"| {name} | {len(angles)} | " + " | ".join([*cells[:3], gap, *cells[3:]]) + " |"
 
 
 def moved(talker: object, emotion: str, group: Group) -> Iterator[np.ndarray]:
     """PoseNet's angles for each clip of a group, of the same length, after a lead-in."""
-    from emo_lightning.audio import log_mel
-    from emo_lightning.emotions import EmotionTrack
-    from emo_lightning.loudness import levelled
+    from emo_lightning.media.audio_reader import log_mel
+    from emo_lightning.media.loudness import levelled
+    from emo_lightning.motion.emotions import EmotionTrack
 
-    for seed, (angle, wave, level) in enumerate(zip(group.angles, group.waves, group.levels, strict=True)):
+    for seed, (angle, wave, level) in enumerate(
+        zip(group.angles, group.waves, group.levels, strict=True)
+    ):
         frames = len(angle)
         sound = np.zeros(frames * 640, np.float32) if wave is None else levelled(wave)
         mel = np.resize(log_mel(sound), (4 * frames, 80))
@@ -152,12 +207,18 @@ def moved(talker: object, emotion: str, group: Group) -> Iterator[np.ndarray]:
 
 def drift(talker: object, minutes: float) -> None:
     """Mean pose of every minute, and whether seeds differ and repeat."""
-    from emo_lightning.emotions import EmotionTrack
+    from emo_lightning.motion.emotions import EmotionTrack
 
     rows = [_speech(minutes)]
     track, runs = EmotionTrack.constant("happy", 10), []
     for seed in (0, 0, 1):
-        runs.append(np.degrees(np.concatenate([p["angle"] for p in talker.generate(rows, _portrait(), track, seed)])))
+        runs.append(
+            np.degrees(
+                np.concatenate(
+                    [p["angle"] for p in talker.generate(rows, _portrait(), track, seed)]
+                )
+            )
+        )
     minute = [part.mean(0) for part in np.array_split(runs[0], max(round(minutes), 1))]
     half = len(runs[0]) // 2
     slope = np.polyfit(np.arange(len(runs[0])) / 1500.0, runs[0], 1)[0]
@@ -174,13 +235,15 @@ def drift(talker: object, minutes: float) -> None:
 
 def blinks(talker: object, held: dict[str, Group], minutes: float) -> None:
     """Rate, duration and gaps of blinks by emotion, and how many begin in pauses; aperture is what the lids leave open."""
-    from emo_lightning.blinking import BLINKS_PER_MINUTE, EMOTION_RATE
-    from emo_lightning.coefficients import EXP_NAMES
-    from emo_lightning.emotions import EmotionTrack
+    from emo_lightning.face.coefficients import EXP_NAMES
+    from emo_lightning.motion.blinking import BLINKS_PER_MINUTE, EMOTION_RATE
+    from emo_lightning.motion.emotions import EmotionTrack
     from evaluation.metrics.blink_rate import blinks as found_in
 
     lid, mel = EXP_NAMES.index("AU45_L"), _speech(minutes)
-    still = np.convolve(mel.reshape(-1, 4, 80).mean((1, 2)) < QUIET, np.ones(5)) >= 5  # five quiet frames, and the half second after them
+    still = (
+        np.convolve(mel.reshape(-1, 4, 80).mean((1, 2)) < QUIET, np.ones(5)) >= 5
+    )  # five quiet frames, and the half second after them
     quiet = np.convolve(still, np.ones(12))[: len(mel) // 4] > 0
     print(f"\n| {minutes:g} minutes | blinks a minute | asked for | duration, s | gaps, s: median, 10 %, 90 %"
           f" | in pauses ({quiet.mean():.0%} of time) |")  # fmt: skip
@@ -201,7 +264,9 @@ def blinks(talker: object, held: dict[str, Group], minutes: float) -> None:
 def faded(angle: np.ndarray, window: int = 48) -> np.ndarray:
     """Motion as windows without their mean, faded along a sine and added: what joining windows so leaves of it."""
     hop, out = window // 2, np.zeros((len(angle) + 2 * window, 3))
-    padded = np.pad(angle, ((window, window), (0, 0)), mode="reflect" if len(angle) > window else "edge")
+    padded = np.pad(
+        angle, ((window, window), (0, 0)), mode="reflect" if len(angle) > window else "edge"
+    )
     fade = np.sin(np.pi * (np.arange(window) + 0.5) / window)[:, None]
     for start in range(0, len(padded) - window + 1, hop):
         cut = padded[start : start + window]
@@ -211,18 +276,24 @@ def faded(angle: np.ndarray, window: int = 48) -> np.ndarray:
 
 def read(folder: Path, splits: Sequence[str] | None, clips: int) -> dict[str, Group]:
     """Clips by emotion, of two seconds at least."""
-    from datamodules.shards import iter_samples
-    from emo_lightning.emotions import ANNOTATED_LEVELS
+    from datamodules.shards.tar_io import iter_samples
+    from emo_lightning.motion.emotions import ANNOTATED_LEVELS
 
     groups: dict[str, Group] = {}
-    samples = [s for split in splits or (None,) for s in iter_samples(folder, split, ("wave", "coefficients"))]
+    samples = [
+        s
+        for split in splits or (None,)
+        for s in iter_samples(folder, split, ("wave", "coefficients"))
+    ]
     for sample in samples[:: max(1, len(samples) // clips)]:
         if len(sample.coefficients) < 50:
             continue
         group = groups.setdefault(sample.meta.emotion or "unknown", Group())
         group.angles.append(sample.coefficients["angle"].astype(np.float64))
         group.waves.append(sample.wave)
-        group.levels.append(float(sample.meta.level or ANNOTATED_LEVELS.get(sample.meta.intensity or 0, 8.0)))
+        group.levels.append(
+            float(sample.meta.level or ANNOTATED_LEVELS.get(sample.meta.intensity or 0, 8.0))
+        )
     return dict(sorted(groups.items()))
 
 
@@ -240,8 +311,8 @@ def _speech(minutes: float) -> np.ndarray:
     """Log mel rows of the sample recording that comes with the package, over and over with a pause of a second."""
     from importlib.resources import as_file, files
 
-    from emo_lightning.audio import load_audio, log_mel
-    from emo_lightning.loudness import levelled
+    from emo_lightning.media.audio_reader import load_audio, log_mel
+    from emo_lightning.media.loudness import levelled
 
     with as_file(files("emo_lightning") / "samples" / "speech.flac") as path:
         wave = levelled(load_audio(path))

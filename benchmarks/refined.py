@@ -24,17 +24,17 @@ import torch
 
 from benchmarks._compare_clips import Clip, read_clips
 from benchmarks._compare_scores import Distance, Film, Judging, landmarks, regions
-from emo_lightning.checkpoints import SHIPPED, export
-from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
-from emo_lightning.models.refiner import Refiner, RefinerConfig
-from emo_lightning.portrait import Portrait, make_portrait
+from emo_lightning.face.portrait import Portrait, make_portrait
+from emo_lightning.inference.weights import SHIPPED, export
+from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
 from emo_lightning.renderers.base import create
-from emo_lightning.renderers.mesh import topology
-from emo_lightning.renderers.mesh.geometry import Pose
+from emo_lightning.renderers.mesh.geometry import topology
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 from emo_lightning.renderers.refined.planes import look
 from emo_lightning.renderers.refined.renderer import FILE, RefinedRenderer
 from evaluation.judges.lpips_net import LpipsJudge
@@ -55,22 +55,42 @@ SHOWN = 3
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks refined", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks refined", description=__doc__.splitlines()[0]
+    )
     folders = "shard sets with video, joined by commas"
-    parser.add_argument("--data", type=lambda text: [Path(part) for part in text.split(",")], help=folders)
+    parser.add_argument(
+        "--data", type=lambda text: [Path(part) for part in text.split(",")], help=folders
+    )
     parser.add_argument("--split", default="test", help="splits, joined by commas (default test)")
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="folders with refiner.safetensors; a row each")
-    parser.add_argument("--frames", type=int, default=100, help="of each clip at most (default 100)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders with refiner.safetensors; a row each",
+    )
+    parser.add_argument(
+        "--frames", type=int, default=100, help="of each clip at most (default 100)"
+    )
     parser.add_argument("--clips", type=int, default=2, help="of each person at most (default 2)")
     parser.add_argument("--sheet", type=Path, help="picture to write")
-    parser.add_argument("--no-speed", dest="speed", action="store_false", help="leave the speed out")
+    parser.add_argument(
+        "--no-speed", dest="speed", action="store_false", help="leave the speed out"
+    )
     given = parser.parse_args(list(arguments))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        places = given.weights or [SHIPPED if (SHIPPED / FILE).is_file() else untrained(Path(folder))]
+        places = given.weights or [
+            SHIPPED if (SHIPPED / FILE).is_file() else untrained(Path(folder))
+        ]
         if given.data:
             torch.set_num_threads(1)
-            quality(read_clips(given.data, given.split.split(","), given.frames, given.clips), places, given.sheet)
+            quality(
+                read_clips(given.data, given.split.split(","), given.frames, given.clips),
+                places,
+                given.sheet,
+            )
         if given.speed:
             speed(places[0])
 
@@ -78,7 +98,11 @@ def main(arguments: Sequence[str] = ()) -> None:
 def untrained(folder: Path) -> Path:
     """A folder with a network as it is before training."""
     config = RefinerConfig()
-    export(folder / FILE, Refiner(config, BUILTIN), {"stage": 3, "product": "refiner", "model": vars(config), "layout": BUILTIN.to_dict()})
+    export(
+        folder / FILE,
+        Refiner(config, BUILTIN),
+        {"stage": 3, "product": "refiner", "model": vars(config), "layout": BUILTIN.to_dict()},
+    )
     return folder
 
 
@@ -91,7 +115,14 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
     for clip in clips:
         frames = clip.frames(clip.side)
         portrait, truth = clip.portrait(frames), judging.watch(frames[1:])
-        drawn, masks = {"mesh": list(create("mesh").render(create("mesh").prepare(portrait), clip.coefficients))}, {}
+        drawn, masks = (
+            {
+                "mesh": list(
+                    create("mesh").render(create("mesh").prepare(portrait), clip.coefficients)
+                )
+            },
+            {},
+        )
         for name, renderer in renderers.items():
             drawn[name], masks[name] = refined(renderer, portrait, clip.coefficients)
         for name, made in drawn.items():
@@ -100,9 +131,16 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
         for t in striking(clip):
             row = [frames[0], frames[t], drawn["mesh"][t]]
             for name in renderers:
-                row += [drawn[name][t], np.repeat((255 * masks[name][t])[..., None], 3, axis=2).astype(np.uint8)]
+                row += [
+                    drawn[name][t],
+                    np.repeat((255 * masks[name][t])[..., None], 3, axis=2).astype(np.uint8),
+                ]
             strips.append(np.concatenate([close(picture, truth, t - 1) for picture in row], axis=1))
-        print(clip.key, {name: round(found[-1]["psnr face"], 2) for name, found in scores.items()}, flush=True)
+        print(
+            clip.key,
+            {name: round(found[-1]["psnr face"], 2) for name, found in scores.items()},
+            flush=True,
+        )
     judging.close()
     table(scores)
     if sheet is not None:
@@ -122,19 +160,26 @@ def close(picture: np.ndarray, truth: Film, frame: int) -> np.ndarray:
 def judges() -> dict[str, Distance]:
     """Perceptual distances whose weights are here."""
     found: dict[str, Distance] = {}
-    for name, make in (("ST-LPIPS", STLpipsJudge), ("LPIPS", lambda: LpipsJudge("alex", torch.device("cpu")))):
+    for name, make in (
+        ("ST-LPIPS", STLpipsJudge),
+        ("LPIPS", lambda: LpipsJudge("alex", torch.device("cpu"))),
+    ):
         with contextlib.suppress(UserError):
             found[name] = make().distance
     return found
 
 
-def refined(renderer: RefinedRenderer, portrait: Portrait, moving: Coefficients) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def refined(
+    renderer: RefinedRenderer, portrait: Portrait, moving: Coefficients
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Frames and masks."""
     source, frames, masks = renderer.prepare(portrait), [], []
     for t in range(len(moving)):
         exp = moving["exp"][t]
         shape = source.mesh.retarget.vertices(exp, moving["id"][t])
-        frame, mask = renderer.refine(source, look(source.mesh, source.side, shape, Pose.of(moving, t), exp))
+        frame, mask = renderer.refine(
+            source, look(source.mesh, source.side, shape, Pose.of(moving, t), exp)
+        )
         frames.append(frame)
         masks.append(mask)
     return frames, masks
@@ -144,20 +189,36 @@ def compare(film: Film, truth: Film, distances: dict[str, Distance]) -> dict[str
     """PSNR and SSIM of face, lips and eyes, perceptual distances of face and lips, flicker of the face."""
     found: dict[str, list[float]] = {}
     for t in np.flatnonzero(truth.seen):
-        boxes = {part.removeprefix("_"): box for part, box in regions(truth, t).items() if part} | {"eyes": eyes(truth, t)}
+        boxes = {part.removeprefix("_"): box for part, box in regions(truth, t).items() if part} | {
+            "eyes": eyes(truth, t)
+        }
         for part, (rows, columns) in boxes.items():
             a, b = (batch(one.frames[t, rows, columns]) for one in (film, truth))
             found.setdefault(f"error {part}", []).append(float(squared_error(a, b)))
             found.setdefault(f"ssim {part}", []).append(float(ssim(a, b)))
             if part in PERCEIVED and t % 5 == 0:
-                pair = [batch(cv2.resize(one.frames[t, rows, columns], (PERCEIVED[part],) * 2)) for one in (film, truth)]
+                pair = [
+                    batch(cv2.resize(one.frames[t, rows, columns], (PERCEIVED[part],) * 2))
+                    for one in (film, truth)
+                ]
                 for name, judge in distances.items():
                     found.setdefault(f"{name} {part}", []).append(float(judge(*pair)))
     means = {name: float(np.mean(values)) for name, values in found.items()}
-    psnr = {name.replace("error", "psnr"): float(from_squared_error(torch.tensor(v))) for name, v in means.items() if name[:5] == "error"}
+    psnr = {
+        name.replace("error", "psnr"): float(from_squared_error(torch.tensor(v)))
+        for name, v in means.items()
+        if name[:5] == "error"
+    }
     rows, columns = regions(truth, int(np.flatnonzero(truth.seen)[0]))["_face"]
-    shakes = [np.abs(np.diff(one.frames[:, rows, columns].astype(np.float32), 2, axis=0)).mean() for one in (film, truth)]
-    return psnr | {name: v for name, v in means.items() if name[:5] != "error"} | {"flicker": float(shakes[0] / shakes[1])}
+    shakes = [
+        np.abs(np.diff(one.frames[:, rows, columns].astype(np.float32), 2, axis=0)).mean()
+        for one in (film, truth)
+    ]
+    return (
+        psnr
+        | {name: v for name, v in means.items() if name[:5] != "error"}
+        | {"flicker": float(shakes[0] / shakes[1])}
+    )
 
 
 def eyes(truth: Film, frame: int) -> tuple[slice, slice]:
@@ -174,7 +235,9 @@ def striking(clip: Clip) -> list[int]:
     exp = clip.coefficients["exp"]
     chosen = [0]
     for _ in range(SHOWN):
-        chosen.append(int(np.abs(exp[:, None] - exp[None, chosen]).sum(axis=2).min(axis=1).argmax()))
+        chosen.append(
+            int(np.abs(exp[:, None] - exp[None, chosen]).sum(axis=2).min(axis=1).argmax())
+        )
     return chosen[1:]
 
 
@@ -192,16 +255,27 @@ def table(scores: dict[str, list[dict[str, float]]]) -> None:
         cells = []
         for column in columns:
             up = 1 if column[:4] in ("psnr", "ssim") else -1
-            better = sum(up * (a[column] - b[column]) > 0 for a, b in zip(found, first, strict=True))
+            better = sum(
+                up * (a[column] - b[column]) > 0 for a, b in zip(found, first, strict=True)
+            )
             mean = np.nanmean([each[column] for each in found])
-            cells.append(f"{mean:.2f}" if column[:4] == "psnr" or "error" in column or column == "flicker" else f"{mean:.4f}")
+            cells.append(
+                f"{mean:.2f}"
+                if column[:4] == "psnr" or "error" in column or column == "flicker"
+                else f"{mean:.4f}"
+            )
             cells[-1] += "" if found is first else f" ({better}/{len(found)})"
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def speed(place: Path) -> None:
     """Milliseconds a frame by size, the median of several, and the peak of memory; both renderers keep to one thread."""
-    print("\n| ms a frame | " + " | ".join(f"{size} px" for size in SIZES) + " |\n|---|" + "---|" * len(SIZES))
+    print(
+        "\n| ms a frame | "
+        + " | ".join(f"{size} px" for size in SIZES)
+        + " |\n|---|"
+        + "---|" * len(SIZES)
+    )
     picture, landmarker = skimage.data.astronaut(), open_landmarker(max_faces=1)
     points = landmarker.detect(picture)[0].points
     landmarker.close()
@@ -209,23 +283,35 @@ def speed(place: Path) -> None:
     renderers = {"mesh": create("mesh"), "refined": create("refined", place)}
     cells: dict[str, list[str]] = {name: [] for name in renderers}
     for size in SIZES:
-        portrait = make_portrait(crop_image(picture, box, size), to_crop(points, box), BuiltinFaceModel.load())
+        portrait = make_portrait(
+            crop_image(picture, box, size), to_crop(points, box), BuiltinFaceModel.load()
+        )
         moving = talk(portrait.coefficients)
         for name, renderer in renderers.items():
             cells[name].append(f"{clock(renderer, portrait, moving):.1f}")
     for name, row in cells.items():
         print(f"| {name} | " + " | ".join(row) + " |")
-    print(f"\npeak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    print(
+        f"\npeak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+    )
 
 
 def talk(own: Coefficients) -> Coefficients:
     """A head that turns, speaks and blinks."""
     time_ = np.arange(FRAMES)[:, None] / 25.0
     exp = np.repeat(own["exp"], FRAMES, axis=0)
-    for unit, rate in (("AU26", 3.0), ("AU12_L", 0.5), ("AU12_R", 0.5), ("AU45_L", 1.0), ("AU45_R", 1.0)):
+    for unit, rate in (
+        ("AU26", 3.0),
+        ("AU12_L", 0.5),
+        ("AU12_R", 0.5),
+        ("AU45_L", 1.0),
+        ("AU45_R", 1.0),
+    ):
         exp[:, EXP_NAMES.index(unit)] += 0.3 * (1.0 - np.cos(2 * np.pi * rate * time_[:, 0]))
     turn = 0.08 * np.sin(2 * np.pi * np.array([0.3, 0.5, 0.2]) * time_)
-    return own.frames(np.zeros(FRAMES, int)).replace(exp=exp, angle=(own["angle"] + turn).astype(np.float32))
+    return own.frames(np.zeros(FRAMES, int)).replace(
+        exp=exp, angle=(own["angle"] + turn).astype(np.float32)
+    )
 
 
 def clock(renderer: object, portrait: Portrait, moving: Coefficients) -> float:

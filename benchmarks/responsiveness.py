@@ -33,10 +33,10 @@ import torch
 from benchmarks import _follow, _voice
 from benchmarks._probes import Problem, probe
 from benchmarks._small import interval, mean_cell, one_thread, small_corpus, train_stage
-from emo_lightning.audio import SAMPLES_PER_FRAME, log_mel
-from emo_lightning.coefficients import AU_NAMES
-from emo_lightning.emotions import EMOTIONS, NEUTRAL, PROTOTYPES
-from emo_lightning.loudness import SpeechLevel, levelled
+from emo_lightning.face.coefficients import AU_NAMES
+from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, log_mel
+from emo_lightning.media.loudness import SpeechLevel, levelled
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, PROTOTYPES
 
 CLIPS, STEPS, TRACKS = 192, 250, 24
 FRAME_MS = 40.0
@@ -75,27 +75,50 @@ class Splice:
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="benchmarks responsiveness", description=__doc__, formatter_class=shape)
-    parser.add_argument("--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without")
-    parser.add_argument("--windows", default="3,5,9,17,25", help="odd numbers of frames (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps for each window (default: %(default)s)")
-    parser.add_argument("--checkpoint-dir", type=Path, help="weights that follow the track; those shipped by default")
-    parser.add_argument("--ravdess", type=Path, help="shards of real voices at two intensities, for the table of voices")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks responsiveness", description=__doc__, formatter_class=shape
+    )
+    parser.add_argument(
+        "--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without"
+    )
+    parser.add_argument(
+        "--windows", default="3,5,9,17,25", help="odd numbers of frames (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=STEPS,
+        help="training steps for each window (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        help="weights that follow the track; those shipped by default",
+    )
+    parser.add_argument(
+        "--ravdess",
+        type=Path,
+        help="shards of real voices at two intensities, for the table of voices",
+    )
     parser.add_argument("--part", choices=("window", "track", "voice"), help="all by default")
     args = parser.parse_args(arguments)
     parts = (args.part,) if args.part else ("track", "voice", "window")
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         if "track" in parts:
-            from emo_lightning.checkpoints import load_talker
+            from emo_lightning.inference.weights import load_talker
 
             _follow.tables(load_talker(args.checkpoint_dir), TRACKS)
         if set(parts) == {"track"}:
             return
         data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)
         if "voice" in parts:
-            _voice.table([("embedded corpus", data), *([("RAVDESS", args.ravdess)] if args.ravdess else [])])
+            _voice.table(
+                [("embedded corpus", data), *([("RAVDESS", args.ravdess)] if args.ravdess else [])]
+            )
         if "window" in parts:
-            window_table(data, Path(folder), [int(word) for word in args.windows.split(",")], args.steps)
+            window_table(
+                data, Path(folder), [int(word) for word in args.windows.split(",")], args.steps
+            )
 
 
 def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -> None:
@@ -103,33 +126,68 @@ def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -
     clips = list(read(data))
     splices = list(cut_together([clip for clip in clips if clip.split != "train"]))
     tested = sum(clip.split != "train" for clip in clips)
-    print(f"\nWindow: {steps} steps each, seed 0; {len(splices)} cuts, {tested} held-out clips; mean [95 % interval over cuts or clips]\n")
-    heads = ("AU(P) 50 %, ms", "90 %, ms", "rise 10-90, ms", "LOW 50 %, ms", "90 %, ms", "AU(P) low error", "correlation", "emotion, LOW")
-    print("| window, ms | sound needed after a frame, ms | " + " | ".join(heads) + " | s |\n" + "|---:" * (len(heads) + 3) + "|")
+    print(
+        f"\nWindow: {steps} steps each, seed 0; {len(splices)} cuts, {tested} held-out clips; mean [95 % interval over cuts or clips]\n"
+    )
+    heads = (
+        "AU(P) 50 %, ms",
+        "90 %, ms",
+        "rise 10-90, ms",
+        "LOW 50 %, ms",
+        "90 %, ms",
+        "AU(P) low error",
+        "correlation",
+        "emotion, LOW",
+    )
+    print(
+        "| window, ms | sound needed after a frame, ms | "
+        + " | ".join(heads)
+        + " | s |\n"
+        + "|---:" * (len(heads) + 3)
+        + "|"
+    )
     for window in windows:
         begin = time.perf_counter()
         net = train_window(data, folder / f"window{window}", window, steps)
         units, low = responses(net, splices, low_means(net, clips))
-        cells = [*delays(units, (0.5, 0.9)), rise(units), *delays(low, (0.5, 0.9)), *accuracy(net, clips)]
+        cells = [
+            *delays(units, (0.5, 0.9)),
+            rise(units),
+            *delays(low, (0.5, 0.9)),
+            *accuracy(net, clips),
+        ]
         after = FRAME_MS * net.controller.reach.future
-        print(f"| {FRAME_MS * window:.0f} | {after:.0f} | {' | '.join(cells)} | {time.perf_counter() - begin:.0f} |", flush=True)
+        print(
+            f"| {FRAME_MS * window:.0f} | {after:.0f} | {' | '.join(cells)} | {time.perf_counter() - begin:.0f} |",
+            flush=True,
+        )
 
 
 def train_window(data: Path, out: Path, window: int, steps: int) -> Any:
     """A decoupler whose controller has this window, the present frame in the middle."""
-    from emo_lightning.checkpoints import load_decoupler, read_network
+    from emo_lightning.inference.weights import load_decoupler, read_network
 
-    sizes = [f"model.window={window}", f"model.look_ahead={window // 2}", "loader.frames=80", "loader.batch_size=12"]
+    sizes = [
+        f"model.window={window}",
+        f"model.look_ahead={window // 2}",
+        "loader.frames=80",
+        "loader.batch_size=12",
+    ]
     # So short a training goes to what is looked at.
     sizes += ["loss.au=20", "loss.contrast=0.1"]
-    pace = [f"trainer.max_steps={steps}", f"trainer.val_every={steps}", "trainer.val_batches=1", "optim.warmup_steps=30"]
+    pace = [
+        f"trainer.max_steps={steps}",
+        f"trainer.val_every={steps}",
+        "trainer.val_batches=1",
+        "optim.warmup_steps=30",
+    ]
     path = train_stage(1, out, [f"data={data}", *sizes, *pace])
     return load_decoupler(read_network(path, "decoupler", "--windows"))
 
 
 def read(data: Path) -> Iterator[Clip]:
     """Every clip of the corpus."""
-    from datamodules.shards import iter_samples
+    from datamodules.shards.tar_io import iter_samples
 
     for sample in iter_samples(data, None, ("wave", "au")):
         meta = sample.meta
@@ -141,7 +199,10 @@ def cut_together(clips: Sequence[Clip]) -> Iterator[Splice]:
     """A neutral and an emotional clip of one speaker and sentence, both ways round, at :data:`CUTS`."""
     for calm in (clip for clip in clips if clip.emotion == NEUTRAL):
         for moved in clips:
-            if (moved.speaker, moved.sentence) != (calm.speaker, calm.sentence) or moved.level < LEAST_LEVEL:
+            if (moved.speaker, moved.sentence) != (
+                calm.speaker,
+                calm.sentence,
+            ) or moved.level < LEAST_LEVEL:
                 continue
             for place in CUTS:
                 yield _splice(calm, moved, place)
@@ -156,7 +217,9 @@ def _splice(old: Clip, new: Clip, place: float) -> Splice:
     level = SpeechLevel()
     level.push(cut)
     gain = np.float32(level.gain())
-    cut_rows, old_rows, new_rows = (log_mel(gain * wave) for wave in (cut, old.wave[:samples], new.wave[:samples]))
+    cut_rows, old_rows, new_rows = (
+        log_mel(gain * wave) for wave in (cut, old.wave[:samples], new.wave[:samples])
+    )
     return Splice(cut_rows, old_rows, new_rows, frame, old.emotion, new.emotion)
 
 
@@ -167,13 +230,18 @@ def look(net: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out.au_low[0].double().numpy(), out.low[0].double().numpy()
 
 
-def responses(net: Any, splices: Sequence[Splice], means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def responses(
+    net: Any, splices: Sequence[Splice], means: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Of each cut, how far the network has gone at each frame around it: ``(N, 2 SPAN, 2)``, products to be divided once pooled."""
     units, lows = [], []
     for splice in splices:
         seen = [look(net, rows) for rows in (splice.cut, splice.old, splice.new)]
         sign = unit_direction(splice.new_emotion) - unit_direction(splice.old_emotion)
-        for kind, way, out in ((0, sign, units), (1, means[splice.new_emotion] - means[splice.old_emotion], lows)):
+        for kind, way, out in (
+            (0, sign, units),
+            (1, means[splice.new_emotion] - means[splice.old_emotion], lows),
+        ):
             cut, old, new = (values[kind] @ way for values in seen)
             products = np.stack([(cut - old) * (new - old), (new - old) ** 2], axis=-1)
             frames = np.clip(np.arange(-SPAN, SPAN) + splice.frame, 0, len(products) - 1)
@@ -183,7 +251,10 @@ def responses(net: Any, splices: Sequence[Splice], means: np.ndarray) -> tuple[n
 
 def unit_direction(emotion: int) -> np.ndarray:
     """The emotion's action units ``(17,)``, as its prototype has them; a one-sided unit counts by its stronger side."""
-    sides = {name: [w for unit, w in PROTOTYPES[EMOTIONS[emotion]].items() if unit.split("_")[0] == name] for name in AU_NAMES}
+    sides = {
+        name: [w for unit, w in PROTOTYPES[EMOTIONS[emotion]].items() if unit.split("_")[0] == name]
+        for name in AU_NAMES
+    }
     return np.array([max(found, default=0.0) for found in sides.values()])
 
 
@@ -192,7 +263,9 @@ def low_means(net: Any, clips: Sequence[Clip]) -> np.ndarray:
     rows: dict[int, list[np.ndarray]] = {}
     for clip in clips:
         if clip.split == "train" and (clip.emotion == NEUTRAL or clip.level >= LEAST_LEVEL):
-            rows.setdefault(clip.emotion, []).append(look(net, log_mel(levelled(clip.wave)))[1].mean(axis=0))
+            rows.setdefault(clip.emotion, []).append(
+                look(net, log_mel(levelled(clip.wave)))[1].mean(axis=0)
+            )
     return np.stack([np.mean(rows[emotion], axis=0) for emotion in range(len(EMOTIONS))])
 
 
@@ -207,7 +280,9 @@ def reach(products: np.ndarray, level: float) -> float:
 
 def delays(products: np.ndarray, levels: Sequence[float]) -> list[str]:
     """Cells of the delays to each share of the change."""
-    return [_cell(interval(products, lambda rows, level=level: reach(rows, level))) for level in levels]
+    return [
+        _cell(interval(products, lambda rows, level=level: reach(rows, level))) for level in levels
+    ]
 
 
 def rise(products: np.ndarray) -> str:
@@ -232,8 +307,13 @@ def accuracy(net: Any, clips: Sequence[Clip]) -> list[str]:
         rows.append(low[chosen].astype(np.float32))
         owners.append(np.full(len(chosen), number))
     owner, train = np.concatenate(owners), np.array([clip.split == "train" for clip in clips])
-    labels, speakers = np.array([c.emotion for c in clips]), np.unique([c.speaker for c in clips], return_inverse=True)[1]
-    problem = Problem(np.concatenate(rows), labels[owner], owner, speakers[owner], train[owner], ~train[owner])
+    labels, speakers = (
+        np.array([c.emotion for c in clips]),
+        np.unique([c.speaker for c in clips], return_inverse=True)[1],
+    )
+    problem = Problem(
+        np.concatenate(rows), labels[owner], owner, speakers[owner], train[owner], ~train[owner]
+    )
     return [mean_cell(errors, 4), mean_cell(alike, 3), str(probe(problem, "logistic", (0,)))]
 
 

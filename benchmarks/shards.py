@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.loading import AudioShards
-from datamodules.schema import Sample, SampleMeta, decode, encode
-from datamodules.shards import ShardWriter, members_for
-from datamodules.windows import AudioClip, Labels, collate
-from emo_lightning.coefficients import BUILTIN, Coefficients
+from datamodules.loading.datamodule import AudioShards
+from datamodules.loading.windows import AudioClip, Labels, collate
+from datamodules.shards.schema import Sample, SampleMeta, decode, encode
+from datamodules.shards.tar_io import ShardWriter, members_for
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
 
 CLIPS, FRAMES, BATCH, TRIES = 1000, 25, 16, 2
 COUNTS = (1, 10, 100, 1000)
@@ -28,19 +28,35 @@ PARTS = ("wave", "au", "coefficients")
 def main(arguments: Sequence[str] = ()) -> None:
     """Make sets of many tiny clips and print the table; every ratio is of clips/s, of the faster of two tries."""
     clips = int(arguments[0]) if arguments else CLIPS
-    print(f"{clips} clips of {FRAMES / 25:g} s, one reader, nothing kept in memory; a batch has {BATCH} windows\n")
-    print("| shards | from | set-up, ms | first batch, ms | clips/s | to loose files | to 1 shard |\n|---|---|---|---|---|---|---|")
+    print(
+        f"{clips} clips of {FRAMES / 25:g} s, one reader, nothing kept in memory; a batch has {BATCH} windows\n"
+    )
+    print(
+        "| shards | from | set-up, ms | first batch, ms | clips/s | to loose files | to 1 shard |\n|---|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         write_loose(Path(scratch) / "loose", clips)
-        list(loose_batches(Path(scratch) / "loose", clips // 10))  # the first clip pays for the spectrogram's tables
-        loose, one = fastest([measure_loose(Path(scratch) / "loose", clips) for _ in range(TRIES)]), 0.0
+        list(
+            loose_batches(Path(scratch) / "loose", clips // 10)
+        )  # the first clip pays for the spectrogram's tables
+        loose, one = (
+            fastest([measure_loose(Path(scratch) / "loose", clips) for _ in range(TRIES)]),
+            0.0,
+        )
         row("-", "loose files", loose, loose[2], one)
         for count in (count for count in COUNTS if count <= clips):
-            folder, caches = Path(scratch) / f"set{count}", [Path(scratch) / f"cache{count}.{number}" for number in range(TRIES)]
+            folder, caches = (
+                Path(scratch) / f"set{count}",
+                [Path(scratch) / f"cache{count}.{number}" for number in range(TRIES)],
+            )
             write(folder, clips, -(-clips // count))
             remote = f"pipe:cat {folder}/{{}}"
-            for name, data in (("folder", str(folder)), ("pipe:, cache empty", remote), ("pipe:, cached", remote)):
+            for name, data in (
+                ("folder", str(folder)),
+                ("pipe:, cache empty", remote),
+                ("pipe:, cached", remote),
+            ):
                 measured = fastest([measure(data, clips, cache) for cache in caches])
                 one = one or measured[2]
                 row(str(count), name, measured, loose[2], one)
@@ -51,19 +67,35 @@ def fastest(tries: Sequence[tuple[float, float, float]]) -> tuple[float, float, 
     return max(tries, key=lambda measured: measured[2])
 
 
-def row(shards: str, name: str, measured: tuple[float, float, float], loose: float, one: float) -> None:
+def row(
+    shards: str, name: str, measured: tuple[float, float, float], loose: float, one: float
+) -> None:
     """Print a line of the table."""
     ratio = f"{measured[2] / one:.2f}" if one else "-"
-    print(f"| {shards} | {name} | " + " | ".join(f"{x:.0f}" for x in measured) + f" | {measured[2] / loose:.2f} | {ratio} |", flush=True)
+    print(
+        f"| {shards} | {name} | "
+        + " | ".join(f"{x:.0f}" for x in measured)
+        + f" | {measured[2] / loose:.2f} | {ratio} |",
+        flush=True,
+    )
 
 
 def made() -> Sample:
     """The clip that every set holds under many names."""
     rng = np.random.default_rng(0)
-    values = {block: rng.standard_normal((FRAMES, width)).astype(np.float32) for block, width in BUILTIN.widths}
+    values = {
+        block: rng.standard_normal((FRAMES, width)).astype(np.float32)
+        for block, width in BUILTIN.widths
+    }
     wave = (0.1 * rng.standard_normal(FRAMES * 640)).astype(np.float32)
     meta = SampleMeta("benchmark", "s0", FRAMES, BUILTIN.to_dict(), emotion="neutral")
-    return Sample("clip", meta, wave, Coefficients(BUILTIN, values), rng.random((FRAMES, 17)).astype(np.float32))
+    return Sample(
+        "clip",
+        meta,
+        wave,
+        Coefficients(BUILTIN, values),
+        rng.random((FRAMES, 17)).astype(np.float32),
+    )
 
 
 def write(folder: Path, clips: int, samples_per_shard: int) -> None:
@@ -110,7 +142,15 @@ def measure_loose(folder: Path, clips: int) -> tuple[float, float, float]:
 def measure(data: str, clips: int, cache: Path) -> tuple[float, float, float]:
     """Milliseconds of the set-up and of the first batch, clips a second over one lap."""
     start = time.perf_counter()
-    shards = AudioShards(data, batch_size=BATCH, window=FRAMES, workers=0, cache_mb=0, epoch_batches=clips // BATCH, shard_cache=cache)
+    shards = AudioShards(
+        data,
+        batch_size=BATCH,
+        window=FRAMES,
+        workers=0,
+        cache_mb=0,
+        epoch_batches=clips // BATCH,
+        shard_cache=cache,
+    )
     shards.setup()
     loader = iter(shards.train_dataloader())
     ready = time.perf_counter()

@@ -24,12 +24,23 @@ RATE = 16_000
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="benchmarks streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of the recording whose memory is watched")
-    parser.add_argument("--checkpoint-dir", type=Path, help="trained weights; those shipped by default")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks streaming",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="length of the recording whose memory is watched",
+    )
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
+    )
     args = parser.parse_args(arguments)
-    from emo_lightning.checkpoints import load_talker
-    from emo_lightning.models.talker import BLOCK
+    from emo_lightning.inference.audio_to_motion import BLOCK
+    from emo_lightning.inference.weights import load_talker
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -51,14 +62,18 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 def exactness(talker: object) -> None:
     """Pieces of every length against the whole."""
-    from emo_lightning.audio import log_mel
-    from emo_lightning.live import TalkingStream
+    from emo_lightning.inference.streaming import TalkingStream
+    from emo_lightning.media.audio_reader import log_mel
 
     wave, source, track = np.concatenate(list(speech(SECONDS))), portrait(), feelings()
     start = time.process_time()
-    whole = np.concatenate([made.joined() for made in talker.generate([log_mel(wave)], source, track)])
+    whole = np.concatenate(
+        [made.joined() for made in talker.generate([log_mel(wave)], source, track)]
+    )
     took = time.process_time() - start
-    print("| pieces of, s | largest difference | delay measured, s | times real time |\n|---|---|---|---|")
+    print(
+        "| pieces of, s | largest difference | delay measured, s | times real time |\n|---|---|---|---|"
+    )
     print(f"| whole file | | | {SECONDS / took:.0f} |")
     for seconds in PIECES:
         stream, made, delay = TalkingStream(talker, source, track, gain=1.0), [], 0.0
@@ -76,7 +91,7 @@ def exactness(talker: object) -> None:
 
 def memory(talker: object, minutes: float) -> None:
     """Memory while a long recording streams with the level followed as it is heard."""
-    from emo_lightning.live import talk
+    from emo_lightning.inference.streaming import talk
 
     print("\n| minutes of sound | memory held, MB | times real time |\n|---|---|---|")
     start, frames, first = time.process_time(), 0, resident()
@@ -85,7 +100,10 @@ def memory(talker: object, minutes: float) -> None:
     for made in talk(speech(minutes * 60.0), talker, portrait(), feelings()):
         frames += len(made)
         while marks and frames >= marks[0]:
-            print(f"| {marks.pop(0) / 1500:g} | {resident():.1f} | {frames / 25.0 / (time.process_time() - start):.0f} |", flush=True)
+            print(
+                f"| {marks.pop(0) / 1500:g} | {resident():.1f} | {frames / 25.0 / (time.process_time() - start):.0f} |",
+                flush=True,
+            )
 
 
 def speech(seconds: float) -> Iterator[np.ndarray]:
@@ -100,14 +118,16 @@ def speech(seconds: float) -> Iterator[np.ndarray]:
 
 def portrait() -> object:
     """A neutral face from the front."""
-    from emo_lightning.coefficients import BUILTIN, Coefficients
+    from emo_lightning.face.coefficients import BUILTIN, Coefficients
 
-    return Coefficients(BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths})
+    return Coefficients(
+        BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
+    )
 
 
 def feelings() -> object:
     """A track that changes."""
-    from emo_lightning.emotions import EmotionKey, EmotionTrack
+    from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 
     return EmotionTrack((EmotionKey(0.0, 5, 8.0), EmotionKey(6.0, 6, 12.0)))
 

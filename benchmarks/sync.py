@@ -50,8 +50,14 @@ class Verdict:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(prog="benchmarks sync", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", help="shard sets or folders of talking video")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks sync",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, nargs="+", help="shard sets or folders of talking video"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a piece (5)")
     parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
     args = parser.parse_args(arguments)
@@ -64,19 +70,26 @@ def main(arguments: Sequence[str] = ()) -> None:
 
     torch.set_num_threads(1)
     judge = LipSyncJudge(args.weights or WEIGHTS)
-    pieces = [piece for folder in args.data for clip in read(folder) for piece in cut(clip, args.seconds)]
+    pieces = [
+        piece for folder in args.data for clip in read(folder) for piece in cut(clip, args.seconds)
+    ]
     verdicts = judged(pieces, judge)
     table(pieces, verdicts, args.seconds)
 
 
 def read(folder: Path) -> Iterator[Piece]:
     """Whole clips of a shard set's test split, or of a folder's videos."""
-    from datamodules.shards import iter_samples
+    from datamodules.shards.tar_io import iter_samples
 
     if (folder / "index.json").is_file():
         for sample in iter_samples(folder, "test", ("wave", "landmarks")):
             points, wave = sample.landmarks.astype(np.float32), sample.wave
-            yield Piece(folder.name, sample.key, points, np.resize(np.pad(wave, (0, 640)), 640 * len(points)))
+            yield Piece(
+                folder.name,
+                sample.key,
+                points,
+                np.resize(np.pad(wave, (0, 640)), 640 * len(points)),
+            )
         return
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
     for path in files:
@@ -87,11 +100,15 @@ def read(folder: Path) -> Iterator[Piece]:
 
 def watch(group: str, path: Path) -> Piece | None:
     """One video's landmarks and sound; None, with a line that says so, where one of them is missing."""
-    from evaluation.film import fit, whole_sound
     from evaluation.judges.landmarks import LandmarkJudge
     from evaluation.protocol import NotScored
+    from evaluation.runner.clip_reader import fit, whole_sound
 
-    beside = [p for p in (path.with_suffix(".wav"), path.parent.parent / "wav" / f"{path.stem}.wav") if p.is_file()]
+    beside = [
+        p
+        for p in (path.with_suffix(".wav"), path.parent.parent / "wav" / f"{path.stem}.wav")
+        if p.is_file()
+    ]
     judge = LandmarkJudge()
     try:
         points = np.stack([judge.place(frame) for frame in frames_of(path)])
@@ -106,14 +123,14 @@ def watch(group: str, path: Path) -> Piece | None:
 
 def frames_of(path: Path) -> Iterator[np.ndarray]:
     """Frames at 25 a second."""
-    from evaluation.film import Film
+    from evaluation.runner.clip_reader import Film
 
     yield from Film(path).frames()
 
 
 def load(path: Path) -> np.ndarray:
     """A recording at 16 kHz mono."""
-    from emo_lightning.audio import load_audio
+    from emo_lightning.media.audio_reader import load_audio
 
     return load_audio(path)
 
@@ -123,23 +140,30 @@ def cut(clip: Piece, seconds: float) -> Iterator[Piece]:
     count = max(1, round(len(clip.points) / (25 * seconds)))
     edges = np.linspace(0, len(clip.points), count + 1).astype(int)
     for begin, end in pairwise(edges):
-        yield Piece(clip.group, clip.file, clip.points[begin:end], clip.wave[640 * begin : 640 * end])
+        yield Piece(
+            clip.group, clip.file, clip.points[begin:end], clip.wave[640 * begin : 640 * end]
+        )
 
 
 def judged(pieces: Sequence[Piece], judge: object) -> list[Verdict | None]:
     """The judge's word on every piece; None where it has none (too short, no face)."""
     import torch
 
-    from emo_lightning.audio import log_mel
-    from evaluation.film import delayed
+    from emo_lightning.media.audio_reader import log_mel
     from evaluation.metrics.lip_sync import overlap_distances, sync_score
+    from evaluation.runner.clip_reader import delayed
 
     def score(lips: np.ndarray, voice: np.ndarray):  # noqa: ANN202
         count = min(len(lips), len(voice))
-        return sync_score(overlap_distances(torch.from_numpy(lips[:count]), torch.from_numpy(voice[:count])))
+        return sync_score(
+            overlap_distances(torch.from_numpy(lips[:count]), torch.from_numpy(voice[:count]))
+        )
 
     draw, mels = np.random.default_rng(0), [log_mel(piece.wave) for piece in pieces]
-    lips, voices = [attempt(judge.lips, p.points) for p in pieces], [attempt(judge.voice, p.wave) for p in pieces]
+    lips, voices = (
+        [attempt(judge.lips, p.points) for p in pieces],
+        [attempt(judge.voice, p.wave) for p in pieces],
+    )
     verdicts: list[Verdict | None] = []
     for n, piece in enumerate(pieces):
         if lips[n] is None or voices[n] is None or np.isfinite(lips[n][:, 0]).sum() < 24:
@@ -147,13 +171,29 @@ def judged(pieces: Sequence[Piece], judge: object) -> list[Verdict | None]:
             continue
         seen = np.flatnonzero(np.isfinite(piece.points[:, 0, 0]))[0]
         still = judge.lips(np.repeat(piece.points[seen : seen + 1], len(piece.points), axis=0))
-        moved = tuple(score(lips[n], judge.voice(delayed(piece.wave, by))).offset for by in (SHIFT, -SHIFT))
-        strangers = [m for m in draw.permutation(len(pieces)) if voices[m] is not None and stranger(pieces, mels, n, m)][:OTHERS]
+        moved = tuple(
+            score(lips[n], judge.voice(delayed(piece.wave, by))).offset for by in (SHIFT, -SHIFT)
+        )
+        strangers = [
+            m
+            for m in draw.permutation(len(pieces))
+            if voices[m] is not None and stranger(pieces, mels, n, m)
+        ][:OTHERS]
         others = [score(lips[n], voices[m]) for m in strangers]
         own = score(lips[n], voices[n])
         found = [(other.confidence, other.distance) for other in others]
         held = score(still, voices[n])
-        verdicts.append(Verdict(piece.file, own.offset, moved, own.confidence, own.distance, found, (held.confidence, held.distance)))
+        verdicts.append(
+            Verdict(
+                piece.file,
+                own.offset,
+                moved,
+                own.confidence,
+                own.distance,
+                found,
+                (held.confidence, held.distance),
+            )
+        )
     return verdicts
 
 
@@ -183,9 +223,15 @@ def table(pieces: Sequence[Piece], verdicts: Sequence[Verdict | None], seconds: 
         if not found:
             print(f"| {group} | 0 | 0 | {len(mine)} |" + " |" * len(MEASURES))
             continue
-        files = {name: [v for v in found if v.file == name] for name in dict.fromkeys(v.file for v in found)}
+        files = {
+            name: [v for v in found if v.file == name]
+            for name in dict.fromkeys(v.file for v in found)
+        }
         cells = [interval(files, measure) for measure in MEASURES]
-        print(f"| {group} | {len(files)} | {len(found)} | {len(mine) - len(found)} | {' | '.join(cells)} |", flush=True)
+        print(
+            f"| {group} | {len(files)} | {len(found)} | {len(mine) - len(found)} | {' | '.join(cells)} |",
+            flush=True,
+        )
 
 
 def interval(files: dict[str, list[Verdict]], measure: Callable[[list[Verdict]], float]) -> str:
@@ -196,7 +242,10 @@ def interval(files: dict[str, list[Verdict]], measure: Callable[[list[Verdict]],
         return "-"
     if len(names) < 3:
         return f"{value:.2f}"
-    tries = [measure([v for k in draw.integers(len(names), size=len(names)) for v in files[names[k]]]) for _ in range(RESAMPLES)]
+    tries = [
+        measure([v for k in draw.integers(len(names), size=len(names)) for v in files[names[k]]])
+        for _ in range(RESAMPLES)
+    ]
     low, high = np.nanpercentile(tries, [2.5, 97.5])
     return f"{value:.2f} ({low:.2f}-{high:.2f})"
 
@@ -206,7 +255,12 @@ def near_file(verdicts: list[Verdict]) -> float:
     files: dict[str, list[int]] = {}
     for verdict in verdicts:
         files.setdefault(verdict.file, []).append(verdict.offset)
-    close = [abs(o - np.median(offsets)) <= 1 for offsets in files.values() if len(offsets) > 1 for o in offsets]
+    close = [
+        abs(o - np.median(offsets)) <= 1
+        for offsets in files.values()
+        if len(offsets) > 1
+        for o in offsets
+    ]
     return float(np.mean(close)) if close else float("nan")
 
 
@@ -214,7 +268,11 @@ def moved(tolerance: int) -> Callable[[list[Verdict]], float]:
     """Share of moved sounds whose offset moved by 5 frames, late sound down and early sound up."""
 
     def share(verdicts: list[Verdict]) -> float:
-        missed = [abs(at - v.offset - by) for v in verdicts for at, by in zip(v.moved, (-SHIFT, SHIFT), strict=True)]
+        missed = [
+            abs(at - v.offset - by)
+            for v in verdicts
+            for at, by in zip(v.moved, (-SHIFT, SHIFT), strict=True)
+        ]
         return float(np.mean(np.array(missed) <= tolerance))
 
     return share

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from datamodules.shards import ShardIndex
-from emo_lightning.coefficients import BUILTIN
-from emo_lightning.config import AnyRun, Stage3Run, load_config
-from emo_lightning.face.anchors import anchor_table
+from datamodules.shards.tar_io import ShardIndex
+from emo_lightning.face.coefficients import BUILTIN
+from emo_lightning.face.keypoint_vertices import anchor_table
 from emo_lightning.models.fingerprint import fingerprint
-from emo_lightning.models.layers import parameter_count
-from emo_lightning.stages.base import Stage, StageContext, weighted_sum
-from emo_lightning.stages.stage1 import DecouplerStage
-from emo_lightning.stages.stage2 import HeadsStage
-from emo_lightning.stages.stage3 import RendererStage
+from emo_lightning.models.layers.temporal import parameter_count
+from emo_lightning.training.base import Stage, StageContext, weighted_sum
+from emo_lightning.training.config import AnyRun, Stage3Run, load_config
+from emo_lightning.training.decoupler import DecouplerStage
+from emo_lightning.training.motion import HeadsStage
+from emo_lightning.training.renderer import RendererStage
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 WARM, STEPS = 2, 8
@@ -31,16 +31,24 @@ def main(arguments: list[str]) -> None:
     """Print the table for a size, ``cpu`` by default."""
     size = arguments[0] if arguments else "cpu"
     print(f"one thread, {STEPS} steps each, size {size}\n")
-    print("| stage | product, M parameters | all, M | batch | s/step | process memory, MB |\n|---|---|---|---|---|---|")
+    print(
+        "| stage | product, M parameters | all, M | batch | s/step | process memory, MB |\n|---|---|---|---|---|---|"
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for number in (1, 2, 3):
-        config = load_config(EXPERIMENTS / f"stage{number}.yaml", [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])])
+        config = load_config(
+            EXPERIMENTS / f"stage{number}.yaml",
+            [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])],
+        )
         stage = build(config)
         seconds = time_step(stage, batch(config), config)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         product, everything = parameter_count(stage.trained) / 1e6, parameter_count(stage) / 1e6
-        print(f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | {seconds:.3f} | {memory:.0f} |", flush=True)
+        print(
+            f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | {seconds:.3f} | {memory:.0f} |",
+            flush=True,
+        )
     torch.set_num_threads(threads)
 
 
@@ -49,7 +57,11 @@ def build(config: AnyRun) -> Stage:
     index = ShardIndex(BUILTIN)
     context = StageContext(index.layout, config.seed)
     if isinstance(config, Stage3Run):
-        numbers = [torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays()] if config.model.anchors else None
+        numbers = (
+            [torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays()]
+            if config.model.anchors
+            else None
+        )
         return RendererStage(config.model, config.loss, config.optim, context, anchors=numbers)
     before = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
     first = DecouplerStage(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
@@ -65,13 +77,31 @@ def batch(config: AnyRun) -> dict[str, Any]:
     b, t = config.loader.batch_size, config.loader.frames
     if isinstance(config, Stage3Run):
         s = config.model.image_size * (2 if config.model.fine else 1)
-        images = {name: torch.rand(b, 3, s, s, generator=draw) for name in ("source_image", "driving_image")}
-        return images | {name: 0.1 * torch.randn(b, 27, BUILTIN.size, generator=draw) for name in ("source_coeffs", "driving_coeffs")}
-    blocks = {name: 0.1 * torch.randn(b, t, width, generator=draw) for name, width in BUILTIN.widths}
-    labels = {"emotion": torch.arange(b) % 8, "level": torch.full((b,), 8.0), "intensity": torch.full((b,), 2)}
-    sound = {"mel": torch.randn(b, 4 * t, 80, generator=draw) - 6.0, "au": torch.rand(b, t, 17, generator=draw)}
+        images = {
+            name: torch.rand(b, 3, s, s, generator=draw)
+            for name in ("source_image", "driving_image")
+        }
+        return images | {
+            name: 0.1 * torch.randn(b, 27, BUILTIN.size, generator=draw)
+            for name in ("source_coeffs", "driving_coeffs")
+        }
+    blocks = {
+        name: 0.1 * torch.randn(b, t, width, generator=draw) for name, width in BUILTIN.widths
+    }
+    labels = {
+        "emotion": torch.arange(b) % 8,
+        "level": torch.full((b,), 8.0),
+        "intensity": torch.full((b,), 2),
+    }
+    sound = {
+        "mel": torch.randn(b, 4 * t, 80, generator=draw) - 6.0,
+        "au": torch.rand(b, t, 17, generator=draw),
+    }
     source = 0.1 * torch.randn(b, BUILTIN.size, generator=draw)
-    frames = {"mask": torch.ones(b, t, dtype=torch.bool), "phone": torch.ones(b, t, dtype=torch.int64)}
+    frames = {
+        "mask": torch.ones(b, t, dtype=torch.bool),
+        "phone": torch.ones(b, t, dtype=torch.int64),
+    }
     return blocks | labels | sound | frames | {"source": source}
 
 

@@ -28,11 +28,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks._small import mean_cell, one_thread, small_corpus, train_stage
-from emo_lightning.audio import log_mel
-from emo_lightning.coefficients import BUILTIN
-from emo_lightning.emotions import EMOTIONS, NEUTRAL, prototype_exp
-from emo_lightning.errors import UserError
-from emo_lightning.loudness import levelled
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import BUILTIN
+from emo_lightning.media.audio_reader import log_mel
+from emo_lightning.media.loudness import levelled
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, prototype_exp
 
 CLIPS, STEPS = 192, 300
 LEVELS = torch.arange(1.0, 16.0)
@@ -42,7 +42,15 @@ VARIANTS: Mapping[str, Sequence[str]] = {
     "figure, ID as fitted": ("model.wiring=figure", "loss.emotion_as_identity=false"),
 }
 """What is trained, and how it differs."""
-HEADS = ("EXP error", "rho of EXP", "range of EXP", "ID changes, sd", "TEX changes", "angle changes, degrees", "emotion in the vertices")
+HEADS = (
+    "EXP error",
+    "rho of EXP",
+    "range of EXP",
+    "ID changes, sd",
+    "TEX changes",
+    "angle changes, degrees",
+    "emotion in the vertices",
+)
 
 
 @dataclass(frozen=True)
@@ -58,44 +66,81 @@ class Clip:
 def main(arguments: Sequence[str] = ()) -> None:
     """Print one row a wiring."""
     shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="benchmarks wiring", description=__doc__, formatter_class=shape)
-    parser.add_argument("--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each stage (default: %(default)s)")
-    parser.add_argument("--checkpoint-dir", action="append", default=[], metavar="NAME=DIR", help="look at these instead of training")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is trained: DIR/default, DIR/figure, ...")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks wiring", description=__doc__, formatter_class=shape
+    )
+    parser.add_argument(
+        "--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=STEPS,
+        help="training steps of each stage (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checkpoint-dir",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="look at these instead of training",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep what is trained: DIR/default, DIR/figure, ...",
+    )
     args = parser.parse_args(arguments)
     with one_thread(), tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         data = args.data or small_corpus(Path(temporary) / "corpus", CLIPS)
         given = dict(_named(word) for word in args.checkpoint_dir)
         clips = held_out(data)
-        print(f"\n{len(clips)} held-out clips; mean [95 % interval]\n\n| wiring | {' | '.join(HEADS)} |\n|---|" + "---:|" * len(HEADS))
+        print(
+            f"\n{len(clips)} held-out clips; mean [95 % interval]\n\n| wiring | {' | '.join(HEADS)} |\n|---|"
+            + "---:|" * len(HEADS)
+        )
         for name, weights in (given or trained(data, folder, args.steps)).items():
-            from emo_lightning.checkpoints import load_talker
+            from emo_lightning.inference.weights import load_talker
 
             print(f"| {name} | {' | '.join(cells(load_talker(weights), clips))} |", flush=True)
 
 
 def trained(data: Path, folder: Path, steps: int) -> dict[str, Path]:
     """Stage 1 once and stage 2 for each variant; the folders of weights."""
-    pace = [f"data={data}", f"trainer.max_steps={steps}", f"trainer.val_every={steps}", "trainer.val_batches=1", "optim.warmup_steps=30"]
+    pace = [
+        f"data={data}",
+        f"trainer.max_steps={steps}",
+        f"trainer.val_every={steps}",
+        "trainer.val_batches=1",
+        "optim.warmup_steps=30",
+    ]
     decoupler = train_stage(1, folder / "decoupler", [*pace, "loader.batch_size=12"])
     folders = {}
     for name, words in VARIANTS.items():
         folders[name] = folder / name.replace(", ", "_").replace(" ", "_")
-        train_stage(2, folders[name], [*pace, "loader.batch_size=12", f"decoupler={decoupler}", *words])
+        train_stage(
+            2, folders[name], [*pace, "loader.batch_size=12", f"decoupler={decoupler}", *words]
+        )
         shutil.copy2(decoupler, folders[name])
     return folders
 
 
 def held_out(data: Path) -> list[Clip]:
     """The clips of val and test."""
-    from datamodules.shards import iter_samples
+    from datamodules.shards.tar_io import iter_samples
 
     clips = []
-    for sample in (sample for split in ("val", "test") for sample in iter_samples(data, split, ("wave", "coefficients"))):
+    for sample in (
+        sample
+        for split in ("val", "test")
+        for sample in iter_samples(data, split, ("wave", "coefficients"))
+    ):
         emotion, level = EMOTIONS.index(sample.meta.emotion), float(sample.meta.level or 1)
-        clips.append(Clip(emotion, level, log_mel(levelled(sample.wave)), sample.coefficients.joined()))
+        clips.append(
+            Clip(emotion, level, log_mel(levelled(sample.wave)), sample.coefficients.joined())
+        )
     return clips
 
 
@@ -112,8 +157,8 @@ def cells(talker: Any, clips: Sequence[Clip]) -> list[str]:
 @torch.inference_mode()
 def look(talker: Any, clip: Clip) -> Mapping[str, float]:
     """What one clip shows, by column; a neutral clip has no levels."""
-    from emo_lightning.models.heads import EXP_CEILING
-    from emo_lightning.models.layers import repeat_edges
+    from emo_lightning.models.layers.temporal import repeat_edges
+    from emo_lightning.models.motion.motion_model import EXP_CEILING
 
     heads = talker.heads
     content = repeat_edges(talker.decoupler(torch.from_numpy(clip.mel)[None]).content, heads.reach)
@@ -121,7 +166,9 @@ def look(talker: Any, clip: Clip) -> Mapping[str, float]:
     voiced = [i for i, name in enumerate(BUILTIN.exp_names) if not name.startswith("AU45")]
 
     def ask(emotion: int, levels: Tensor) -> Any:
-        control = heads.matrix(torch.full((len(levels),), emotion), levels)[:, None].expand(-1, len(clip.mel) // 4, -1)
+        control = heads.matrix(torch.full((len(levels),), emotion), levels)[:, None].expand(
+            -1, len(clip.mel) // 4, -1
+        )
         source = torch.from_numpy(clip.true[:1]).expand(len(levels), -1)
         return heads(content.expand(len(levels), -1, -1), source, control)
 
@@ -132,8 +179,15 @@ def look(talker: Any, clip: Clip) -> Mapping[str, float]:
         return {"EXP error": float(error)}
     felt, calm = ask(clip.emotion, LEVELS), ask(NEUTRAL, LEVELS[:1])
     prototype = prototype_exp(EMOTIONS[clip.emotion], BUILTIN.exp_names)
-    shown = felt.exp.clamp(0.0, EXP_CEILING).mean(dim=1).numpy() @ prototype / np.square(prototype).sum()
-    moved = {block: (getattr(felt, block)[-1] - getattr(calm, block)[0]).mean(dim=0).numpy() for block in ("id", "exp", "tex")}
+    shown = (
+        felt.exp.clamp(0.0, EXP_CEILING).mean(dim=1).numpy()
+        @ prototype
+        / np.square(prototype).sum()
+    )
+    moved = {
+        block: (getattr(felt, block)[-1] - getattr(calm, block)[0]).mean(dim=0).numpy()
+        for block in ("id", "exp", "tex")
+    }
     return {
         "EXP error": float(error),
         "rho of EXP": float(spearmanr(shown, LEVELS).statistic) if np.ptp(shown) > 1e-6 else 0.0,
@@ -151,7 +205,9 @@ def turned(heads: Any, felt: Tensor, calm: Tensor) -> float:
     if felt.shape[1] < net.window:
         return float("nan")
     latent = torch.randn(1, net.latent, generator=torch.Generator().manual_seed(0))
-    motion = [net.decode(latent, condition[:, : net.window])[0] * net.unit for condition in (felt, calm)]
+    motion = [
+        net.decode(latent, condition[:, : net.window])[0] * net.unit for condition in (felt, calm)
+    ]
     return float(np.degrees((motion[0] - motion[1])[:, :3].square().mean().sqrt()))
 
 
@@ -161,7 +217,10 @@ def in_vertices(moved: Mapping[str, np.ndarray], prototype: np.ndarray) -> float
 
     model = BuiltinFaceModel.load()
     wanted = np.tensordot(prototype, model.exp_basis, 1).ravel()
-    made = (np.tensordot(moved["exp"], model.exp_basis, 1) + np.tensordot(moved["id"], model.id_basis, 1)).ravel()
+    made = (
+        np.tensordot(moved["exp"], model.exp_basis, 1)
+        + np.tensordot(moved["id"], model.id_basis, 1)
+    ).ravel()
     return float(made @ wanted / (wanted @ wanted))
 
 

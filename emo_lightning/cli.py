@@ -12,8 +12,17 @@ from types import FrameType
 from typing import NoReturn
 
 from emo_lightning import __version__
-from emo_lightning.commands import assets, calibrate, corpus, evaluate, generate, preprocess, shards, train
-from emo_lightning.errors import UserError
+from emo_lightning.commands import (
+    assets,
+    calibrate,
+    corpus,
+    evaluate,
+    generate,
+    preprocess,
+    shards,
+    train,
+)
+from emo_lightning.core.errors import UserError
 
 COMMANDS = {
     "generate": generate,
@@ -40,10 +49,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; imports nothing heavy."""
     parser = _Parser(prog="emo", allow_abbrev=False, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"emo {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
     for name, module in COMMANDS.items():
         command = commands.add_parser(
-            name, help=module.SUMMARY, description=module.__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
     return parser

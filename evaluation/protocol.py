@@ -34,7 +34,10 @@ REFERENCE = "reference"
 """The name under which the reference clips themselves appear among the systems."""
 CONTROL = "control: "
 """How the names of the controls' rows begin."""
-LATE, EARLY, OTHER, STILL = (CONTROL + name for name in ("sound 5 frames late", "sound 5 frames early", "another clip's sound", "still"))
+LATE, EARLY, OTHER, STILL = (
+    CONTROL + name
+    for name in ("sound 5 frames late", "sound 5 frames early", "another clip's sound", "still")
+)
 SOUND_CONTROLS = (LATE, EARLY, OTHER)
 CONTROLS = {
     LATE: "the reference with its sound 5 frames late",

@@ -49,7 +49,9 @@ class Column:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise ValueError(f"family {self.family!r} of column {self.name} is none of {', '.join(FAMILIES)}")
+            raise ValueError(
+                f"family {self.family!r} of column {self.name} is none of {', '.join(FAMILIES)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

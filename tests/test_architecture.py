@@ -11,10 +11,10 @@ PACKAGES = ("emo_lightning", "datamodules", "evaluation")
 ENTRY_POINTS = (
     "emo_lightning.cli",
     "emo_lightning.commands",
-    "emo_lightning.train",
-    "emo_lightning.generate",
-    "emo_lightning.demo",
-    "evaluation.judges.training",
+    "emo_lightning.training.train",
+    "emo_lightning.inference.generate",
+    "emo_lightning.commands.demo",
+    "tools.judge_training",
 )
 
 FORBIDDEN = {
@@ -25,7 +25,7 @@ FORBIDDEN = {
         "wandb",
         "datamodules",
         "evaluation",
-        "emo_lightning.stages",
+        "emo_lightning.training",
         "cv2",
         "av",
     ),
@@ -35,14 +35,47 @@ FORBIDDEN = {
         "wandb",
         "datamodules",
         "evaluation",
-        "emo_lightning.stages",
+        "emo_lightning.training",
         "emo_lightning.models",
     ),
-    "emo_lightning.stages": ("datamodules", "evaluation", "webdataset", "pathlib", "os", "io", "tarfile", "emo_lightning.checkpoints"),
-    "emo_lightning.face": ("torch", "lightning", "datamodules", "evaluation", "emo_lightning.models", "emo_lightning.stages"),
-    "emo_lightning.renderers.mesh": ("torch", "lightning", "datamodules", "evaluation", "emo_lightning.models", "emo_lightning.stages"),
-    "datamodules": ("emo_lightning.models", "emo_lightning.stages", "emo_lightning.losses", "evaluation"),
-    "evaluation": ("emo_lightning.models", "emo_lightning.stages", "emo_lightning.losses", "datamodules"),
+    "emo_lightning.training": (
+        "datamodules",
+        "evaluation",
+        "webdataset",
+        "pathlib",
+        "os",
+        "io",
+        "tarfile",
+        "emo_lightning.inference.weights",
+    ),
+    "emo_lightning.face": (
+        "torch",
+        "lightning",
+        "datamodules",
+        "evaluation",
+        "emo_lightning.models",
+        "emo_lightning.training",
+    ),
+    "emo_lightning.renderers.mesh": (
+        "torch",
+        "lightning",
+        "datamodules",
+        "evaluation",
+        "emo_lightning.models",
+        "emo_lightning.training",
+    ),
+    "datamodules": (
+        "emo_lightning.models",
+        "emo_lightning.training",
+        "emo_lightning.losses",
+        "evaluation",
+    ),
+    "evaluation": (
+        "emo_lightning.models",
+        "emo_lightning.training",
+        "emo_lightning.losses",
+        "datamodules",
+    ),
     "evaluation.metrics": PACKAGES,
     "evaluation.report": ("torch", "lightning", "torchmetrics"),
     "emo_lightning": ("evaluation",),
@@ -94,7 +127,11 @@ def test_relative_imports_are_not_used(repository: Path) -> None:
     """Absolute imports alone, so that the test above sees every arrow."""
     for package in PACKAGES:
         for file in (repository / package).rglob("*.py"):
-            levels = [n.level for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+            levels = [
+                n.level
+                for n in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                if isinstance(n, ast.ImportFrom)
+            ]
             assert not any(levels), file
 
 
@@ -106,4 +143,7 @@ def test_no_pickle_is_read(repository: Path) -> None:
             assert "import pickle" not in text and "allow_pickle=True" not in text, file
             for call in ast.walk(ast.parse(text)):
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == "torch.load":
-                    assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords), (file, call.lineno)
+                    assert any(
+                        k.arg == "weights_only" and ast.unparse(k.value) == "True"
+                        for k in call.keywords
+                    ), (file, call.lineno)

@@ -17,12 +17,12 @@ import cv2
 from datamodules.corpus.clip import make_sample, render_video, renderer
 from datamodules.corpus.script import Line, write_script
 from datamodules.corpus.speakers import MAX_SPEAKERS, Speaker, cast
-from datamodules.schema import SampleMeta, encode
-from datamodules.shards import ShardWriter
-from emo_lightning.errors import UserError
-from emo_lightning.portrait import Portrait
-from emo_lightning.progress import track
-from emo_lightning.provenance import provenance
+from datamodules.shards.schema import SampleMeta, encode
+from datamodules.shards.tar_io import ShardWriter
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.progress import track
+from emo_lightning.core.provenance import provenance
+from emo_lightning.face.portrait import Portrait
 
 CLIPS_PER_SPEAKER = 8
 """Fewer clips than this for each of sixteen, and there are fewer speakers: each should show every emotion."""
@@ -88,11 +88,25 @@ def build_corpus(
         made = _made(job, lines, workers)
         for key, meta, members in track(made, "corpus", clips, "clips") if progress else made:
             writer.add_members(key, meta, members)
-        settings = {"clips": clips, "seed": seed, "size": size, "portraits": len(portraits), "video": video, "speakers": len(people)}
+        settings = {
+            "clips": clips,
+            "seed": seed,
+            "size": size,
+            "portraits": len(portraits),
+            "video": video,
+            "speakers": len(people),
+        }
         return writer.finish(provenance(settings, PACKAGES), NOTES).to_dict()
 
 
-def _cast(clips: int, seed: int, size: int, portraits: Sequence[str | Path], speakers: int | None, workers: int) -> list[Speaker]:
+def _cast(
+    clips: int,
+    seed: int,
+    size: int,
+    portraits: Sequence[str | Path],
+    speakers: int | None,
+    workers: int,
+) -> list[Speaker]:
     """Check the arguments and draw the people; the pictures are read here once, so a bad one is refused before any work."""
     least = LEAST_SPEAKERS + len(portraits)
     for argument, value, low, high in (
@@ -105,7 +119,11 @@ def _cast(clips: int, seed: int, size: int, portraits: Sequence[str | Path], spe
     if speakers is None:
         speakers = max(LEAST_SPEAKERS, min(MAX_SPEAKERS, clips // CLIPS_PER_SPEAKER))
     if not LEAST_SPEAKERS <= speakers <= min(MAX_SPEAKERS, clips):
-        raise UserError("--speakers", speakers, f"{LEAST_SPEAKERS} to {min(MAX_SPEAKERS, clips)}, at most one a clip")
+        raise UserError(
+            "--speakers",
+            speakers,
+            f"{LEAST_SPEAKERS} to {min(MAX_SPEAKERS, clips)}, at most one a clip",
+        )
     people = cast(speakers, seed, [Path(path) for path in portraits])
     for person in people:
         if person.portrait is not None:
@@ -135,7 +153,10 @@ class _Studio:
         speaker = self.job.cast[line.speaker]
         if line.speaker not in self._stages:
             portrait = speaker.face(self.job.size)
-            self._stages[line.speaker] = portrait, renderer().prepare(portrait) if self.job.video else None
+            self._stages[line.speaker] = (
+                portrait,
+                renderer().prepare(portrait) if self.job.video else None,
+            )
         portrait, source = self._stages[line.speaker]
         sample = make_sample(line, speaker, portrait, self.job.seed)
         if self.job.video:

@@ -17,14 +17,14 @@ from datamodules.corpus.script import Line
 from datamodules.corpus.speakers import Speaker
 from datamodules.corpus.speech import Speech, synthesise
 from datamodules.corpus.visemes import articulate, stressed_times
-from datamodules.schema import Sample, SampleMeta
+from datamodules.shards.schema import Sample, SampleMeta
 from emo_lightning import __version__
-from emo_lightning.audio import frames_for
-from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.portrait import Portrait
+from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
+from emo_lightning.face.portrait import Portrait
+from emo_lightning.media.audio_reader import frames_for
+from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.renderers.base import create, stream
-from emo_lightning.video_writer import encode_mp4_bytes
 
 SHORTEST = 2.0
 """Seconds; a shorter sentence is followed by quiet."""
@@ -46,7 +46,11 @@ def make_sample(line: Line, speaker: Speaker, portrait: Portrait, seed: int) -> 
         exp[:, EXP_NAMES.index(name)] = np.maximum(exp[:, EXP_NAMES.index(name)], motion.blink)
     own = portrait.coefficients
     still = {block: np.repeat(own[block][:1], frames, axis=0) for block in BUILTIN.blocks}
-    moving = {"exp": exp, "angle": still["angle"] + motion.angle, "trans": still["trans"] + motion.trans}
+    moving = {
+        "exp": exp,
+        "angle": still["angle"] + motion.angle,
+        "trans": still["trans"] + motion.trans,
+    }
     coefficients = Coefficients(BUILTIN, {**still, **moving})
     meta = SampleMeta(
         source=SOURCE, speaker=speaker.name, frames=frames, layout=BUILTIN.to_dict(), split=speaker.split, sentence=line.sentence,
@@ -71,11 +75,17 @@ def renderer() -> Any:
 
 def _say(line: Line, speaker: Speaker, rng: np.random.Generator) -> Speech:
     prosody = prosody_for(line.emotion, line.level, speaker.vocal)
-    lead, tail, seed = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.2, 0.45)), int(rng.integers(1 << 31))
+    lead, tail, seed = (
+        float(rng.uniform(0.15, 0.35)),
+        float(rng.uniform(0.2, 0.45)),
+        int(rng.integers(1 << 31)),
+    )
     speech = synthesise(line.sentence, speaker.voice, prosody, seed, lead, tail)
     if speech.seconds >= SHORTEST:
         return speech
-    return synthesise(line.sentence, speaker.voice, prosody, seed, lead, tail + SHORTEST - speech.seconds)
+    return synthesise(
+        line.sentence, speaker.voice, prosody, seed, lead, tail + SHORTEST - speech.seconds
+    )
 
 
 def _extra(line: Line, speaker: Speaker, speech: Speech) -> dict[str, Any]:

@@ -9,18 +9,32 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from datamodules.corpus.visemes import FPS, Articulation
-from emo_lightning.coefficients import EXP_NAMES
-from emo_lightning.emotions import LEVEL_MAX, prototype_exp
+from emo_lightning.face.coefficients import EXP_NAMES
+from emo_lightning.motion.emotions import LEVEL_MAX, prototype_exp
 
 CEILING = 1.2
 """No unit goes beyond FACS grade E by more than a fifth."""
-HABITS: Mapping[str, float] = {"AU1_L": 0.03, "AU1_R": 0.03, "AU4": 0.05, "AU7": 0.06, "AU12_L": 0.04, "AU12_R": 0.04, "AU17": 0.04}
+HABITS: Mapping[str, float] = {
+    "AU1_L": 0.03,
+    "AU1_R": 0.03,
+    "AU4": 0.05,
+    "AU7": 0.06,
+    "AU12_L": 0.04,
+    "AU12_R": 0.04,
+    "AU17": 0.04,
+}
 """Units a resting face may hold a little, and the spread of how much."""
 YIELD_TO_CLOSURE: Mapping[str, float] = {
     "AU25": 1.0, "AU26": 1.0, "AU16": 1.0, "AU10": 1.0, "funnel": 1.0, "AU9": 0.6, "AU12_L": 0.15, "AU12_R": 0.15, "AU20": 0.3,
 }  # fmt: skip
 """Share of a unit that gives way while the lips must touch."""
-YIELD_TO_ROUNDING: Mapping[str, float] = {"AU12_L": 0.35, "AU12_R": 0.35, "AU20": 0.5, "AU15": 0.2, "AU23": 0.3}
+YIELD_TO_ROUNDING: Mapping[str, float] = {
+    "AU12_L": 0.35,
+    "AU12_R": 0.35,
+    "AU20": 0.5,
+    "AU15": 0.2,
+    "AU23": 0.3,
+}
 """Share of an emotion's unit that gives way at full pucker."""
 MOUTH_EMOTION = 0.85
 """How much of the mouth's own emotion stays while speaking; eyes and brows keep all."""
@@ -35,12 +49,34 @@ STRESS_GAIN = 0.12
 """How much stronger the eyes and brows of a feeling are on a stress."""
 FROWNS = ("angry", "disgusted")
 """Where stress knits the brows further in place of raising them."""
-MOUTH_UNITS = ("AU10", "AU12_L", "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26", "press")
+MOUTH_UNITS = (
+    "AU10",
+    "AU12_L",
+    "AU12_R",
+    "AU14_L",
+    "AU14_R",
+    "AU15",
+    "AU16",
+    "AU17",
+    "AU20",
+    "AU23",
+    "AU25",
+    "AU26",
+    "press",
+)
 OPENING = ("AU25", "AU26")
 
 
-UPPER = np.array([float(name.partition("_")[0] in ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7")) for name in EXP_NAMES], np.float32)
-BROWS = np.array([float(name.partition("_")[0] in ("AU1", "AU2", "AU4")) for name in EXP_NAMES], np.float32)
+UPPER = np.array(
+    [
+        float(name.partition("_")[0] in ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7"))
+        for name in EXP_NAMES
+    ],
+    np.float32,
+)
+BROWS = np.array(
+    [float(name.partition("_")[0] in ("AU1", "AU2", "AU4")) for name in EXP_NAMES], np.float32
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +88,9 @@ class ActingStyle:
 
     @staticmethod
     def plain() -> ActingStyle:
-        return ActingStyle(np.ones(len(EXP_NAMES), np.float32), np.zeros(len(EXP_NAMES), np.float32))
+        return ActingStyle(
+            np.ones(len(EXP_NAMES), np.float32), np.zeros(len(EXP_NAMES), np.float32)
+        )
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ActingStyle:
@@ -69,7 +107,12 @@ class ActingStyle:
 
 
 def act(
-    emotion: str, level: float | None, frames: int, style: ActingStyle, rng: np.random.Generator, stresses: Sequence[float] = ()
+    emotion: str,
+    level: float | None,
+    frames: int,
+    style: ActingStyle,
+    rng: np.random.Generator,
+    stresses: Sequence[float] = (),
 ) -> np.ndarray:
     """The feeling alone: its prototype in proportion to the level, alive over the clip.
 
@@ -84,7 +127,11 @@ def act(
     Returns:
         ``(T, 28)``, without the resting face.
     """
-    target = prototype_exp(emotion, EXP_NAMES) * style.gains * (0.0 if level is None else float(level) / LEVEL_MAX)
+    target = (
+        prototype_exp(emotion, EXP_NAMES)
+        * style.gains
+        * (0.0 if level is None else float(level) / LEVEL_MAX)
+    )
     together = _waver(rng, frames, 1)
     apart = _waver(rng, frames, len(EXP_NAMES))
     ramp = np.clip(np.arange(frames) / (0.5 * FPS), 0.0, 1.0)
@@ -99,7 +146,10 @@ def emphasis(rng: np.random.Generator, frames: int, stresses: Sequence[float]) -
     """How far the brows go with the stresses ``(T,)``, 0..1; some stresses more than others."""
     time = (np.arange(frames) + 0.5) / FPS
     strength = rng.uniform(0.4, 1.0, len(stresses))
-    bumps = [s * np.exp(-0.5 * ((time - (t - BROW_LEAD)) / BROW_WIDTH) ** 2) for t, s in zip(stresses, strength, strict=True)]
+    bumps = [
+        s * np.exp(-0.5 * ((time - (t - BROW_LEAD)) / BROW_WIDTH) ** 2)
+        for t, s in zip(stresses, strength, strict=True)
+    ]
     return np.max(bumps, axis=0) if bumps else np.zeros(frames)
 
 
@@ -122,7 +172,9 @@ def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> n
     speaking = _speaking(speech)
     for index, name in enumerate(EXP_NAMES):
         if name in MOUTH_UNITS:
-            felt[:, index] *= 1.0 - (1.0 - (OPEN_EMOTION if name in OPENING else MOUTH_EMOTION)) * speaking
+            felt[:, index] *= (
+                1.0 - (1.0 - (OPEN_EMOTION if name in OPENING else MOUTH_EMOTION)) * speaking
+            )
         felt[:, index] *= 1.0 - YIELD_TO_ROUNDING.get(name, 0.0) * pucker
     withheld = felt[:, EXP_NAMES.index("AU26")] * gate
     for name, share in YIELD_TO_CLOSURE.items():
@@ -144,5 +196,7 @@ def _speaking(speech: Articulation) -> np.ndarray:
 def _waver(rng: np.random.Generator, frames: int, width: int) -> np.ndarray:
     """Slow noise ``(T, width)`` of unit spread, correlated over about half a second."""
     margin = 3 * FPS
-    noise = gaussian_filter1d(rng.standard_normal((frames + 2 * margin, width)), 0.4 * FPS, axis=0)[margin : margin + frames]
+    noise = gaussian_filter1d(rng.standard_normal((frames + 2 * margin, width)), 0.4 * FPS, axis=0)[
+        margin : margin + frames
+    ]
     return np.clip(noise * np.sqrt(2.0 * 0.4 * FPS * np.sqrt(np.pi)), -2.0, 2.0)

@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 SYNCHRONOUS, PHONEME_EVENTS, PHONEMES_IN_IPA = 2, 1, 2
 EVENT_END, EVENT_PHONEME = 0, 7
@@ -34,7 +34,9 @@ class _Event(ctypes.Structure):
     ]  # fmt: skip
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 def _open_library() -> tuple[ctypes.CDLL, int]:
@@ -42,11 +44,18 @@ def _open_library() -> tuple[ctypes.CDLL, int]:
     try:
         import espeakng_loader
     except ImportError:
-        raise UserError("emo corpus", "espeakng-loader", "pip install 'emo-lightning[corpus]'", "is not installed") from None
+        raise UserError(
+            "emo corpus",
+            "espeakng-loader",
+            "pip install 'emo-lightning[corpus]'",
+            "is not installed",
+        ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    rate = library.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), PHONEME_EVENTS | PHONEMES_IN_IPA)
+    rate = library.espeak_Initialize(
+        SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), PHONEME_EVENTS | PHONEMES_IN_IPA
+    )
     if rate <= 0:
         raise RuntimeError("espeak-ng did not initialise with the data of espeakng-loader")
     library.espeak_ng_SetRandSeed(1)
@@ -61,7 +70,9 @@ def _close_library(library: ctypes.CDLL) -> None:
         _ctypes.dlclose(library._handle)
 
 
-def speak(text: str, voice: str, rate: int, pitch: int, span: int) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
+def speak(
+    text: str, voice: str, rate: int, pitch: int, span: int
+) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
     """Say ``text``.
 
     Args:
@@ -80,7 +91,12 @@ def speak(text: str, voice: str, rate: int, pitch: int, span: int) -> tuple[np.n
         index = 0
         while event[index].type != EVENT_END:
             if event[index].type == EVENT_PHONEME:
-                events.append((bytes(event[index].id.string).split(b"\0")[0].decode("utf-8", "ignore"), event[index].sample))
+                events.append(
+                    (
+                        bytes(event[index].id.string).split(b"\0")[0].decode("utf-8", "ignore"),
+                        event[index].sample,
+                    )
+                )
             index += 1
         return 0
 
@@ -94,7 +110,9 @@ def speak(text: str, voice: str, rate: int, pitch: int, span: int) -> tuple[np.n
             for parameter, value in ((RATE, rate), (PITCH, pitch), (RANGE, span)):
                 library.espeak_SetParameter(parameter, int(value), 0)
             data = text.encode()
-            library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, CHARS_UTF8, None, None)
+            library.espeak_Synth(
+                data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, CHARS_UTF8, None, None
+            )
             library.espeak_Synchronize()
         finally:
             _close_library(library)
@@ -102,9 +120,13 @@ def speak(text: str, voice: str, rate: int, pitch: int, span: int) -> tuple[np.n
     return wave, sample_rate, _spans(events, len(wave), sample_rate)
 
 
-def _spans(events: list[tuple[str, int]], length: int, sample_rate: int) -> list[tuple[str, float, float]]:
+def _spans(
+    events: list[tuple[str, int]], length: int, sample_rate: int
+) -> list[tuple[str, float, float]]:
     """Each phoneme lasts until the next one starts."""
     starts = [min(sample, length) for _, sample in events] + [length]
     return [
-        (symbol, starts[i] / sample_rate, starts[i + 1] / sample_rate) for i, (symbol, _) in enumerate(events) if starts[i + 1] > starts[i]
+        (symbol, starts[i] / sample_rate, starts[i + 1] / sample_rate)
+        for i, (symbol, _) in enumerate(events)
+        if starts[i + 1] > starts[i]
     ]

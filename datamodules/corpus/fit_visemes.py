@@ -20,11 +20,21 @@ import numpy as np
 
 from datamodules.corpus import espeak
 from datamodules.corpus.speech import Speech
-from datamodules.corpus.visemes import FPS, RATE, VISEMES, ArticulationStyle, dominance, gates, loudness, prior, segments
-from datamodules.schema import Sample
-from datamodules.shards import iter_samples
+from datamodules.corpus.visemes import (
+    FPS,
+    RATE,
+    VISEMES,
+    ArticulationStyle,
+    dominance,
+    gates,
+    loudness,
+    prior,
+    segments,
+)
+from datamodules.shards.schema import Sample
+from datamodules.shards.tar_io import iter_samples
 from datamodules.sources.grid import PAUSES
-from emo_lightning.coefficients import Coefficients
+from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.pose import rotation
 
 NAMES = tuple(VISEMES)
@@ -47,18 +57,35 @@ class Clip:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("shards", type=Path)
-    parser.add_argument("--strength", type=float, default=1000.0, help="weight of the prior, in frames (default 1000)")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1000.0,
+        help="weight of the prior, in frames (default 1000)",
+    )
     args = parser.parse_args(arguments)
     clips = read(args.shards)
-    train, held_out = ([c for c in clips if (c.split == "train") is wanted] for wanted in (True, False))
+    train, held_out = (
+        [c for c in clips if (c.split == "train") is wanted] for wanted in (True, False)
+    )
     start = np.array([prior(viseme) for viseme in VISEMES.values()])
     fitted = fit(train, start, args.strength)
     for name, table in (("prior", start), ("fitted", fitted)):
         scores = np.array([agreement(clip, table) for clip in held_out or train])
-        print(f"# {name}: correlation of opening {scores[:, 0].mean():.3f}, width {scores[:, 1].mean():.3f} on {len(scores)} clips")
-    spreads = np.mean([((clip.opening @ fitted[:, 0]).std(), (clip.shape @ fitted[:, 1]).std()) for clip in train], axis=0)
+        print(
+            f"# {name}: correlation of opening {scores[:, 0].mean():.3f}, width {scores[:, 1].mean():.3f} on {len(scores)} clips"
+        )
+    spreads = np.mean(
+        [
+            ((clip.opening @ fitted[:, 0]).std(), (clip.shape @ fitted[:, 1]).std())
+            for clip in train
+        ],
+        axis=0,
+    )
     for name, (opening, width) in zip(NAMES, settled(fitted, SPREADS / spreads), strict=True):
         print(f'    "{name}": ({opening:.3f}, {width:.3f}),')
 
@@ -79,7 +106,10 @@ def fit(clips: list[Clip], start: np.ndarray, strength: float) -> np.ndarray:
     for column in range(2):
         shares = np.concatenate([(clip.opening, clip.shape)[column] for clip in clips])
         rest = np.concatenate([clip.lips[:, column] for clip in clips]) - shares @ start[:, column]
-        columns.append(start[:, column] + np.linalg.solve(shares.T @ shares + strength * np.eye(len(start)), shares.T @ rest))
+        columns.append(
+            start[:, column]
+            + np.linalg.solve(shares.T @ shares + strength * np.eye(len(start)), shares.T @ rest)
+        )
     return np.stack(columns, axis=1)
 
 
@@ -102,7 +132,9 @@ def settled(table: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return out
 
 
-def phones_of(words: Sequence[tuple[float, float, str]], seconds: float) -> list[tuple[str, float, float]]:
+def phones_of(
+    words: Sequence[tuple[float, float, str]], seconds: float
+) -> list[tuple[str, float, float]]:
     """Phones with times: each word's, stretched to the word's own time, and the pauses between."""
     phones: list[tuple[str, float, float]] = []
     now = 0.0
@@ -114,7 +146,10 @@ def phones_of(words: Sequence[tuple[float, float, str]], seconds: float) -> list
         spoken = _spoken(word)
         first, last = spoken[0][1], spoken[-1][2]
         scale = (end - begin) / (last - first)
-        phones += [(symbol, begin + (a - first) * scale, begin + (b - first) * scale) for symbol, a, b in spoken]
+        phones += [
+            (symbol, begin + (a - first) * scale, begin + (b - first) * scale)
+            for symbol, a, b in spoken
+        ]
         now = end
     return phones if now >= seconds else [*phones, ("", now, seconds)]
 
@@ -126,7 +161,9 @@ def _spoken(word: str) -> tuple[tuple[str, float, float], ...]:
 
 def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> Clip:
     """Shares and lips of one clip."""
-    assert sample.wave is not None and sample.coefficients is not None and sample.landmarks is not None
+    assert (
+        sample.wave is not None and sample.coefficients is not None and sample.landmarks is not None
+    )
     frames = sample.meta.frames
     times = (np.arange(frames * RATE // FPS) + 0.5) / RATE
     speech = Speech(sample.wave, phones)
@@ -139,16 +176,28 @@ def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> Clip:
     gain = (1.0 - closure) * (1.0 - 0.75 * contact) * loudness(sample.wave, len(times))
     opening *= (gain / opening.sum(axis=1))[:, None]
     shape /= shape.sum(axis=1, keepdims=True)
-    values = [_frames(opening, frames), _frames(shape, frames), tracked_lips(sample.landmarks, sample.coefficients)]
+    values = [
+        _frames(opening, frames),
+        _frames(shape, frames),
+        tracked_lips(sample.landmarks, sample.coefficients),
+    ]
     opening, shape, lips = (value - value.mean(axis=0) for value in values)
     return Clip(opening, shape, lips, sample.meta.split)
 
 
 def tracked_lips(landmarks: np.ndarray, coefficients: Coefficients) -> np.ndarray:
     """Gap of the inner lips and width of the mouth ``(T, 2)`` of ``(T, 478, 3)``, head upright, in outer eye-corner distances."""
-    upright = np.einsum("tji,tnj->tni", rotation(coefficients["angle"]), landmarks.astype(np.float64))
+    upright = np.einsum(
+        "tji,tnj->tni", rotation(coefficients["angle"]), landmarks.astype(np.float64)
+    )
     upright /= np.exp(coefficients["trans"][:, 2])[:, None, None]
-    return np.stack([upright[:, 14, 1] - upright[:, 13, 1], np.linalg.norm(upright[:, 291] - upright[:, 61], axis=1)], 1)
+    return np.stack(
+        [
+            upright[:, 14, 1] - upright[:, 13, 1],
+            np.linalg.norm(upright[:, 291] - upright[:, 61], axis=1),
+        ],
+        1,
+    )
 
 
 def _frames(values: np.ndarray, frames: int) -> np.ndarray:

@@ -15,20 +15,47 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay, cKDTree
 
 from datamodules.corpus import paint
-from emo_lightning.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.crop import MARGIN, RISE
+from emo_lightning.face.portrait import Portrait
 from emo_lightning.face.texture import read_texture
-from emo_lightning.portrait import Portrait
 
-SKINS = ((242, 205, 180), (230, 185, 155), (214, 164, 130), (184, 128, 94), (146, 98, 70), (108, 72, 52))
+SKINS = (
+    (242, 205, 180),
+    (230, 185, 155),
+    (214, 164, 130),
+    (184, 128, 94),
+    (146, 98, 70),
+    (108, 72, 52),
+)
 HAIRS = ((26, 22, 22), (52, 36, 28), (88, 58, 38), (128, 74, 44), (186, 146, 92), (140, 136, 132))
 IRISES = ((70, 44, 26), (96, 64, 36), (104, 96, 56), (70, 108, 140), (84, 116, 88), (104, 116, 124))
-CLOTHES = ((52, 70, 98), (110, 44, 48), (64, 92, 72), (60, 58, 62), (150, 140, 128), (96, 72, 110), (170, 120, 60))
-RIGHT_EYE = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133))
-LEFT_EYE = ((263, 466, 388, 387, 386, 385, 384, 398, 362), (263, 249, 390, 373, 374, 380, 381, 382, 362))
-UPPER_LIP = ((61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291), (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308))
-LOWER_LIP = ((61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291), (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308))
+CLOTHES = (
+    (52, 70, 98),
+    (110, 44, 48),
+    (64, 92, 72),
+    (60, 58, 62),
+    (150, 140, 128),
+    (96, 72, 110),
+    (170, 120, 60),
+)
+RIGHT_EYE = (
+    (33, 246, 161, 160, 159, 158, 157, 173, 133),
+    (33, 7, 163, 144, 145, 153, 154, 155, 133),
+)
+LEFT_EYE = (
+    (263, 466, 388, 387, 386, 385, 384, 398, 362),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362),
+)
+UPPER_LIP = (
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291),
+    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
+)
+LOWER_LIP = (
+    (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+    (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+)
 RIGHT_BROW = ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55))
 LEFT_BROW = ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285))
 OVAL = (
@@ -63,14 +90,24 @@ class Looks:
         """A random person; ``masculine`` 0..1 sets hair length, brows, lips and stubble, as the voice suggests."""
         tone = int(rng.integers(len(SKINS)))
         hair = int(rng.integers(len(HAIRS))) if tone < 3 else int(rng.integers(2))
-        light = np.array([rng.choice([-1.0, 1.0]) * rng.uniform(0.25, 0.6), -rng.uniform(0.35, 0.6), -1.0])
+        light = np.array(
+            [rng.choice([-1.0, 1.0]) * rng.uniform(0.25, 0.6), -rng.uniform(0.35, 0.6), -1.0]
+        )
         return Looks(
             identity=draw_identity(rng),
             skin=_colour(rng, SKINS[tone], 0.03),
             hair=_colour(rng, HAIRS[hair], 0.02),
-            iris=_colour(rng, IRISES[int(rng.integers(len(IRISES)))] if tone < 3 else IRISES[int(rng.integers(2))], 0.02),
+            iris=_colour(
+                rng,
+                IRISES[int(rng.integers(len(IRISES)))]
+                if tone < 3
+                else IRISES[int(rng.integers(2))],
+                0.02,
+            ),
             clothes=_colour(rng, CLOTHES[int(rng.integers(len(CLOTHES)))], 0.05),
-            backdrop=np.clip(rng.uniform(0.3, 0.75) + rng.normal(0.0, 0.06, 3), 0.1, 0.9).astype(np.float32),
+            backdrop=np.clip(rng.uniform(0.3, 0.75) + rng.normal(0.0, 0.06, 3), 0.1, 0.9).astype(
+                np.float32
+            ),
             hair_length=float(rng.uniform(0.0, 0.3) if masculine > 0.5 else rng.uniform(0.5, 1.0)),
             hairline=float(rng.uniform(0.0, 1.0)),
             stubble=float(rng.uniform(0.0, 0.8) * (masculine > 0.5)),
@@ -90,7 +127,9 @@ def draw_identity(rng: np.random.Generator) -> np.ndarray:
     """
     model, mirrored = BuiltinFaceModel.load(), _mirror()
     basis = model.id_basis.reshape(len(model.id_basis), -1).T.astype(np.float64)
-    solver = np.linalg.solve(basis.T @ basis + 1e-4 * np.trace(basis.T @ basis) / 40 * np.eye(40), basis.T)
+    solver = np.linalg.solve(
+        basis.T @ basis + 1e-4 * np.trace(basis.T @ basis) / 40 * np.eye(40), basis.T
+    )
     closed = np.abs(model.id_basis[:, 14, 1] - model.id_basis[:, 13, 1]) < 0.005
     for _ in range(200):
         drawn = np.clip(rng.normal(0.0, 0.9, 40), -2.0, 2.0)
@@ -138,13 +177,20 @@ def with_irises(mesh: np.ndarray) -> np.ndarray:
     for outer, inner in ((33, 133), (263, 362)):
         centre = (mesh[:, outer] + mesh[:, inner]) / 2.0
         offsets = [(0.0, 0.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0), (0.0, 1.0)]
-        ring = [centre + np.concatenate([radius * x, radius * y, 0.0 * radius], axis=1) for x, y in offsets]
+        ring = [
+            centre + np.concatenate([radius * x, radius * y, 0.0 * radius], axis=1)
+            for x, y in offsets
+        ]
         parts.append(np.stack(ring, axis=1))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def _colour(rng: np.random.Generator, rgb: tuple[int, int, int], spread: float) -> np.ndarray:
-    return np.clip(np.array(rgb) / 255.0 * np.exp(rng.normal(0.0, spread)) + rng.normal(0.0, spread / 3, 3), 0.02, 0.98).astype(np.float32)
+    return np.clip(
+        np.array(rgb) / 255.0 * np.exp(rng.normal(0.0, spread)) + rng.normal(0.0, spread / 3, 3),
+        0.02,
+        0.98,
+    ).astype(np.float32)
 
 
 def _placed(model: BuiltinFaceModel, looks: Looks) -> Coefficients:
@@ -172,7 +218,9 @@ def _symmetric_regions() -> dict[str, tuple[np.ndarray, float]]:
 class _Painter:
     """Paints one head from the back to the front; lengths are in pixels, ``unit`` is the outer eye-corner distance."""
 
-    def __init__(self, looks: Looks, points: np.ndarray, canvas: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, looks: Looks, points: np.ndarray, canvas: int, rng: np.random.Generator
+    ) -> None:
         self.looks, self.rng, self.canvas = looks, rng, canvas
         self.xy = (points[:, :2].astype(np.float64) + 1.0) * canvas / 2.0
         self.depth = points[:, 2].astype(np.float64) * canvas / 2.0
@@ -203,9 +251,13 @@ class _Painter:
         """A place relative to a vertex along the head's own axes, in units."""
         return self.xy[origin] + self.unit * (right * self.side + up * self.up)
 
-    def _spot(self, centre: np.ndarray, right: float, up: float, soft: float, degrees: float = 0.0) -> np.ndarray:
+    def _spot(
+        self, centre: np.ndarray, right: float, up: float, soft: float, degrees: float = 0.0
+    ) -> np.ndarray:
         """A soft ellipse; half axes and softness in units."""
-        return paint.ellipse(self.shape, centre, (right * self.unit, up * self.unit), soft * self.unit, degrees)
+        return paint.ellipse(
+            self.shape, centre, (right * self.unit, up * self.unit), soft * self.unit, degrees
+        )
 
     def _backdrop(self) -> None:
         rows, columns = np.mgrid[0 : self.canvas, 0 : self.canvas].astype(np.float32) / self.canvas
@@ -221,9 +273,17 @@ class _Painter:
         lift = np.where(along > 0, top * along, along)
         height = np.clip(lift / max(float(lift.max()), 1e-9), 0.0, 1.0)
         # The oval's upper end is flat as a forehead is; a skull is round.
-        lift = np.where(along > 0, lift * (1.0 - 0.16 * (np.abs(across) / np.abs(across).max()) ** 2 * height), lift)
+        lift = np.where(
+            along > 0,
+            lift * (1.0 - 0.16 * (np.abs(across) / np.abs(across).max()) ** 2 * height),
+            lift,
+        )
         across = across * (1.0 - 0.12 * height**4)
-        return centre + np.outer(across * grow, self.side) + np.outer(lift * (1.0 + (grow - 1.0) * 0.5), self.up)
+        return (
+            centre
+            + np.outer(across * grow, self.side)
+            + np.outer(lift * (1.0 + (grow - 1.0) * 0.5), self.up)
+        )
 
     def _hair_behind(self) -> None:
         looks = self.looks
@@ -231,14 +291,32 @@ class _Painter:
         if looks.hair_length > 0.4:
             drop = 0.5 + 0.9 * looks.hair_length
             bottom, width = self._at(0.0, -drop - 0.6), 0.86 + 0.1 * looks.hair_length
-            shape = [self._at(-width * 0.94, 0.45), self._at(-width * 1.02, -0.3), bottom - width * 1.02 * self.unit * self.side]
-            shape += [bottom + width * 1.02 * self.unit * self.side, self._at(width * 1.02, -0.3), self._at(width * 0.94, 0.45)]
-            mask = np.maximum(mask, paint.polygon(self.shape, paint.smooth(np.array([*shape, shape[0]])), 0.04 * self.unit))
+            shape = [
+                self._at(-width * 0.94, 0.45),
+                self._at(-width * 1.02, -0.3),
+                bottom - width * 1.02 * self.unit * self.side,
+            ]
+            shape += [
+                bottom + width * 1.02 * self.unit * self.side,
+                self._at(width * 1.02, -0.3),
+                self._at(width * 0.94, 0.45),
+            ]
+            mask = np.maximum(
+                mask,
+                paint.polygon(
+                    self.shape, paint.smooth(np.array([*shape, shape[0]])), 0.04 * self.unit
+                ),
+            )
         self._strands(mask, looks.hair * 0.62)
 
     def _strands(self, mask: np.ndarray, colour: np.ndarray) -> None:
         """Hair: its colour with a streaky, mostly vertical texture and a soft sheen."""
-        streaks = cv2.GaussianBlur(paint.noise(self.rng, self.shape, self.unit * 0.02), (0, 0), sigmaX=0.6, sigmaY=0.12 * self.unit)
+        streaks = cv2.GaussianBlur(
+            paint.noise(self.rng, self.shape, self.unit * 0.02),
+            (0, 0),
+            sigmaX=0.6,
+            sigmaY=0.12 * self.unit,
+        )
         rows = np.mgrid[0 : self.canvas, 0 : self.canvas][0]
         sheen = np.exp(-(((rows - self._at(0, 0.75)[1]) / (0.22 * self.unit)) ** 2))
         value = 1.0 + 0.55 * streaks / max(float(streaks.std()), 1e-6) * 0.25 + 0.35 * sheen
@@ -252,7 +330,11 @@ class _Painter:
             self._at(-width, 0.35, 152), self._at(-width * 0.92, -0.25, 152), [chin[0] - width * 1.35 * self.unit, low + 0.5 * self.unit],
             [chin[0] + width * 1.35 * self.unit, low + 0.5 * self.unit], self._at(width * 0.92, -0.25, 152), self._at(width, 0.35, 152),
         ])  # fmt: skip
-        paint.cover(self.picture, paint.polygon(self.shape, paint.smooth(neck), 0.02 * self.unit), looks.skin * 0.82)
+        paint.cover(
+            self.picture,
+            paint.polygon(self.shape, paint.smooth(neck), 0.02 * self.unit),
+            looks.skin * 0.82,
+        )
         shade = self._spot(self._at(0.0, 0.02, 152), 0.55, 0.26, 0.09)
         cloth = self._spot(np.array([chin[0], low + 1.02 * self.unit]), 1.75, 0.98, 0.02)
         collar = self._spot(np.array([chin[0], low - 0.02 * self.unit]), 1.12 * width, 0.27, 0.015)
@@ -266,8 +348,12 @@ class _Painter:
         for vertex, sign in ((234, -1.0), (454, 1.0)):
             centre = self._at(sign * 0.02, 0.0, vertex)
             tilt = np.degrees(np.arctan2(self.side[1], self.side[0])) + sign * 8.0
-            paint.cover(self.picture, self._spot(centre, 0.10, 0.21, 0.012, tilt), self.looks.skin * 0.86)
-            inner = self._spot(centre + sign * 0.02 * self.unit * self.side, 0.045, 0.12, 0.03, tilt)
+            paint.cover(
+                self.picture, self._spot(centre, 0.10, 0.21, 0.012, tilt), self.looks.skin * 0.86
+            )
+            inner = self._spot(
+                centre + sign * 0.02 * self.unit * self.side, 0.045, 0.12, 0.03, tilt
+            )
             paint.darken(self.picture, inner, 0.35)
 
     def _skin(self) -> None:
@@ -275,12 +361,21 @@ class _Painter:
         looks = self.looks
         light = self._lighting()
         albedo = np.broadcast_to(looks.skin, self.picture.shape).copy()
-        regions = {name: self._blob(place, radius) for name, (place, radius) in _symmetric_regions().items()}
+        regions = {
+            name: self._blob(place, radius)
+            for name, (place, radius) in _symmetric_regions().items()
+        }
         flush = 0.10 * (regions["cheek_r"] + regions["cheek_l"]) + 0.12 * regions["nose"]
         albedo *= 1.0 + flush[..., None] * np.array([0.6, -0.8, -0.7], np.float32)
-        beard = np.clip(regions["chin"] + regions["jaw_r"] + regions["jaw_l"] + regions["lip"], 0, 1) * looks.stubble
+        beard = (
+            np.clip(regions["chin"] + regions["jaw_r"] + regions["jaw_l"] + regions["lip"], 0, 1)
+            * looks.stubble
+        )
         dots = 1.0 + 0.25 * paint.noise(self.rng, self.shape, 2.0)
-        albedo = albedo * (1.0 - 0.42 * (beard * dots)[..., None]) + 0.30 * (beard * dots)[..., None] * looks.hair
+        albedo = (
+            albedo * (1.0 - 0.42 * (beard * dots)[..., None])
+            + 0.30 * (beard * dots)[..., None] * looks.hair
+        )
         albedo *= 1.0 + 0.022 * paint.noise(self.rng, self.shape, 0.07 * self.unit)[..., None]
         shaded = albedo * light[..., None]
         socket = np.clip(regions["socket_r"] + regions["socket_l"], 0, 1)
@@ -301,11 +396,22 @@ class _Painter:
             np.add.at(normals, model.triangles[:, corner], facets)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
         rim, centre = self._outline(1.02, 1.25), (self.xy[234] + self.xy[454]) / 2.0
-        outward = np.column_stack([(rim - centre) / np.linalg.norm(rim - centre, axis=1, keepdims=True) * 0.75, np.full(len(rim), -0.65)])
+        outward = np.column_stack(
+            [
+                (rim - centre) / np.linalg.norm(rim - centre, axis=1, keepdims=True) * 0.75,
+                np.full(len(rim), -0.65),
+            ]
+        )
         places, values = np.concatenate([mesh, rim]), np.concatenate([normals, outward])
         grid = np.linspace(0, self.canvas - 1, 128)
-        field = LinearNDInterpolator(Delaunay(places), values, fill_value=0.0)(*np.meshgrid(grid, grid))
-        field = cv2.resize(cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.3), self.shape, interpolation=cv2.INTER_CUBIC)
+        field = LinearNDInterpolator(Delaunay(places), values, fill_value=0.0)(
+            *np.meshgrid(grid, grid)
+        )
+        field = cv2.resize(
+            cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.3),
+            self.shape,
+            interpolation=cv2.INTER_CUBIC,
+        )
         field /= np.linalg.norm(field, axis=2, keepdims=True) + 1e-6
         diffuse = np.clip((field @ self.looks.light + 0.35) / 1.35, 0.0, 1.0)
         half = _unit(self.looks.light + np.array([0.0, 0.0, -1.0]))
@@ -316,20 +422,31 @@ class _Painter:
         """A soft round region at a place of the mean face."""
         centre = self._at(float(place[0]), -float(place[1]))
         rows, columns = np.mgrid[0 : self.canvas, 0 : self.canvas].astype(np.float32)
-        return np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (radius * self.unit) ** 2).astype(np.float32)
+        return np.exp(
+            -((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (radius * self.unit) ** 2
+        ).astype(np.float32)
 
     def _lips(self) -> None:
         looks = self.looks
         bare = looks.skin * np.array([0.92, 0.62, 0.62]) * (1 - 0.25 * looks.lip_colour)
         rose = np.clip(bare + looks.lip_colour * np.array([0.16, 0.0, 0.03]), 0, 1)
         for (outer, inner), shade in ((UPPER_LIP, 0.86), (LOWER_LIP, 1.04)):
-            edge = np.concatenate([paint.smooth(self.xy[list(outer)]), paint.smooth(self.xy[list(inner)])[::-1]])
-            paint.cover(self.picture, paint.polygon(self.shape, edge, 0.010 * self.unit), rose * shade, 0.85)
+            edge = np.concatenate(
+                [paint.smooth(self.xy[list(outer)]), paint.smooth(self.xy[list(inner)])[::-1]]
+            )
+            paint.cover(
+                self.picture, paint.polygon(self.shape, edge, 0.010 * self.unit), rose * shade, 0.85
+            )
         middle = self.xy[list(LOWER_LIP[0])][3:8].mean(0) * 0.5 + self.xy[14] * 0.5
         paint.cover(self.picture, self._spot(middle, 0.09, 0.016, 0.02), np.ones(3), 0.16)
         between = paint.smooth((self.xy[list(UPPER_LIP[1])] + self.xy[list(LOWER_LIP[1])]) / 2)
         seam = np.concatenate([self.xy[61][None], between, self.xy[291][None]])
-        paint.cover(self.picture, paint.line(self.shape, seam, 0.016 * self.unit, 0.006 * self.unit), rose * 0.32, 0.9)
+        paint.cover(
+            self.picture,
+            paint.line(self.shape, seam, 0.016 * self.unit, 0.006 * self.unit),
+            rose * 0.32,
+            0.9,
+        )
 
     def _nose(self) -> None:
         for inner, outer in ((97, 98), (326, 327)):
@@ -337,7 +454,11 @@ class _Painter:
             paint.darken(self.picture, self._spot(hole, 0.040, 0.016, 0.010), 0.75)
         for wing in ((129, 102, 64, 98), (358, 331, 294, 327)):
             crease = paint.smooth(self.xy[list(wing)])
-            paint.darken(self.picture, paint.line(self.shape, crease, 0.016 * self.unit, 0.022 * self.unit), 0.35)
+            paint.darken(
+                self.picture,
+                paint.line(self.shape, crease, 0.016 * self.unit, 0.022 * self.unit),
+                0.35,
+            )
         paint.darken(self.picture, self._spot(self.xy[2], 0.11, 0.018, 0.022), 0.30)
 
     def _eye(self, contours: tuple[tuple[int, ...], tuple[int, ...]], centre: np.ndarray) -> None:
@@ -346,16 +467,34 @@ class _Painter:
         opening = paint.polygon(self.shape, np.concatenate([upper, lower[::-1]]), 0.004 * unit)
         white = np.array([0.90, 0.885, 0.87], np.float32) * (0.80 + 0.16 * float(looks.skin.mean()))
         paint.cover(self.picture, opening, white)
-        for radius, colour in ((1.0, looks.iris * 0.55), (0.86, looks.iris), (0.42, np.full(3, 0.03))):
-            disc = paint.ellipse(self.shape, centre, (radius * IRIS_RADIUS * unit,) * 2, 0.005 * unit)
+        for radius, colour in (
+            (1.0, looks.iris * 0.55),
+            (0.86, looks.iris),
+            (0.42, np.full(3, 0.03)),
+        ):
+            disc = paint.ellipse(
+                self.shape, centre, (radius * IRIS_RADIUS * unit,) * 2, 0.005 * unit
+            )
             paint.cover(self.picture, disc * opening, colour)
         glint = centre + np.sign(looks.light[0]) * 0.022 * unit * self.side + 0.022 * unit * self.up
-        paint.cover(self.picture, paint.ellipse(self.shape, glint, (0.011 * unit,) * 2, 0.004 * unit) * opening, np.ones(3), 0.9)
+        paint.cover(
+            self.picture,
+            paint.ellipse(self.shape, glint, (0.011 * unit,) * 2, 0.004 * unit) * opening,
+            np.ones(3),
+            0.9,
+        )
         shadow = paint.line(self.shape, upper - 0.018 * unit * self.up, 0.035 * unit, 0.014 * unit)
         paint.darken(self.picture, shadow * opening, 0.45)
         lash = np.minimum(looks.hair, 0.25) * 0.5
-        paint.cover(self.picture, paint.line(self.shape, upper, 0.020 * unit, 0.004 * unit), lash, 0.9)
-        paint.cover(self.picture, paint.line(self.shape, lower, 0.007 * unit, 0.006 * unit), looks.skin * 0.45, 0.6)
+        paint.cover(
+            self.picture, paint.line(self.shape, upper, 0.020 * unit, 0.004 * unit), lash, 0.9
+        )
+        paint.cover(
+            self.picture,
+            paint.line(self.shape, lower, 0.007 * unit, 0.006 * unit),
+            looks.skin * 0.45,
+            0.6,
+        )
         crease = upper[2:-2] + 0.045 * unit * self.up
         paint.darken(self.picture, paint.line(self.shape, crease, 0.010 * unit, 0.010 * unit), 0.40)
 
@@ -372,15 +511,32 @@ class _Painter:
         looks = self.looks
         low = 0.02 + 0.10 * looks.hairline
         hairline = [self._at(-0.80, 0.02 - 0.5 * (looks.hair_length > 0.4)), self._at(-0.69, 0.28)]
-        hairline += [self._at(-0.52, 0.44 + low), self._at(-0.20, 0.60 + low), self._at(0.16, 0.62 + low), self._at(0.48, 0.46 + low)]
+        hairline += [
+            self._at(-0.52, 0.44 + low),
+            self._at(-0.20, 0.60 + low),
+            self._at(0.16, 0.62 + low),
+            self._at(0.48, 0.46 + low),
+        ]
         hairline += [self._at(0.69, 0.28), self._at(0.80, 0.02 - 0.5 * (looks.hair_length > 0.4))]
         outline = self._outline(1.17, 1.42)
         crown = [point for point in outline if (point - self._at(0, 0.05)) @ self.up > 0]
-        crown.sort(key=lambda point: float(np.arctan2((point - self._at(0, 0.05)) @ self.up, (point - self._at(0, 0.05)) @ self.side)))
+        crown.sort(
+            key=lambda point: float(
+                np.arctan2(
+                    (point - self._at(0, 0.05)) @ self.up, (point - self._at(0, 0.05)) @ self.side
+                )
+            )
+        )
         line = paint.smooth(np.array(hairline))
         mask = paint.polygon(self.shape, np.concatenate([line, np.array(crown)]), 0.016 * self.unit)
-        shadow = cv2.GaussianBlur(np.roll(mask, round(0.05 * self.unit), axis=0), (0, 0), 0.05 * self.unit)
-        paint.darken(self.picture, shadow * (1.0 - mask) * paint.polygon(self.shape, self._outline(1.0, 1.1)), 0.30)
+        shadow = cv2.GaussianBlur(
+            np.roll(mask, round(0.05 * self.unit), axis=0), (0, 0), 0.05 * self.unit
+        )
+        paint.darken(
+            self.picture,
+            shadow * (1.0 - mask) * paint.polygon(self.shape, self._outline(1.0, 1.1)),
+            0.30,
+        )
         self._strands(mask, looks.hair)
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.corpus.visemes import FPS
-from emo_lightning.blinking import BLINKS_PER_MINUTE, BlinkProcess
-from emo_lightning.emotions import EMOTIONS, LEVEL_MAX, NEUTRAL
+from emo_lightning.motion.blinking import BLINKS_PER_MINUTE, BlinkProcess
+from emo_lightning.motion.emotions import EMOTIONS, LEVEL_MAX, NEUTRAL
 
 KNEE_HZ, SLOPE, ROLL_OFF_HZ = 0.08, 2.0, 6.0
 LONG = 30 * FPS
@@ -74,12 +74,21 @@ class MotionStyle:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> MotionStyle:
-        size, nods, rate = float(np.exp(rng.normal(0.0, 0.2))), float(rng.uniform(0.4, 0.8)), float(rng.normal(BLINKS_PER_MINUTE, 5.0))
+        size, nods, rate = (
+            float(np.exp(rng.normal(0.0, 0.2))),
+            float(rng.uniform(0.4, 0.8)),
+            float(rng.normal(BLINKS_PER_MINUTE, 5.0)),
+        )
         return MotionStyle(size, nods, min(max(rate, 10.5), 32.5))
 
 
 def move(
-    emotion: str, level: float | None, frames: int, stresses: Sequence[float], style: MotionStyle, rng: np.random.Generator
+    emotion: str,
+    level: float | None,
+    frames: int,
+    stresses: Sequence[float],
+    style: MotionStyle,
+    rng: np.random.Generator,
 ) -> Motion:
     """Motion for a clip.
 
@@ -98,7 +107,13 @@ def move(
     for stress in stresses:
         if rng.random() < style.nods:
             width = rng.uniform(0.09, 0.15)
-            angle[:, 0] += NOD * style.size * quick * rng.uniform(0.4, 1.2) * np.exp(-0.5 * ((times - stress - 0.04) / width) ** 2)
+            angle[:, 0] += (
+                NOD
+                * style.size
+                * quick
+                * rng.uniform(0.4, 1.2)
+                * np.exp(-0.5 * ((times - stress - 0.04) / width) ** 2)
+            )
     angle[:, 0] += np.radians(bearing.pitch) * amount
     angle[:, 2] += np.radians(bearing.roll) * amount
     trans[:, 0] += LEVER["yaw"] * np.sin(angle[:, 1]) + LEVER["roll"] * np.sin(angle[:, 2])
@@ -106,7 +121,11 @@ def move(
     shares = np.zeros((frames, len(EMOTIONS)))
     shares[:, EMOTIONS.index(emotion)] = amount
     shares[:, NEUTRAL] += 1.0 - amount
-    return Motion(angle.astype(np.float32), trans.astype(np.float32), BlinkProcess(rng, style.blinks).push(shares))
+    return Motion(
+        angle.astype(np.float32),
+        trans.astype(np.float32),
+        BlinkProcess(rng, style.blinks).push(shares),
+    )
 
 
 def drift(rng: np.random.Generator, frames: int, width: int, quick: float = 1.0) -> np.ndarray:
@@ -116,11 +135,16 @@ def drift(rng: np.random.Generator, frames: int, width: int, quick: float = 1.0)
     """
     length = max(LONG, 2 * frames)
     frequency = np.fft.rfftfreq(length, 1.0 / FPS)
-    shape = (KNEE_HZ**2 + frequency**2) ** (-SLOPE / 4.0) * np.exp(-((frequency / ROLL_OFF_HZ) ** 2) / 2.0)
+    shape = (KNEE_HZ**2 + frequency**2) ** (-SLOPE / 4.0) * np.exp(
+        -((frequency / ROLL_OFF_HZ) ** 2) / 2.0
+    )
     shape[0] = 0.0
     total = np.sqrt((shape**2).sum())
     shape = shape * (1.0 + (quick - 1.0) * frequency**2 / (1.0 + frequency**2))
-    spectrum = (rng.standard_normal((len(frequency), width)) + 1j * rng.standard_normal((len(frequency), width))) * shape[:, None]
+    spectrum = (
+        rng.standard_normal((len(frequency), width))
+        + 1j * rng.standard_normal((len(frequency), width))
+    ) * shape[:, None]
     noise = np.fft.irfft(spectrum, length, axis=0) * length / (2.0 * total)
     start = int(rng.integers(0, length - frames + 1))
     return np.clip(noise, -2.5, 2.5)[start : start + frames]

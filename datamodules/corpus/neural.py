@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 DURATION_TENSOR = "/Cast_32_output_0"
 FRAME = 0.025
@@ -46,7 +46,9 @@ def _voice() -> tuple[Any, Any]:
         import onnxruntime
         from hibari import Hibari
     except ImportError:
-        raise UserError("emo corpus", "hibari-tts", "pip install 'emo-lightning[corpus]'", "is not installed") from None
+        raise UserError(
+            "emo corpus", "hibari-tts", "pip install 'emo-lightning[corpus]'", "is not installed"
+        ) from None
     front = Hibari()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -119,12 +121,16 @@ def speak(
         f0 = bend_pitch(stretch(f0, pace, smooth=False), semitones, span, rise)
         waves.append(dsp.synth(lh, theta, ln, lr, phi, f0, rng))
         symbols = ["", *[c for c in phonemes if c in front.vocab], ""]
-        phones += _spans(symbols, np.asarray(outputs[6]).ravel() * FRAME / pace, offset, LABEL_DELAY / pace)
+        phones += _spans(
+            symbols, np.asarray(outputs[6]).ravel() * FRAME / pace, offset, LABEL_DELAY / pace
+        )
         offset += len(waves[-1]) / dsp.SR
     return np.concatenate(waves), dsp.SR, phones
 
 
-def _spans(symbols: list[str], durations: np.ndarray, offset: float, delay: float) -> list[tuple[str, float, float]]:
+def _spans(
+    symbols: list[str], durations: np.ndarray, offset: float, delay: float
+) -> list[tuple[str, float, float]]:
     """Durations to spans, earlier by the label delay; stress marks join the vowel after them, length marks the one before."""
     ends = offset + np.cumsum(durations)
     starts = np.maximum(np.concatenate([[offset], ends[:-1]]) - delay, offset)

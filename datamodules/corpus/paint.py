@@ -27,7 +27,13 @@ def line(shape: tuple[int, int], points: np.ndarray, width: float, soft: float =
     return _soften(mask, soft)
 
 
-def ellipse(shape: tuple[int, int], centre: np.ndarray, axes: tuple[float, float], soft: float = 0.0, degrees: float = 0.0) -> np.ndarray:
+def ellipse(
+    shape: tuple[int, int],
+    centre: np.ndarray,
+    axes: tuple[float, float],
+    soft: float = 0.0,
+    degrees: float = 0.0,
+) -> np.ndarray:
     """A filled ellipse with half axes along x and y before it is turned."""
     mask = np.zeros(shape, np.uint8)
     fixed = [tuple(round(float(v) * (1 << _SHIFT)) for v in pair) for pair in (centre, axes)]
@@ -59,7 +65,11 @@ def smooth(points: np.ndarray, times: int = 3) -> np.ndarray:
 def noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
     """Smooth noise of unit spread with grains of ``scale`` pixels."""
     small = (max(2, int(shape[0] / scale) + 2), max(2, int(shape[1] / scale) + 2))
-    field = cv2.resize(rng.standard_normal(small).astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(
+        rng.standard_normal(small).astype(np.float32),
+        (shape[1], shape[0]),
+        interpolation=cv2.INTER_CUBIC,
+    )
     return field / max(float(field.std()), 1e-6)
 
 

@@ -16,14 +16,19 @@ PHONES: Mapping[str, str] = {
 }  # fmt: skip
 """Phone -> the symbols that begin it; a longer match wins, and what follows the match (length, a coloured r) is not looked at."""
 NAMES: tuple[str, ...] = ("", *PHONES)
-_PLACES = {symbol: NAMES.index(name) for name, symbols in PHONES.items() for symbol in symbols.split()}
+_PLACES = {
+    symbol: NAMES.index(name) for name, symbols in PHONES.items() for symbol in symbols.split()
+}
 _LONGEST = max(map(len, _PLACES))
 
 
 def phone_class(symbol: str) -> int:
     """Place in :data:`NAMES` of an IPA symbol, stress marks allowed; :data:`SILENCE` for no sound and for what none begins."""
     plain = symbol.strip("ˈˌ")
-    return next((_PLACES[plain[:size]] for size in range(_LONGEST, 0, -1) if plain[:size] in _PLACES), SILENCE)
+    return next(
+        (_PLACES[plain[:size]] for size in range(_LONGEST, 0, -1) if plain[:size] in _PLACES),
+        SILENCE,
+    )
 
 
 def frame_phones(phones: Sequence[Sequence], frames: int, fps: float = 25.0) -> np.ndarray:

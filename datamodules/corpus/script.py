@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.corpus.sentences import HELD_OUT, TRAIN
 from datamodules.corpus.speakers import Speaker
-from emo_lightning.emotions import EMOTIONS, NEUTRAL
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 
 LEVELS = 15
 

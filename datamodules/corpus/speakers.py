@@ -14,7 +14,7 @@ from datamodules.corpus.motion import MotionStyle
 from datamodules.corpus.prosody import VocalStyle
 from datamodules.corpus.speech import Voice
 from datamodules.corpus.visemes import ArticulationStyle
-from emo_lightning.portrait import Portrait, load_portrait
+from emo_lightning.face.portrait import Portrait, load_portrait
 
 VOICES: tuple[tuple[Voice, float], ...] = (
     (Voice("hibari", "heart"), 0.0),
@@ -77,6 +77,14 @@ def cast(count: int, seed: int, portraits: Sequence[Path] = ()) -> list[Speaker]
 def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = None) -> Speaker:
     voice, masculine = VOICES[index % MAX_SPEAKERS]
     rng = np.random.default_rng([seed, 1, index])
-    looks, vocal, lips = Looks.draw(rng, masculine), VocalStyle.draw(rng), ArticulationStyle.draw(rng)
-    acting, motion, own_seed = ActingStyle.draw(rng), MotionStyle.draw(rng), int(rng.integers(1 << 31))
+    looks, vocal, lips = (
+        Looks.draw(rng, masculine),
+        VocalStyle.draw(rng),
+        ArticulationStyle.draw(rng),
+    )
+    acting, motion, own_seed = (
+        ActingStyle.draw(rng),
+        MotionStyle.draw(rng),
+        int(rng.integers(1 << 31)),
+    )
     return Speaker(name, split, voice, looks, vocal, lips, acting, motion, own_seed, portrait)

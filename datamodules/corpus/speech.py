@@ -76,7 +76,14 @@ class Speech:
         return len(self.wave) / SAMPLE_RATE
 
 
-def synthesise(text: str, voice: Voice, prosody: Prosody = Prosody(), seed: int = 0, lead: float = 0.2, tail: float = 0.3) -> Speech:
+def synthesise(
+    text: str,
+    voice: Voice,
+    prosody: Prosody = Prosody(),
+    seed: int = 0,
+    lead: float = 0.2,
+    tail: float = 0.3,
+) -> Speech:
     """Say ``text``; the same arguments give the same bytes.
 
     Args:
@@ -98,7 +105,13 @@ def synthesise(text: str, voice: Voice, prosody: Prosody = Prosody(), seed: int 
     wave = shake(wave, prosody.tremor, rng)
     wave = waver(wave, prosody.waver, prosody.swell_db, rng)
     wave = wave * np.float32(10.0 ** (prosody.gain_db / 20.0))
-    wave = np.concatenate([np.zeros(round(lead * SAMPLE_RATE), np.float32), wave, np.zeros(round(tail * SAMPLE_RATE), np.float32)])
+    wave = np.concatenate(
+        [
+            np.zeros(round(lead * SAMPLE_RATE), np.float32),
+            wave,
+            np.zeros(round(tail * SAMPLE_RATE), np.float32),
+        ]
+    )
     end = len(wave) / SAMPLE_RATE
     lead = round(lead * SAMPLE_RATE) / SAMPLE_RATE
     phones = [("", 0.0, lead + phones[0][1]), *((s, a + lead, b + lead) for s, a, b in phones)]
@@ -107,21 +120,37 @@ def synthesise(text: str, voice: Voice, prosody: Prosody = Prosody(), seed: int 
     return Speech(_limit(wave), _merge_pauses(phones))
 
 
-def _say(text: str, voice: Voice, prosody: Prosody, seed: int) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
+def _say(
+    text: str, voice: Voice, prosody: Prosody, seed: int
+) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
     semitones, rate = voice.semitones + prosody.semitones, voice.rate * prosody.rate
     if voice.engine == "hibari":
-        return neural.speak(text, float(np.clip(rate, 0.5, 2.0)), semitones, prosody.span, prosody.rise, voice.formants, seed)
+        return neural.speak(
+            text,
+            float(np.clip(rate, 0.5, 2.0)),
+            semitones,
+            prosody.span,
+            prosody.rise,
+            voice.formants,
+            seed,
+        )
     if voice.engine == "espeak":
         # espeak has no free contour: a clear rise is asked for by its question melody.
         asked = text.rstrip(".!?") + "?" if prosody.rise > 2.0 else text
         pitch = int(np.clip(round(50 + 50 * semitones / 12.0), 0, 99))
         return espeak.speak(
-            asked, voice.name, int(np.clip(round(165 * rate), 80, 400)), pitch, int(np.clip(round(50 * prosody.span), 0, 100))
+            asked,
+            voice.name,
+            int(np.clip(round(165 * rate), 80, 400)),
+            pitch,
+            int(np.clip(round(50 * prosody.span), 0, 100)),
         )
     raise ValueError(f"unknown speech engine {voice.engine!r}: espeak or hibari")
 
 
-def _fit_to_sound(wave: np.ndarray, phones: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+def _fit_to_sound(
+    wave: np.ndarray, phones: list[tuple[str, float, float]]
+) -> list[tuple[str, float, float]]:
     """Let stops start with their silent closure, and phones before a pause end where the sound does.
 
     espeak puts a voiceless stop's label at its burst and leaves the closure to the phone before; hibari lets a
@@ -149,13 +178,17 @@ def _fit_to_sound(wave: np.ndarray, phones: list[tuple[str, float, float]]) -> l
     return [(symbol, start, end) for symbol, start, end in fitted]
 
 
-def _trim(wave: np.ndarray, phones: list[tuple[str, float, float]]) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+def _trim(
+    wave: np.ndarray, phones: list[tuple[str, float, float]]
+) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
     """Cut the synthesiser's own quiet before the first phoneme (but 30 ms) and after the last (but 80 ms)."""
     sounding = [(a, b) for symbol, a, b in phones if symbol]
     begin = max(sounding[0][0] - 0.03, 0.0)
     end = min(sounding[-1][1] + 0.08, len(wave) / SAMPLE_RATE)
     first, last = round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)
-    kept = [(s, max(a - begin, 0.0), min(b, end) - begin) for s, a, b in phones if b > begin and a < end]
+    kept = [
+        (s, max(a - begin, 0.0), min(b, end) - begin) for s, a, b in phones if b > begin and a < end
+    ]
     return wave[first:last], kept
 
 
@@ -185,7 +218,9 @@ def _limit(wave: np.ndarray) -> np.ndarray:
     return np.where(over > 0, np.sign(wave) * bent, wave).astype(np.float32)
 
 
-def colour(wave: np.ndarray, tilt_db: float, ring_db: float = 0.0, nasal_db: float = 0.0) -> np.ndarray:
+def colour(
+    wave: np.ndarray, tilt_db: float, ring_db: float = 0.0, nasal_db: float = 0.0
+) -> np.ndarray:
     """Change the voice's quality by its spectrum; zero phase, and the total power is kept.
 
     Args:
@@ -198,10 +233,16 @@ def colour(wave: np.ndarray, tilt_db: float, ring_db: float = 0.0, nasal_db: flo
     spectrum = np.fft.rfft(wave.astype(np.float64))
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1.0 / SAMPLE_RATE), 20.0))
     gain_db = np.clip(tilt_db * np.maximum(octaves - np.log2(500.0), 0.0), -12.0, 12.0)
-    for db, centre, width in ((ring_db, 3000.0, 0.5), (nasal_db, 280.0, 0.5), (-nasal_db, 1000.0, 0.4)):
+    for db, centre, width in (
+        (ring_db, 3000.0, 0.5),
+        (nasal_db, 280.0, 0.5),
+        (-nasal_db, 1000.0, 0.4),
+    ):
         gain_db += db * np.exp(-0.5 * ((octaves - np.log2(centre)) / width) ** 2)
     changed = np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(wave))
-    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(np.float32)
+    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(
+        np.float32
+    )
 
 
 def roughen(wave: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndarray:
@@ -209,7 +250,11 @@ def roughen(wave: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndar
     if depth <= 0.0:
         return wave
     steps = len(wave) // 160 + 2
-    pace = np.interp(np.arange(len(wave)), 160 * np.arange(steps), ROUGH_HZ * (1.0 + 0.15 * rng.standard_normal(steps)))
+    pace = np.interp(
+        np.arange(len(wave)),
+        160 * np.arange(steps),
+        ROUGH_HZ * (1.0 + 0.15 * rng.standard_normal(steps)),
+    )
     beat = np.cos(2.0 * np.pi * np.cumsum(pace) / SAMPLE_RATE)
     depth = min(depth, 1.0)
     return (wave * (1.0 + depth * beat) / np.sqrt(1.0 + 0.5 * depth**2)).astype(np.float32)
@@ -220,11 +265,17 @@ def waver(wave: np.ndarray, depth: float, swell_db: float, rng: np.random.Genera
     if depth <= 0.0 and swell_db == 0.0:
         return wave
     time = np.arange(len(wave)) / SAMPLE_RATE
-    phase = 2.0 * np.pi * WAVER_HZ * time + np.sin(2.0 * np.pi * 0.9 * time + rng.uniform(0, 6.28)) + rng.uniform(0, 6.28)
+    phase = (
+        2.0 * np.pi * WAVER_HZ * time
+        + np.sin(2.0 * np.pi * 0.9 * time + rng.uniform(0, 6.28))
+        + rng.uniform(0, 6.28)
+    )
     gain = 1.0 + min(max(depth, 0.0), 0.9) * np.sin(phase)
     gain = gain * 10.0 ** (swell_db * (time / max(time[-1], 1e-3) - 0.5) / 20.0)
     changed = wave * gain
-    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(np.float32)
+    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(
+        np.float32
+    )
 
 
 def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -236,7 +287,9 @@ def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndar
     frequency = np.fft.rfftfreq(len(wave), 1.0 / SAMPLE_RATE)
     noise = np.fft.irfft(spectrum * np.clip((frequency - 1000.0) / 1000.0, 0.0, 1.0), len(wave))
     window = np.hanning(801)
-    envelope = np.sqrt(np.maximum(np.convolve(wave.astype(np.float64) ** 2, window / window.sum(), "same"), 0.0))
+    envelope = np.sqrt(
+        np.maximum(np.convolve(wave.astype(np.float64) ** 2, window / window.sum(), "same"), 0.0)
+    )
     mixed = (1.0 - 0.4 * share) * wave + 0.45 * share * envelope * noise
     return (mixed * np.sqrt((wave**2).mean() / max((mixed**2).mean(), 1e-12))).astype(np.float32)
 
@@ -246,6 +299,10 @@ def shake(wave: np.ndarray, deviation: float, rng: np.random.Generator) -> np.nd
     if deviation <= 0.0:
         return wave
     time = np.arange(len(wave)) / SAMPLE_RATE
-    phase = 2.0 * np.pi * TREMOR_HZ * time + 1.5 * np.sin(2.0 * np.pi * 1.3 * time + rng.uniform(0, 6.28)) + rng.uniform(0, 6.28)
+    phase = (
+        2.0 * np.pi * TREMOR_HZ * time
+        + 1.5 * np.sin(2.0 * np.pi * 1.3 * time + rng.uniform(0, 6.28))
+        + rng.uniform(0, 6.28)
+    )
     delay = deviation / (2.0 * np.pi * TREMOR_HZ) * np.sin(phase)
     return np.interp(time - delay, time, wave).astype(np.float32)

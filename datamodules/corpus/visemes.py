@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datamodules.corpus.speech import SAMPLE_RATE, Speech
-from emo_lightning.coefficients import EXP_NAMES
+from emo_lightning.face.coefficients import EXP_NAMES
 
 FPS = 25
 RATE = 200
@@ -56,13 +56,28 @@ class Viseme:
     def targets(self) -> np.ndarray:
         """In the order of :data:`UNITS`."""
         smile = SPREAD_TO_SMILE * self.spread
-        return np.array([self.part, self.jaw, self.lower, self.spread, smile, smile, self.upper, self.pucker, self.funnel, self.chin])
+        return np.array(
+            [
+                self.part,
+                self.jaw,
+                self.lower,
+                self.spread,
+                smile,
+                smile,
+                self.upper,
+                self.pucker,
+                self.funnel,
+                self.chin,
+            ]
+        )
 
 
 VISEMES: Mapping[str, Viseme] = {
     "rest": Viseme(hold_open=0.55, hold_shape=0.35),
     "a": Viseme(jaw=0.60, part=0.41, spread=0.06, hold_open=1.0),
-    "ae": Viseme(jaw=0.52, part=0.42, lower=0.12, spread=0.21, upper=0.05, hold_open=1.0, hold_shape=0.6),
+    "ae": Viseme(
+        jaw=0.52, part=0.42, lower=0.12, spread=0.21, upper=0.05, hold_open=1.0, hold_shape=0.6
+    ),
     "uh": Viseme(jaw=0.37, part=0.34, hold_open=0.9, hold_shape=0.4),
     "e": Viseme(jaw=0.37, part=0.39, lower=0.12, spread=0.24, hold_open=0.9, hold_shape=0.6),
     "ey": Viseme(jaw=0.28, part=0.38, lower=0.12, spread=0.33, hold_open=0.9, hold_shape=0.7),
@@ -76,7 +91,16 @@ VISEMES: Mapping[str, Viseme] = {
     "u": Viseme(jaw=0.09, part=0.20, pucker=0.90, hold_open=0.85, hold_shape=1.0),
     "w": Viseme(jaw=0.05, part=0.14, pucker=1.00, hold_open=0.9, hold_shape=1.0),
     "r": Viseme(jaw=0.11, part=0.29, pucker=0.36, funnel=0.19, hold_open=0.6, hold_shape=0.75),
-    "sh": Viseme(jaw=0.06, part=0.33, lower=0.12, pucker=0.43, funnel=0.26, upper=0.08, hold_open=0.85, hold_shape=0.9),
+    "sh": Viseme(
+        jaw=0.06,
+        part=0.33,
+        lower=0.12,
+        pucker=0.43,
+        funnel=0.26,
+        upper=0.08,
+        hold_open=0.85,
+        hold_shape=0.9,
+    ),
     "s": Viseme(jaw=0.06, part=0.33, lower=0.16, spread=0.18, hold_open=0.85, hold_shape=0.4),
     "t": Viseme(jaw=0.10, part=0.30, lower=0.09, spread=0.09, hold_open=0.65, hold_shape=0.2),
     "l": Viseme(jaw=0.22, part=0.31, spread=0.06, hold_open=0.6, hold_shape=0.2),
@@ -110,7 +134,9 @@ DIPHTHONGS: Mapping[str, tuple[str, str]] = {
     "tʃ": ("t", "ʃ"), "dʒ": ("d", "ʒ"), "aɪə": ("a", "ə"), "aʊə": ("a", "ə"), "əl": ("ə", "l"), "aɪɚ": ("a", "ɚ"), "ɪɚ": ("ɪ", "ɚ"),
 }  # fmt: skip
 """Two-part phones: the first part takes 55 % of the time."""
-VISEME_OF: Mapping[str, str] = {phone: name for name, phones in CLASSES.items() for phone in phones.split()}
+VISEME_OF: Mapping[str, str] = {
+    phone: name for name, phones in CLASSES.items() for phone in phones.split()
+}
 BILABIAL, LABIODENTAL = ("p", "b", "m"), ("f", "v")
 ROUNDED_LEAD, OTHER_LEAD, TRAIL = 0.085, 0.055, 0.050
 """Seconds in which a dominance falls to 1/e before (rounding is anticipated furthest) and after a phone."""
@@ -166,7 +192,9 @@ def towards(viseme: Viseme, opening: float, width: float) -> np.ndarray:
     return targets
 
 
-TARGETS: Mapping[str, np.ndarray] = {name: towards(viseme, *LIPS[name]) for name, viseme in VISEMES.items()}
+TARGETS: Mapping[str, np.ndarray] = {
+    name: towards(viseme, *LIPS[name]) for name, viseme in VISEMES.items()
+}
 """What each class asks of :data:`UNITS`."""
 
 
@@ -179,7 +207,12 @@ def viseme_of(phone: str) -> str:
     return "schwa" if plain else "rest"
 
 
-def articulate(speech: Speech, frames: int, style: ArticulationStyle = ArticulationStyle(), effort_db: float = 0.0) -> Articulation:
+def articulate(
+    speech: Speech,
+    frames: int,
+    style: ArticulationStyle = ArticulationStyle(),
+    effort_db: float = 0.0,
+) -> Articulation:
     """The movements that make these sounds.
 
     Args:
@@ -209,7 +242,9 @@ def articulate(speech: Speech, frames: int, style: ArticulationStyle = Articulat
         exp[:, EXP_NAMES.index(unit)] *= (1.0 - closure) * (1.0 - 0.75 * contact)
     for unit in ("funnel", "AU10"):
         exp[:, EXP_NAMES.index(unit)] *= 1.0 - closure
-    return Articulation(np.clip(exp, 0.0, 1.0), closure.astype(np.float32), contact.astype(np.float32))
+    return Articulation(
+        np.clip(exp, 0.0, 1.0), closure.astype(np.float32), contact.astype(np.float32)
+    )
 
 
 def stressed_times(speech: Speech) -> list[float]:
@@ -226,14 +261,19 @@ def segments(phones: list[tuple[str, float, float]]) -> list[tuple[str, float, f
         parts = DIPHTHONGS.get(plain, (plain,))
         middle = start + 0.55 * (end - start)
         bounds = [(start, end)] if len(parts) == 1 else [(start, middle), (middle, end)]
-        parts_of_all += [(viseme_of(part), a, b, gain) for part, (a, b) in zip(parts, bounds, strict=True)]
+        parts_of_all += [
+            (viseme_of(part), a, b, gain) for part, (a, b) in zip(parts, bounds, strict=True)
+        ]
     return parts_of_all
 
 
 def dominance(viseme: Viseme, start: float, end: float, times: np.ndarray) -> np.ndarray:
     """How much a phone has to say at ``times``, 0..1. The plateau is its middle half; long ones keep their target all along."""
     quarter = min(0.25 * (end - start), 0.05)
-    before, after = np.maximum(start + quarter - times, 0.0), np.maximum(times - (end - quarter), 0.0)
+    before, after = (
+        np.maximum(start + quarter - times, 0.0),
+        np.maximum(times - (end - quarter), 0.0),
+    )
     lead = ROUNDED_LEAD if viseme.pucker > 0.3 else OTHER_LEAD
     return np.exp(-before / lead - after / TRAIL)
 
@@ -253,7 +293,10 @@ def _blend(times: np.ndarray, parts: list[tuple[str, float, float, float]]) -> n
         viseme, targets = VISEMES[name], TARGETS[name].copy()
         targets[:split] *= gain
         held = dominance(viseme, start, end, times)
-        for part, hold in ((slice(0, split), viseme.hold_open), (slice(split, None), viseme.hold_shape)):
+        for part, hold in (
+            (slice(0, split), viseme.hold_open),
+            (slice(split, None), viseme.hold_shape),
+        ):
             share = (hold * held)[:, None]
             total[:, part] += share * targets[part]
             weight[:, part] += share
@@ -263,7 +306,9 @@ def _blend(times: np.ndarray, parts: list[tuple[str, float, float, float]]) -> n
 def _contacts(speech: Speech, phones: tuple[str, ...]) -> list[tuple[float, float]]:
     """When the lips really touch: a stop opens at its burst, and after silence its label starts with the burst."""
     spans = []
-    for before, (symbol, start, end) in zip([("", 0.0, 0.0), *speech.phones], speech.phones, strict=False):
+    for before, (symbol, start, end) in zip(
+        [("", 0.0, 0.0), *speech.phones], speech.phones, strict=False
+    ):
         plain = symbol.strip("ˈˌ ː")
         if plain not in phones:
             continue
@@ -285,10 +330,16 @@ def _burst(wave: np.ndarray, start: float, end: float) -> float:
         return start + 0.66 * (end - start)
     energy = (piece[: len(piece) // step * step].reshape(-1, step) ** 2).mean(axis=1)
     loud = np.flatnonzero(energy > max(0.15 * float(energy.max()), 1e-9))
-    return float(np.clip((first + loud[0]) / 200, start + 0.005, end)) if len(loud) else start + 0.66 * (end - start)
+    return (
+        float(np.clip((first + loud[0]) / 200, start + 0.005, end))
+        if len(loud)
+        else start + 0.66 * (end - start)
+    )
 
 
-def _gate(times: np.ndarray, spans: list[tuple[float, float]], attack: float, release: float) -> np.ndarray:
+def _gate(
+    times: np.ndarray, spans: list[tuple[float, float]], attack: float, release: float
+) -> np.ndarray:
     """1 within the spans, smooth ramps outside them."""
     gate = np.zeros(len(times))
     for start, end in spans:
@@ -308,7 +359,11 @@ def _strongest(gate: np.ndarray, per: int) -> np.ndarray:
 def loudness(wave: np.ndarray, steps: int) -> np.ndarray:
     """Opening gain 0.5..1.3 from loudness relative to the clip's own loud parts, smoothed over 100 ms."""
     step = SAMPLE_RATE // RATE
-    padded = np.pad(wave, (0, max(steps * step - len(wave), 0)))[: steps * step].reshape(steps, step).astype(np.float64)
+    padded = (
+        np.pad(wave, (0, max(steps * step - len(wave), 0)))[: steps * step]
+        .reshape(steps, step)
+        .astype(np.float64)
+    )
     window = np.hanning(23)[1:-1]
     power = np.convolve((padded**2).mean(axis=1), window / window.sum(), "same")
     reference = np.percentile(power, 85) + 1e-9

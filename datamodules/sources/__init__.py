@@ -16,7 +16,7 @@ from datamodules.sources.grid import GridSource
 from datamodules.sources.hdtf import HdtfSource
 from datamodules.sources.mead import VIEWS, MeadSource
 from datamodules.sources.ravdess import RavdessSource
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 __all__ = ["SOURCES", "Clip", "Rejected", "Source", "Stored", "open_source"]
 
@@ -62,10 +62,17 @@ def open_source(name: str, root: str | Path, views: Sequence[str] | None = None)
         raise UserError("--source", name, ", ".join(SOURCES), "is not a source")
     root = Path(root)
     if not root.is_dir():
-        raise UserError("--root", root, "a folder of videos", "is a file" if root.exists() else "does not exist")
+        raise UserError(
+            "--root", root, "a folder of videos", "is a file" if root.exists() else "does not exist"
+        )
     options: dict[str, Any] = {}
     if views is not None:
         if name != MeadSource.name:
-            raise UserError("--views", ",".join(views), f"a corpus with views: {MeadSource.name}", f"does not apply to {name}")
+            raise UserError(
+                "--views",
+                ",".join(views),
+                f"a corpus with views: {MeadSource.name}",
+                f"does not apply to {name}",
+            )
         options["views"] = VIEWS if tuple(views) == ("all",) else views
     return SOURCES[name](root, **options)

@@ -17,7 +17,7 @@ from typing import Any
 from datamodules.sources.clip import Clip, Place, Rejected
 from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_files
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, labels_of
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 SENTENCES = {
     "IEO": "It's eleven o'clock.",
@@ -83,7 +83,11 @@ class CremadSource:
             if isinstance(item, Rejected):
                 yield item
             elif record is None:
-                yield Rejected(item.name, "naming", "is not ACTOR_SENTENCE_EMOTION_LEVEL as CREMA-D names its files")
+                yield Rejected(
+                    item.name,
+                    "naming",
+                    "is not ACTOR_SENTENCE_EMOTION_LEVEL as CREMA-D names its files",
+                )
             elif item.suffix in VIDEO_SUFFIXES and record in videos:
                 yield Rejected(item.name, "duplicate", f"{videos[record].name} is the same clip")
             elif item.suffix in VIDEO_SUFFIXES:
@@ -93,18 +97,33 @@ class CremadSource:
         if not self._votes:
             self.notes.append(f"no {' or '.join(TABLES)} below the root: clips have no votes")
         for record, found in videos.items():
-            yield self._clip(found.name, found.place, sounds[record].place if record in sounds else None, record)
+            yield self._clip(
+                found.name, found.place, sounds[record].place if record in sounds else None, record
+            )
         for record, found in sounds.items():
             if record not in videos:
                 yield self._clip(found.name, None, found.place, record)
 
-    def _clip(self, name: str, video: Place | None, audio: Place | None, record: CremadRecord) -> Clip:
+    def _clip(
+        self, name: str, video: Place | None, audio: Place | None, record: CremadRecord
+    ) -> Clip:
         emotion, intensity = labels_of(self.name, record.emotion, record.intensity)
         extra: dict[str, Any] = {"label": f"{record.emotion} {record.intensity}"}
-        votes = self._votes.get("_".join((record.actor, record.sentence, record.emotion, record.intensity)))
+        votes = self._votes.get(
+            "_".join((record.actor, record.sentence, record.emotion, record.intensity))
+        )
         if votes:
             extra["votes"] = votes
-        return Clip(name, video, record.actor, audio, SENTENCES[record.sentence], emotion, intensity, extra=extra)
+        return Clip(
+            name,
+            video,
+            record.actor,
+            audio,
+            SENTENCES[record.sentence],
+            emotion,
+            intensity,
+            extra=extra,
+        )
 
 
 def read_votes(root: Path) -> dict[str, Votes]:
@@ -115,7 +134,9 @@ def read_votes(root: Path) -> dict[str, Votes]:
                 with open(path, encoding="utf-8-sig", newline="") as file:
                     return reader(csv.DictReader(file))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-                raise UserError(name, path, "the table that comes with CREMA-D", f"cannot be read ({error!r})") from None
+                raise UserError(
+                    name, path, "the table that comes with CREMA-D", f"cannot be read ({error!r})"
+                ) from None
     return {}
 
 
@@ -133,6 +154,12 @@ def _tabulated(rows: csv.DictReader[str]) -> dict[str, Votes]:
 def _summary(rows: csv.DictReader[str]) -> dict[str, Votes]:
     table: dict[str, Votes] = {}
     for row in rows:
-        winners = {query: [VOTE_OF[letter] for letter in row[column].split(":")] for column, query in SUMMARY_OF.items()}
-        table[row["FileName"]] = {query: dict.fromkeys(names, round(1 / len(names), 4)) for query, names in winners.items()}
+        winners = {
+            query: [VOTE_OF[letter] for letter in row[column].split(":")]
+            for column, query in SUMMARY_OF.items()
+        }
+        table[row["FileName"]] = {
+            query: dict.fromkeys(names, round(1 / len(names), 4))
+            for query, names in winners.items()
+        }
     return table

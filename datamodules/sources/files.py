@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.sources.clip import Place, Rejected, Stored, tar_members
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .mkv .webm .avi .m4v .mpg .mpeg .flv .wmv .ts .3gp .mxf".split())
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .mkv .webm .avi .m4v .mpg .mpeg .flv .wmv .ts .3gp .mxf".split()
+)
 AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .m4a .ogg .opus .aac .aiff .wma".split())
 PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -40,7 +42,9 @@ def find_files(root: Path, suffixes: Collection[str]) -> Iterator[Found | Reject
     seen: set[str] = set()
     for item in sorted(_all(root, suffixes), key=lambda item: item.name):
         if isinstance(item, Found) and item.name in seen:
-            yield Rejected(item.name, "duplicate", "is there twice, loose and in an archive or in two archives")
+            yield Rejected(
+                item.name, "duplicate", "is there twice, loose and in an archive or in two archives"
+            )
             continue
         seen.add(item.name)
         yield item
@@ -64,12 +68,18 @@ def _all(root: Path, suffixes: Collection[str]) -> Iterator[Found | Rejected]:
         if path.suffix.lower() in suffixes:
             yield Found(name, path)
         elif name.lower().endswith(PACKED_TARS):
-            yield Rejected(name, "archive", "a compressed tar cannot be read in pieces: decompress it to a .tar, or unpack it")
+            yield Rejected(
+                name,
+                "archive",
+                "a compressed tar cannot be read in pieces: decompress it to a .tar, or unpack it",
+            )
         elif path.suffix.lower() in (".tar", ".zip"):
             yield from _members(path, PurePosixPath(name), suffixes)
 
 
-def _members(path: Path, archive: PurePosixPath, suffixes: Collection[str]) -> Iterator[Found | Rejected]:
+def _members(
+    path: Path, archive: PurePosixPath, suffixes: Collection[str]
+) -> Iterator[Found | Rejected]:
     listing = _of_tar if archive.suffix.lower() == ".tar" else _of_zip
     try:
         members = list(listing(path))
@@ -81,9 +91,17 @@ def _members(path: Path, archive: PurePosixPath, suffixes: Collection[str]) -> I
         if inner.suffix.lower() not in suffixes or inner.name.startswith("."):
             continue
         if inner.is_absolute() or ".." in inner.parts or "\\" in member or "\0" in member:
-            yield Rejected(f"{archive}: {member[:200]!r}", "unsafe_name", "a name that leads out of its archive")
+            yield Rejected(
+                f"{archive}: {member[:200]!r}",
+                "unsafe_name",
+                "a name that leads out of its archive",
+            )
         elif stored is None:
-            yield Rejected(f"{archive}: {member[:200]!r}", "archive", "is a link, a device or encrypted, not a plain file")
+            yield Rejected(
+                f"{archive}: {member[:200]!r}",
+                "archive",
+                "is a link, a device or encrypted, not a plain file",
+            )
         else:
             yield Found((archive.parent / inner).as_posix(), stored)
 
@@ -99,4 +117,9 @@ def _of_zip(path: Path) -> Iterator[tuple[str, Stored | None]]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                yield info.filename, None if info.flag_bits & 1 else Stored(path, info.filename, None, info.file_size)
+                yield (
+                    info.filename,
+                    None
+                    if info.flag_bits & 1
+                    else Stored(path, info.filename, None, info.file_size),
+                )

@@ -16,11 +16,11 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from datamodules.schema import SPLITS
+from datamodules.shards.schema import SPLITS
 from datamodules.sources.clip import Clip, Rejected
 from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, walk
-from emo_lightning.emotions import EMOTIONS, check_level
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.motion.emotions import EMOTIONS, check_level
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "speaker", "emotion", "intensity", "level", "sentence", "split", "audio")
@@ -41,7 +41,11 @@ class FolderSource:
         yield from self._found() if self._rows is None else self._listed(self._rows)
 
     def _found(self) -> Iterator[Clip | Rejected]:
-        files = [path for path in walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
+        files = [
+            path
+            for path in walk(self.root)
+            if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES
+        ]
         recordings: dict[str, list[Path]] = {}
         for path in files:
             if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -51,7 +55,12 @@ class FolderSource:
         for path in files:
             name = path.relative_to(self.root).as_posix()
             if path.suffix.lower() in VIDEO_SUFFIXES:
-                yield Clip(name, path, _speaker(PurePosixPath(name)), _companion(path, recordings.get(path.stem, [])))
+                yield Clip(
+                    name,
+                    path,
+                    _speaker(PurePosixPath(name)),
+                    _companion(path, recordings.get(path.stem, [])),
+                )
             elif path.stem not in stems:
                 yield Rejected(name, "no_video", "sound without a video of the same name")
 
@@ -62,15 +71,21 @@ class FolderSource:
             try:
                 clip = self._clip(row)
             except UserError as error:
-                yield Rejected(name or f"{MANIFEST} line {number}", "bad_manifest", f"line {number}: {error}")
+                yield Rejected(
+                    name or f"{MANIFEST} line {number}", "bad_manifest", f"line {number}: {error}"
+                )
                 continue
             place = self.root / clip.name
             if place.resolve() in seen:
-                yield Rejected(name, "duplicate", f"line {number} names a file that was listed before")
+                yield Rejected(
+                    name, "duplicate", f"line {number} names a file that was listed before"
+                )
                 continue
             seen.add(place.resolve())
             yield clip
-        videos = {path.resolve() for path in walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES}
+        videos = {
+            path.resolve() for path in walk(self.root) if path.suffix.lower() in VIDEO_SUFFIXES
+        }
         if videos - seen:
             self.notes.append(f"{len(videos - seen)} videos below the root are not in {MANIFEST}")
 
@@ -87,7 +102,12 @@ class FolderSource:
         name = path.relative_to(self.root.resolve()).as_posix()
         if path.suffix.lower() in AUDIO_SUFFIXES:
             if audio is not None:
-                raise UserError("audio", row["audio"], "nothing beside a path that is a recording itself", "is one recording too many")
+                raise UserError(
+                    "audio",
+                    row["audio"],
+                    "nothing beside a path that is a recording itself",
+                    "is one recording too many",
+                )
             path, audio = None, path
         return Clip(
             name,

@@ -22,7 +22,9 @@ GRAMMAR = {
     "colour": {"b": "blue", "g": "green", "r": "red", "w": "white"},
     "preposition": {"a": "at", "b": "by", "i": "in", "w": "with"},
     "letter": {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"},
-    "digit": dict(zip("z123456789", "zero one two three four five six seven eight nine".split(), strict=True)),
+    "digit": dict(
+        zip("z123456789", "zero one two three four five six seven eight nine".split(), strict=True)
+    ),
     "adverb": {"a": "again", "n": "now", "p": "please", "s": "soon"},
 }
 _NAME = re.compile("".join(f"(?P<{slot}>[{''.join(codes)}])" for slot, codes in GRAMMAR.items()))
@@ -47,7 +49,11 @@ class GridRecord:
         speaker = next((found["speaker"].lower() for found in folders if found), None)
         if match is None or speaker is None or int(speaker[1:]) > 34:
             return None
-        return GridRecord(speaker, path.stem, " ".join(GRAMMAR[slot][code] for slot, code in match.groupdict().items()))
+        return GridRecord(
+            speaker,
+            path.stem,
+            " ".join(GRAMMAR[slot][code] for slot, code in match.groupdict().items()),
+        )
 
 
 class GridSource:
@@ -62,27 +68,52 @@ class GridSource:
         """A clip for each video, then one for each recording without a video; alignments that fit neither are told."""
         kinds: dict[str, dict[GridRecord, Found]] = {"video": {}, "audio": {}, "align": {}}
         for item in find_files(self.root, VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".align"}):
-            record = GridRecord.parse(item.name, self.root.resolve().name) if isinstance(item, Found) else None
+            record = (
+                GridRecord.parse(item.name, self.root.resolve().name)
+                if isinstance(item, Found)
+                else None
+            )
             if isinstance(item, Rejected):
                 yield item
                 continue
-            kind = "align" if item.suffix == ".align" else "video" if item.suffix in VIDEO_SUFFIXES else "audio"
+            kind = (
+                "align"
+                if item.suffix == ".align"
+                else "video"
+                if item.suffix in VIDEO_SUFFIXES
+                else "audio"
+            )
             if record is None:
-                yield Rejected(item.name, "naming", "is not a GRID sentence code in a folder of speaker s1 to s34")
+                yield Rejected(
+                    item.name,
+                    "naming",
+                    "is not a GRID sentence code in a folder of speaker s1 to s34",
+                )
             elif record in kinds[kind]:
-                yield Rejected(item.name, "duplicate", f"{kinds[kind][record].name} is the same clip")
+                yield Rejected(
+                    item.name, "duplicate", f"{kinds[kind][record].name} is the same clip"
+                )
             else:
                 kinds[kind][record] = item
         videos, sounds, aligned = kinds.values()
         lonely = {record: found for record, found in sounds.items() if record not in videos}
         for record, found in (videos | lonely).items():
-            yield from self._clip(found, record, videos.get(record), sounds.get(record), aligned.get(record))
+            yield from self._clip(
+                found, record, videos.get(record), sounds.get(record), aligned.get(record)
+            )
         for record, found in aligned.items():
             if record not in videos and record not in sounds:
-                yield Rejected(found.name, "no_video", "word times without a video or recording of that name")
+                yield Rejected(
+                    found.name, "no_video", "word times without a video or recording of that name"
+                )
 
     def _clip(
-        self, found: Found, record: GridRecord, video: Found | None, audio: Found | None, align: Found | None
+        self,
+        found: Found,
+        record: GridRecord,
+        video: Found | None,
+        audio: Found | None,
+        align: Found | None,
     ) -> Iterator[Clip | Rejected]:
         words: tuple[Word, ...] = ()
         if align is not None:

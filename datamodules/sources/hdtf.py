@@ -16,13 +16,15 @@ from pathlib import Path
 
 from datamodules.sources.clip import Clip, Rejected
 from datamodules.sources.files import VIDEO_SUFFIXES, Found, find_files
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 SUBSETS = ("RD", "WDA", "WRA")
 LIST = "annotion_time.txt"
 """The corpus's own spelling."""
 Span = tuple[float, float]
-_NAME = re.compile(rf"(?:(?P<subset>{'|'.join(SUBSETS)})_)?(?P<video>[A-Za-z][A-Za-z0-9.'-]*)(?:_(?P<clip>\d{{1,3}}))?")
+_NAME = re.compile(
+    rf"(?:(?P<subset>{'|'.join(SUBSETS)})_)?(?P<video>[A-Za-z][A-Za-z0-9.'-]*)(?:_(?P<clip>\d{{1,3}}))?"
+)
 _TIME = re.compile(r"(?:(?P<hours>\d+):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d+)?)")
 
 
@@ -40,7 +42,9 @@ class HdtfRecord:
         match = _NAME.fullmatch(name.rpartition("/")[2].rpartition(".")[0])
         if match is None:
             return None
-        return HdtfRecord(match["subset"] or "", match["video"], int(match["clip"]) if match["clip"] else None)
+        return HdtfRecord(
+            match["subset"] or "", match["video"], int(match["clip"]) if match["clip"] else None
+        )
 
     @property
     def speaker(self) -> str:
@@ -68,26 +72,47 @@ class HdtfSource:
             if isinstance(item, Rejected):
                 yield item
             elif record is None:
-                yield Rejected(item.name, "naming", "is not [SUBSET_]VIDEO[_CLIP] as HDTF's lists name its videos")
+                yield Rejected(
+                    item.name,
+                    "naming",
+                    "is not [SUBSET_]VIDEO[_CLIP] as HDTF's lists name its videos",
+                )
             else:
                 yield from self._clips(item, record)
 
     def _clips(self, found: Found, record: HdtfRecord) -> Iterator[Clip | Rejected]:
         spans = self._spans(record)
-        if spans is None and not (record.subset and record.clip is not None and record.subset not in self._lists):
-            yield Rejected(found.name, "not_listed", f"no {LIST} below the root has intervals for {record.video}")
+        if spans is None and not (
+            record.subset and record.clip is not None and record.subset not in self._lists
+        ):
+            yield Rejected(
+                found.name,
+                "not_listed",
+                f"no {LIST} below the root has intervals for {record.video}",
+            )
         elif record.clip is not None and spans is not None and record.clip >= len(spans):
-            yield Rejected(found.name, "not_listed", f"the list has {len(spans)} clips of {record.video}")
+            yield Rejected(
+                found.name, "not_listed", f"the list has {len(spans)} clips of {record.video}"
+            )
         elif record.clip is not None:
             yield Clip(found.name, found.place, record.speaker, extra={"video": record.video})
         else:
             for number, span in enumerate(spans or ()):
                 name = f"{found.name}#{number}"
-                yield Clip(name, found.place, record.speaker, extra={"video": record.video}, span=span)
+                yield Clip(
+                    name, found.place, record.speaker, extra={"video": record.video}, span=span
+                )
 
     def _spans(self, record: HdtfRecord) -> list[Span] | None:
         subsets = [record.subset] if record.subset else list(self._lists)
-        return next((self._lists[s][record.video] for s in subsets if record.video in self._lists.get(s, {})), None)
+        return next(
+            (
+                self._lists[s][record.video]
+                for s in subsets
+                if record.video in self._lists.get(s, {})
+            ),
+            None,
+        )
 
 
 def read_lists(root: Path) -> Mapping[str, Mapping[str, list[Span]]]:
@@ -104,14 +129,20 @@ def _read_list(path: Path) -> dict[str, list[Span]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path.name, path, "HDTF's list of intervals", f"cannot be read ({error})") from None
+        raise UserError(
+            path.name, path, "HDTF's list of intervals", f"cannot be read ({error})"
+        ) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         video, *intervals = line.split()
         spans = [tuple(_seconds(time) for time in interval.split("-")) for interval in intervals]
-        if not spans or any(len(span) != 2 or None in span or not span[0] < span[1] for span in spans):
-            raise UserError(path.name, line[:80], "VIDEO.mp4 MM:SS-MM:SS ...", f"is not one on line {number}")
+        if not spans or any(
+            len(span) != 2 or None in span or not span[0] < span[1] for span in spans
+        ):
+            raise UserError(
+                path.name, line[:80], "VIDEO.mp4 MM:SS-MM:SS ...", f"is not one on line {number}"
+            )
         table[video.removesuffix(".mp4")] = spans
     return table
 

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 
 EMOTION_OF: Mapping[str, Mapping[str, str]] = {
     "mead": {name: name for name in EMOTIONS},
-    "cremad": {"NEU": "neutral", "ANG": "angry", "DIS": "disgusted", "FEA": "fear", "HAP": "happy", "SAD": "sad"},
+    "cremad": {
+        "NEU": "neutral",
+        "ANG": "angry",
+        "DIS": "disgusted",
+        "FEA": "fear",
+        "HAP": "happy",
+        "SAD": "sad",
+    },
     "ravdess": {
         "01": "neutral",
         "02": "neutral",
@@ -61,9 +68,17 @@ def table() -> str:
     for emotion in EMOTIONS:
         rows.append([emotion, *(_codes(EMOTION_OF[corpus], emotion) for corpus in corpora)])
     for intensity in (1, 2, 3, None):
-        rows.append([f"intensity {intensity or 'unknown'}", *(_codes(INTENSITY_OF[corpus], intensity) for corpus in corpora)])
+        rows.append(
+            [
+                f"intensity {intensity or 'unknown'}",
+                *(_codes(INTENSITY_OF[corpus], intensity) for corpus in corpora),
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     lines.insert(1 + len(EMOTIONS), "-" * max(map(len, lines)))
     return "\n".join([*lines, "", *NOTES])
 

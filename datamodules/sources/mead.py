@@ -20,19 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.shards.splits import assign_splits
 from datamodules.sources.clip import Clip, Place, Rejected
 from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_files
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, labels_of
-from datamodules.splits import assign_splits
-from emo_lightning.emotions import EMOTIONS, NEUTRAL
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 
 VIEWS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
 TEST_SPEAKERS = frozenset({"M003"})
 """As the authors answered a question about their test set (github.com/uniBruce/Mead, issue 4)."""
 COMMON = frozenset({"001", "002", "003"})
 TEST_SENTENCES = frozenset(
-    f"{emotion} {number:03d}" for emotion in EMOTIONS for number in (range(31, 41) if emotion == EMOTIONS[NEUTRAL] else range(25, 31))
+    f"{emotion} {number:03d}"
+    for emotion in EMOTIONS
+    for number in (range(31, 41) if emotion == EMOTIONS[NEUTRAL] else range(25, 31))
 )
 """The last 10 of the 40 neutral sentences and the last 6 of the 30 of each other emotion, at every intensity, as the authors
 split the corpus (README of github.com/uniBruce/Mead)."""
@@ -96,7 +98,12 @@ class MeadSource:
     def __init__(self, root: Path, views: Sequence[str] = ("front",)) -> None:
         unknown = [view for view in views if view not in VIEWS]
         if unknown or not views:
-            raise UserError("--views", ",".join(views), f"all, or some of {', '.join(VIEWS)}", "names no view of MEAD")
+            raise UserError(
+                "--views",
+                ",".join(views),
+                f"all, or some of {', '.join(VIEWS)}",
+                "names no view of MEAD",
+            )
         self.root, self.views, self.notes = root, tuple(views), []
         self._test_sentences = _read_test_sentences(root / SENTENCES_FILE)
 
@@ -109,24 +116,38 @@ class MeadSource:
             if isinstance(item, Rejected):
                 yield item
             elif record is None or bool(record.view) != (item.suffix in VIDEO_SUFFIXES):
-                yield Rejected(item.name, "naming", "is not SPEAKER/video/VIEW/EMOTION/level_N/NNN, nor another of MEAD's names")
+                yield Rejected(
+                    item.name,
+                    "naming",
+                    "is not SPEAKER/video/VIEW/EMOTION/level_N/NNN, nor another of MEAD's names",
+                )
             elif record.view:
                 videos.append((item, record))
             else:
                 sounds[record.take] = item, record
         chosen = [(found, record) for found, record in videos if record.view in self.views]
         if len(chosen) < len(videos):
-            self.notes.append(f"{len(videos) - len(chosen)} videos of other views than {', '.join(self.views)} were left out")
+            self.notes.append(
+                f"{len(videos) - len(chosen)} videos of other views than {', '.join(self.views)} were left out"
+            )
         filmed = {record.take for _, record in videos}
         lonely = [(found, record) for take, (found, record) in sounds.items() if take not in filmed]
         for found, record, split in self._tested([*chosen, *lonely]):
             sound = sounds.get(record.take, (None,))[0] if record.view else None
-            video, audio = (found.place, sound.place if sound else None) if record.view else (None, found.place)
+            video, audio = (
+                (found.place, sound.place if sound else None)
+                if record.view
+                else (None, found.place)
+            )
             yield self._clip(found.name, video, audio, record, split)
 
-    def _tested(self, items: list[tuple[Found, MeadRecord]]) -> Iterator[tuple[Found, MeadRecord, str | None]]:
+    def _tested(
+        self, items: list[tuple[Found, MeadRecord]]
+    ) -> Iterator[tuple[Found, MeadRecord, str | None]]:
         """Those that are not held out, and their split where it is fixed."""
-        others = {record.speaker for _, record in items if not record.sentences & self._test_sentences} - TEST_SPEAKERS
+        others = {
+            record.speaker for _, record in items if not record.sentences & self._test_sentences
+        } - TEST_SPEAKERS
         splits, left_out = assign_splits(others), 0
         for found, record in items:
             if splits.get(record.speaker, "test") == "test":
@@ -136,22 +157,44 @@ class MeadSource:
             else:
                 yield found, record, None
         if left_out:
-            self.notes.append(f"{left_out} clips of MEAD's test sentences were left out: their speakers are not in the test split")
+            self.notes.append(
+                f"{left_out} clips of MEAD's test sentences were left out: their speakers are not in the test split"
+            )
 
-    def _clip(self, name: str, video: Place | None, audio: Place | None, record: MeadRecord, split: str | None) -> Clip:
+    def _clip(
+        self,
+        name: str,
+        video: Place | None,
+        audio: Place | None,
+        record: MeadRecord,
+        split: str | None,
+    ) -> Clip:
         emotion, intensity = labels_of(self.name, record.emotion, record.intensity)
         extra: dict[str, Any] = {"label": f"{record.emotion} level_{record.intensity}"}
         extra |= {"view": record.view} if record.view else {}
         extra |= {"test_sentence": True} if record.sentences & self._test_sentences else {}
         sentence = f"{'common' if record.number in COMMON else record.emotion}-{record.number}"
-        return Clip(name, video, record.speaker, audio, sentence, emotion, intensity, split=split, extra=extra)
+        return Clip(
+            name,
+            video,
+            record.speaker,
+            audio,
+            sentence,
+            emotion,
+            intensity,
+            split=split,
+            extra=extra,
+        )
 
 
 def _read_test_sentences(path: Path) -> frozenset[str]:
     if not path.is_file():
         return TEST_SENTENCES
     accepted = "lines of a number of three digits, or of an emotion and such a number"
-    lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [
+        " ".join(line.split())
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     lines = [line for line in lines if line and not line.startswith("#")]
     for line in lines:
         if not re.fullmatch(rf"(?:{_EMOTION} )?\d{{3}}", line):

@@ -44,14 +44,25 @@ class RavdessRecord:
     def parse(name: str) -> RavdessRecord | None:
         """The record in a file's stem, or None when it is not RAVDESS's naming."""
         match = _NAME.fullmatch(name.rpartition("/")[2].rpartition(".")[0])
-        if match is None or not 1 <= int(match["actor"]) <= 24 or (match["emotion"], match["intensity"]) == (NEUTRAL, STRONG):
+        if (
+            match is None
+            or not 1 <= int(match["actor"]) <= 24
+            or (match["emotion"], match["intensity"]) == (NEUTRAL, STRONG)
+        ):
             return None
         return RavdessRecord(**match.groupdict())
 
     @property
     def take(self) -> tuple[str, ...]:
         """What the files of one performance share."""
-        return self.actor, self.channel, self.emotion, self.intensity, self.statement, self.repetition
+        return (
+            self.actor,
+            self.channel,
+            self.emotion,
+            self.intensity,
+            self.statement,
+            self.repetition,
+        )
 
 
 class RavdessSource:
@@ -71,11 +82,19 @@ class RavdessSource:
             if isinstance(item, Rejected):
                 yield item
             elif record is None or (record.modality == SOUND) != (item.suffix in AUDIO_SUFFIXES):
-                yield Rejected(item.name, "naming", "is not a file name of RAVDESS, seven numbers of two digits from its table")
+                yield Rejected(
+                    item.name,
+                    "naming",
+                    "is not a file name of RAVDESS, seven numbers of two digits from its table",
+                )
             elif record.channel == SONG:
                 songs += 1
             elif record.modality in takes.setdefault(record.take, {}):
-                yield Rejected(item.name, "duplicate", f"{takes[record.take][record.modality][0].name} is the same file of the corpus")
+                yield Rejected(
+                    item.name,
+                    "duplicate",
+                    f"{takes[record.take][record.modality][0].name} is the same file of the corpus",
+                )
             else:
                 takes[record.take][record.modality] = (item, record)
         if songs:
@@ -92,4 +111,13 @@ class RavdessSource:
         extra = {"label": words, "sex": "male" if int(record.actor) % 2 else "female"}
         video, audio = found.place if shown else None, heard[0].place if heard else None
         sentence = SENTENCES[record.statement]
-        return Clip(found.name, video, f"Actor_{record.actor}", audio, sentence, emotion, intensity, extra=extra)
+        return Clip(
+            found.name,
+            video,
+            f"Actor_{record.actor}",
+            audio,
+            sentence,
+            emotion,
+            intensity,
+            extra=extra,
+        )

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.pose import rotation
 
 NAMES = ("opening", "width")
@@ -20,7 +20,9 @@ UPPER, LOWER, RIGHT, LEFT = VERTICES = [13, 14, 61, 291]
 
 def lips_of_points(points: np.ndarray, coefficients: Coefficients) -> np.ndarray:
     """``(T, 2)`` of tracked landmarks ``(T, N, 3)``, turned upright and scaled by the fitted pose."""
-    turned = np.einsum("tji,tnj->tni", rotation(coefficients["angle"]), points[:, VERTICES].astype(np.float64))
+    turned = np.einsum(
+        "tji,tnj->tni", rotation(coefficients["angle"]), points[:, VERTICES].astype(np.float64)
+    )
     return _measure(turned / np.exp(coefficients["trans"][:, 2])[:, None, None])
 
 
@@ -32,7 +34,11 @@ def lips_of_shape(coefficients: Coefficients) -> np.ndarray:
 def lips_of_expression(identity: np.ndarray, exp: np.ndarray) -> np.ndarray:
     """``(T, 2)`` of expressions ``(T, 28)`` on an identity ``(1 or T, 40)``."""
     mean, by_identity, by_expression = _corner()
-    return _measure((mean + np.atleast_2d(identity) @ by_identity + exp @ by_expression).reshape(len(exp), -1, 3))
+    return _measure(
+        (mean + np.atleast_2d(identity) @ by_identity + exp @ by_expression).reshape(
+            len(exp), -1, 3
+        )
+    )
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +46,9 @@ def _corner() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The face model at the four vertices: mean ``(12,)``, identity ``(40, 12)``, expression ``(28, 12)``."""
     model = BuiltinFaceModel.load()
     parts = (model.mean[None], model.id_basis, model.exp_basis)
-    mean, by_identity, by_expression = (part[:, VERTICES].reshape(len(part), -1).astype(np.float64) for part in parts)
+    mean, by_identity, by_expression = (
+        part[:, VERTICES].reshape(len(part), -1).astype(np.float64) for part in parts
+    )
     return mean[0], by_identity, by_expression
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emo_lightning.calibration.film import Recording
-from emo_lightning.calibration.heard import Heard, Readout
+from emo_lightning.calibration.features import Heard, Readout
 from emo_lightning.calibration.lips import lips_of_expression
+from emo_lightning.calibration.recording import Recording
 
 REACH = 10
 """Frames looked at either way."""
@@ -42,16 +42,28 @@ class Offset:
         return self.chance < CHANCE and self.r >= LEAST
 
 
-def measure(recordings: Sequence[Recording], heard: Sequence[Heard], readout: Readout, seed: int = 0) -> list[Offset]:
+def measure(
+    recordings: Sequence[Recording], heard: Sequence[Heard], readout: Readout, seed: int = 0
+) -> list[Offset]:
     """Each file's offset; those that are not found alone share one, which may not be found either."""
-    curves = [_circle(recording, sound.said(readout)) for recording, sound in zip(recordings, heard, strict=True)]
+    curves = [
+        _circle(recording, sound.said(readout))
+        for recording, sound in zip(recordings, heard, strict=True)
+    ]
     weights = [int(recording.useful.sum()) for recording in recordings]
-    alone = [_judged([curve], [weight], seed) for curve, weight in zip(curves, weights, strict=True)]
+    alone = [
+        _judged([curve], [weight], seed) for curve, weight in zip(curves, weights, strict=True)
+    ]
     lost = [k for k, offset in enumerate(alone) if not offset.found]
     if len(lost) < 2:
         return alone
     together = _judged([curves[k] for k in lost], [weights[k] for k in lost], seed)
-    return [replace(together, r=_at(curves[k], together.lag), r_at_0=_at(curves[k], 0)) if k in lost else o for k, o in enumerate(alone)]
+    return [
+        replace(together, r=_at(curves[k], together.lag), r_at_0=_at(curves[k], 0))
+        if k in lost
+        else o
+        for k, o in enumerate(alone)
+    ]
 
 
 def _judged(curves: Sequence[np.ndarray], weights: Sequence[int], seed: int) -> Offset:
@@ -59,15 +71,33 @@ def _judged(curves: Sequence[np.ndarray], weights: Sequence[int], seed: int) -> 
 
     def near(moments: Sequence[int]) -> np.ndarray:
         parts = zip(curves, weights, moments, strict=True)
-        return sum(weight * np.take(curve, at + np.arange(-REACH, REACH + 1), mode="wrap") for curve, weight, at in parts) / total
+        return (
+            sum(
+                weight * np.take(curve, at + np.arange(-REACH, REACH + 1), mode="wrap")
+                for curve, weight, at in parts
+            )
+            / total
+        )
 
     curve = near([0] * len(curves))
     best, draw = int(curve.argmax()), np.random.default_rng(seed)
     false = []
     for _ in range(DRAWS):
         least = [min(FALSE, len(c) // 3) for c in curves]
-        false.append(near([int(draw.integers(a, max(len(c) - a, a + 1))) for c, a in zip(curves, least, strict=True)]).max())
-    return Offset(best - REACH, float(curve[best]), float(curve[REACH]), float(np.mean(np.array(false) >= curve[best])))
+        false.append(
+            near(
+                [
+                    int(draw.integers(a, max(len(c) - a, a + 1)))
+                    for c, a in zip(curves, least, strict=True)
+                ]
+            ).max()
+        )
+    return Offset(
+        best - REACH,
+        float(curve[best]),
+        float(curve[REACH]),
+        float(np.mean(np.array(false) >= curve[best])),
+    )
 
 
 def _at(curve: np.ndarray, lag: int) -> float:
@@ -80,17 +110,23 @@ def _circle(recording: Recording, exp: np.ndarray) -> np.ndarray:
     count = use.sum()
     if count < 2:
         return np.zeros(len(use))
-    ours = lips_of_expression(np.median(recording.coefficients["id"][recording.run >= 0], axis=0), exp)
+    ours = lips_of_expression(
+        np.median(recording.coefficients["id"][recording.run >= 0], axis=0), exp
+    )
     ours = (ours - ours.mean(0)) / np.maximum(ours.std(0), 1e-9)
     theirs = recording.lips - recording.lips[recording.useful].mean(0)
     mean = _turned(use, ours) / count
     square = _turned(use, ours**2) / count
     both = _turned(use[:, None] * theirs, ours) / count
-    spread = np.sqrt(np.maximum(square - mean**2, 1e-12)) * np.maximum(theirs[recording.useful].std(0), 1e-12)
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-12)) * np.maximum(
+        theirs[recording.useful].std(0), 1e-12
+    )
     return (both / spread).mean(1)
 
 
 def _turned(held: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """``(T, 2)``: sum over t of ``held[t] moved[t - k]`` for every k."""
     held = held[:, None] if held.ndim == 1 else held
-    return np.fft.irfft(np.fft.rfft(held, axis=0) * np.conj(np.fft.rfft(moved, axis=0)), n=len(moved), axis=0)
+    return np.fft.irfft(
+        np.fft.rfft(held, axis=0) * np.conj(np.fft.rfft(moved, axis=0)), n=len(moved), axis=0
+    )

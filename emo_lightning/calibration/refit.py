@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emo_lightning.calibration.blocks import apart_from, fold_of
-from emo_lightning.calibration.closings import CLOSED, closings
-from emo_lightning.calibration.heard import Heard, Readout
-from emo_lightning.calibration.rows import Rows
+from emo_lightning.calibration.dataset import Rows
+from emo_lightning.calibration.features import Heard, Readout
+from emo_lightning.calibration.lip_closures import CLOSED, closings
 from emo_lightning.calibration.score import Score, Sums
+from emo_lightning.calibration.splits import apart_from, fold_of
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 HABIT_ALONE = 1e6
@@ -54,7 +54,9 @@ class Movement:
     def put_into(self, readout: Readout, rows: Rows, names: Sequence[str]) -> Readout:
         """The read-out with that much movement over some rows."""
         opens = np.array([name in OPENING for name in names])
-        gain = np.where(opens, self.opening, np.where([name in WIDTH for name in names], self.width, 1.0))
+        gain = np.where(
+            opens, self.opening, np.where([name in WIDTH for name in names], self.width, 1.0)
+        )
         moved = readout.stretched(gain, rows.centre)
         spread = np.sqrt(np.einsum("ef,fg,eg->e", moved.weight, rows.covariance, moved.weight))
         return Readout(moved.weight, moved.bias - self.lowered * spread * opens)
@@ -92,10 +94,16 @@ class Ridge:
     """
 
     def __init__(self, rows: Rows, silence: Heard, shipped: Readout, pull: bool = True) -> None:
-        start = self._start = shipped if pull else Readout(np.zeros_like(shipped.weight), np.zeros_like(shipped.bias))
+        start = self._start = (
+            shipped if pull else Readout(np.zeros_like(shipped.weight), np.zeros_like(shipped.bias))
+        )
         heard = rows.heard
         # Where closing holds a unit back, the film says nothing of what speech alone would be.
-        goal = np.where(heard.held > LEAST_HELD, (rows.exp - heard.added) / np.maximum(heard.held, LEAST_HELD) - heard.speech(start), 0.0)
+        goal = np.where(
+            heard.held > LEAST_HELD,
+            (rows.exp - heard.added) / np.maximum(heard.held, LEAST_HELD) - heard.speech(start),
+            0.0,
+        )
         still = silence.features[:, 0]
         calm = still @ (shipped.weight - start.weight).T + shipped.bias - start.bias
         x = np.concatenate([*heard.features, still])
@@ -112,11 +120,19 @@ class Ridge:
     def solved(self, strength: float) -> Readout:
         """The read-out for one strength."""
         change = (self._axes @ (self._cross / (self._values + strength)[:, None])).T
-        return Readout(self._start.weight + change, self._start.bias + self._mean_y - change @ self._mean_x)
+        return Readout(
+            self._start.weight + change, self._start.bias + self._mean_y - change @ self._mean_x
+        )
 
 
 def refit(
-    rows: Rows, silence: Heard, shipped: Readout, names: Sequence[str], gap: int, pull: bool = True, style_alone: bool = False
+    rows: Rows,
+    silence: Heard,
+    shipped: Readout,
+    names: Sequence[str],
+    gap: int,
+    pull: bool = True,
+    style_alone: bool = False,
 ) -> Fit:
     """Choose by turns of the fitting blocks and fit to all of them.
 
@@ -134,27 +150,48 @@ def refit(
     truth, block = rows.lips[done], rows.frames.block[done]
 
     def tried(make: Iterable[Readout]) -> tuple[Score, np.ndarray]:
-        ours = np.concatenate([rows[judging].said_lips(readout) for (judging, _), readout in zip(turns, make, strict=True)])
+        ours = np.concatenate(
+            [
+                rows[judging].said_lips(readout)
+                for (judging, _), readout in zip(turns, make, strict=True)
+            ]
+        )
         return Sums.of(ours, truth, block).score(), ours
 
     before, course = tried(shipped for _ in turns)
-    choices = [(strength, share) for strength in ((HABIT_ALONE,) if style_alone else STRENGTHS) for share in SHARES]
-    table = {(strength, share): tried(shipped.mixed(ridge[strength], share) for _, ridge in turns)[0] for strength, share in choices}
+    choices = [
+        (strength, share)
+        for strength in ((HABIT_ALONE,) if style_alone else STRENGTHS)
+        for share in SHARES
+    ]
+    table = {
+        (strength, share): tried(shipped.mixed(ridge[strength], share) for _, ridge in turns)[0]
+        for strength, share in choices
+    }
     # Opening and width hang on units of their own, and each is worth its own pull.
-    pulls = {group: _carefully({choice: _worth(table[choice], k) for choice in choices}) for k, group in enumerate(GROUPS)}
+    pulls = {
+        group: _carefully({choice: _worth(table[choice], k) for choice in choices})
+        for k, group in enumerate(GROUPS)
+    }
     near = []
     for judging, ridge in turns:
         others = rows[np.setdiff1d(np.arange(len(rows)), judging)]
-        near.append((_pulled(shipped, lambda strength, found=ridge: found[strength], pulls, names), others))
+        near.append(
+            (_pulled(shipped, lambda strength, found=ridge: found[strength], pulls, names), others)
+        )
     shut = _Shut(truth[:, 0], block, course[:, 0])
     movement = _movement(near, names, tried, shut)
     expected, _ = tried(movement.put_into(one, others, names) for one, others in near)
-    habits = _habits(rows, turns, shipped, names, (HABIT_ALONE,) if style_alone else (*STRENGTHS, HABIT_ALONE))
+    habits = _habits(
+        rows, turns, shipped, names, (HABIT_ALONE,) if style_alone else (*STRENGTHS, HABIT_ALONE)
+    )
     ridge = Ridge(rows, silence, shipped, pull)
     readout = movement.put_into(_pulled(shipped, ridge.solved, pulls, names), rows, names)
     for unit, chosen in habits.items():
         if chosen is not None:
-            readout = readout.chosen(ridge.solved(chosen), np.array([name == unit for name in names]))
+            readout = readout.chosen(
+                ridge.solved(chosen), np.array([name == unit for name in names])
+            )
     return Fit(readout, pulls, movement, habits, expected, before)
 
 
@@ -170,24 +207,38 @@ def _turns(rows: Rows, silence: Heard, shipped: Readout, gap: int, pull: bool) -
         fitting = apart_from(rows.frames, fold == turn, gap)
         if fitting.any():
             ridge = Ridge(rows[fitting], silence, shipped, pull)
-            yield np.flatnonzero(fold == turn), {s: ridge.solved(s) for s in (*STRENGTHS, HABIT_ALONE)}
+            yield (
+                np.flatnonzero(fold == turn),
+                {s: ridge.solved(s) for s in (*STRENGTHS, HABIT_ALONE)},
+            )
 
 
 def _carefully(worth: dict[tuple[float, float], float]) -> tuple[float, float]:
     """Of the choices (strength, share) nearly as good as the best the one that changes least."""
     best = max(worth.values())
-    return min((choice for choice, value in worth.items() if value >= best - NEARLY), key=lambda choice: (-choice[0], choice[1]))
+    return min(
+        (choice for choice, value in worth.items() if value >= best - NEARLY),
+        key=lambda choice: (-choice[0], choice[1]),
+    )
 
 
 def _worth(score: Score, column: int) -> float:
     return float(score.r[column] - ERROR_PRICE * score.error[column])
 
 
-def _pulled(shipped: Readout, solved: Callable[[float], Readout], pulls: dict[str, tuple[float, float]], names: Sequence[str]) -> Readout:
+def _pulled(
+    shipped: Readout,
+    solved: Callable[[float], Readout],
+    pulls: dict[str, tuple[float, float]],
+    names: Sequence[str],
+) -> Readout:
     """The shipped read-out with each group's units as far from it as chosen."""
     readout = shipped
     for group, (strength, share) in pulls.items():
-        readout = readout.chosen(shipped.mixed(solved(strength), share), np.array([name in GROUPS[group] for name in names]))
+        readout = readout.chosen(
+            shipped.mixed(solved(strength), share),
+            np.array([name in GROUPS[group] for name in names]),
+        )
     return readout
 
 
@@ -196,7 +247,10 @@ class _Shut:
 
     def __init__(self, filmed: np.ndarray, block: np.ndarray, shipped: np.ndarray) -> None:
         self._filmed, self._block = filmed, block
-        self._time, self._worth = float((filmed < CLOSED).mean()), closings(shipped, filmed, block).worth
+        self._time, self._worth = (
+            float((filmed < CLOSED).mean()),
+            closings(shipped, filmed, block).worth,
+        )
 
     def loss(self, ours: np.ndarray) -> float:
         """Share of time closed too much or too little, and of closures lost."""
@@ -204,31 +258,54 @@ class _Shut:
         return abs(float((ours < CLOSED).mean()) - self._time) + lost
 
 
-def _movement(near: Sequence[tuple[Readout, Rows]], names: Sequence[str], tried: _Tried, shut: _Shut) -> Movement:
+def _movement(
+    near: Sequence[tuple[Readout, Rows]], names: Sequence[str], tried: _Tried, shut: _Shut
+) -> Movement:
     """What brings the spread of opening and width, and the time that the lips are closed, nearest to the person's."""
 
     def off(movement: Movement) -> float:
         score, ours = tried(movement.put_into(one, others, names) for one, others in near)
         spread = np.abs(np.log(np.maximum(score.amplitude, 1e-6))).sum()
-        return float(spread + CLOSED_PRICE * shut.loss(ours[:, 0]) + ERROR_PRICE * score.error.sum() - R_PRICE * score.r.sum())
+        return float(
+            spread
+            + CLOSED_PRICE * shut.loss(ours[:, 0])
+            + ERROR_PRICE * score.error.sum()
+            - R_PRICE * score.r.sum()
+        )
 
     best = Movement()
     for _ in range(2):
-        best = min((replace(best, opening=gain, lowered=low) for gain in GAINS for low in LOWERED), key=off)
+        best = min(
+            (replace(best, opening=gain, lowered=low) for gain in GAINS for low in LOWERED), key=off
+        )
         best = min((replace(best, width=gain) for gain in GAINS), key=off)
     return best
 
 
 def _habits(
-    rows: Rows, turns: Sequence[_Turn], shipped: Readout, names: Sequence[str], strengths: Sequence[float]
+    rows: Rows,
+    turns: Sequence[_Turn],
+    shipped: Readout,
+    names: Sequence[str],
+    strengths: Sequence[float],
 ) -> dict[str, float | None]:
     """Brows, cheeks, nose: for each unit the strength that errs least, or None where that is no better than shipped."""
 
     def errors(make: Iterable[Readout]) -> np.ndarray:
         pairs = zip(turns, make, strict=True)
-        return np.mean(np.concatenate([(rows[judging].said(one) - rows.exp[judging]) ** 2 for (judging, _), one in pairs]), axis=0)
+        return np.mean(
+            np.concatenate(
+                [(rows[judging].said(one) - rows.exp[judging]) ** 2 for (judging, _), one in pairs]
+            ),
+            axis=0,
+        )
 
-    table = np.stack([errors(shipped for _ in turns), *(errors(ridge[s] for _, ridge in turns) for s in strengths)])
+    table = np.stack(
+        [
+            errors(shipped for _ in turns),
+            *(errors(ridge[s] for _, ridge in turns) for s in strengths),
+        ]
+    )
     best = table.argmin(0)
     others = [k for k, name in enumerate(names) if name not in (*OPENING, *WIDTH, *LIDS)]
     return {names[k]: None if best[k] == 0 else strengths[best[k] - 1] for k in others}

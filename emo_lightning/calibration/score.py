@@ -24,7 +24,10 @@ class Score:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, rounded."""
-        values = {name: [round(float(v), 4) for v in getattr(self, name)] for name in ("r", "amplitude", "error")}
+        values = {
+            name: [round(float(v), 4) for v in getattr(self, name)]
+            for name in ("r", "amplitude", "error")
+        }
         return {**values, "frames": self.frames}
 
 
@@ -39,13 +42,24 @@ class Sums:
     count: np.ndarray
 
     @staticmethod
-    def of(ours: np.ndarray, theirs: np.ndarray, block: np.ndarray, piece: np.ndarray | None = None) -> Sums:
+    def of(
+        ours: np.ndarray, theirs: np.ndarray, block: np.ndarray, piece: np.ndarray | None = None
+    ) -> Sums:
         """From courses ``(n, 2)``, the block ``(n,)`` of every frame, and the pieces to sum over, by default the blocks."""
         _, at = np.unique(block, return_inverse=True)
-        x, y = (values - (_total(values, at) / np.bincount(at)[:, None])[at] for values in (ours, theirs))
+        x, y = (
+            values - (_total(values, at) / np.bincount(at)[:, None])[at]
+            for values in (ours, theirs)
+        )
         if piece is not None:
             _, at = np.unique(piece, return_inverse=True)
-        return Sums(_total(x * x, at), _total(y * y, at), _total(x * y, at), _total((ours - theirs) ** 2, at), np.bincount(at))
+        return Sums(
+            _total(x * x, at),
+            _total(y * y, at),
+            _total(x * y, at),
+            _total((ours - theirs) ** 2, at),
+            np.bincount(at),
+        )
 
     def score(self, pick: np.ndarray | slice = slice(None)) -> Score:
         """Over some pieces, by number; all by default."""
@@ -67,7 +81,10 @@ def gains(old: Sums, new: Sums, seed: int = 0) -> tuple[dict[str, list[list[floa
         a, b = old.score(pick), new.score(pick)
         for name, values in tries.items():
             values.append(getattr(b, name) - getattr(a, name))
-    ends = {name: np.round(np.percentile(values, [2.5, 97.5], axis=0).T, 4).tolist() for name, values in tries.items()}
+    ends = {
+        name: np.round(np.percentile(values, [2.5, 97.5], axis=0).T, 4).tolist()
+        for name, values in tries.items()
+    }
     return ends, np.round(np.percentile(np.mean(tries["r"], axis=1), [2.5, 97.5]), 4).tolist()
 
 

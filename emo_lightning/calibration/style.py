@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from emo_lightning.audio import MelStream
-from emo_lightning.calibration.film import Recording
-from emo_lightning.emotions import EmotionTrack
-from emo_lightning.models.posenet import SMOOTH, PoseNet, smoothing
-from emo_lightning.models.talker import Talker
-from emo_lightning.video import FPS
+from emo_lightning.calibration.recording import Recording
+from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.media.audio_reader import MelStream
+from emo_lightning.media.video_reader import FPS
+from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, smoothing
+from emo_lightning.motion.emotions import EmotionTrack
 
 LIDS = ("AU45_L", "AU45_R")
 SHUT, OPEN = 0.5, 0.3
@@ -28,7 +28,9 @@ PACES = ("slow", "quick")
 
 def portraits(recordings: Sequence[Recording], count: int, seed: int) -> np.ndarray:
     """``(count, layout.size)`` faces of the person to stand for the portrait: first the calmest, then any."""
-    joined = np.concatenate([recording.coefficients.joined()[recording.useful] for recording in recordings])
+    joined = np.concatenate(
+        [recording.coefficients.joined()[recording.useful] for recording in recordings]
+    )
     effort = joined[:, recordings[0].coefficients.layout.slice("exp")].sum(1)
     calm = int(np.argsort(effort, kind="stable")[len(joined) // 10])
     return joined[[calm, *np.random.default_rng(seed).integers(len(joined), size=count - 1)]]
@@ -65,30 +67,43 @@ def expression(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
         "quiet": np.concatenate([r.coefficients["exp"][face & ~r.spoken] for r, face in seen]),
     }
     return {
-        part: {name: round(float(value), 3) for name, value in zip(names, rows.mean(0), strict=True)}
+        part: {
+            name: round(float(value), 3) for name, value in zip(names, rows.mean(0), strict=True)
+        }
         for part, rows in parts.items()
         if len(rows) >= FPS
     }
 
 
-def head_motion(recordings: Sequence[Recording], talker: Talker) -> dict[str, dict[str, list[float]]] | None:
+def head_motion(
+    recordings: Sequence[Recording], talker: Talker
+) -> dict[str, dict[str, list[float]]] | None:
     """How much more than PoseNet's the person's head moves, slowly and quickly, each of its six numbers; None with too little film.
 
     Both are spreads within spans of ten seconds, parted by PoseNet's own filter, PoseNet's to the same sound.
     """
     real = [
-        _spreads(np.concatenate([r.coefficients["angle"], r.coefficients["trans"]], axis=1)[r.run == run])
+        _spreads(
+            np.concatenate([r.coefficients["angle"], r.coefficients["trans"]], axis=1)[r.run == run]
+        )
         for r in recordings
         for run in np.unique(r.run[r.run >= 0])
     ]
-    made = [_spreads(_drawn(recording, talker, seed)) for recording in recordings for seed in range(SEEDS)]
+    made = [
+        _spreads(_drawn(recording, talker, seed))
+        for recording in recordings
+        for seed in range(SEEDS)
+    ]
     people, networks = (np.concatenate(parts) for parts in (real, made))
     if len(people) < LEAST_SPANS or not len(networks):
         return None
     person, network = np.sqrt(people.mean(0)), np.sqrt(networks.mean(0))
     gain = np.clip(person / np.maximum(network, 1e-6), *GAIN_RANGE)
     tables = {"person": person, "network": network, "gain": gain}
-    return {name: {pace: np.round(table[k], 5).tolist() for k, pace in enumerate(PACES)} for name, table in tables.items()}
+    return {
+        name: {pace: np.round(table[k], 5).tolist() for k, pace in enumerate(PACES)}
+        for name, table in tables.items()
+    }
 
 
 def move_heads(net: PoseNet, gain: dict[str, list[float]]) -> None:
@@ -105,8 +120,18 @@ def _drawn(recording: Recording, talker: Talker, seed: int) -> np.ndarray:
     mel = MelStream(talker.sound)
     rows = [mel.push(recording.wave), mel.finish()]
     source = recording.coefficients.frames(slice(0, 1))
-    pieces = list(talker.generate(rows, source, EmotionTrack.constant("neutral", 1.0), seed, total_frames=len(recording.run)))
-    return np.concatenate([np.concatenate([piece["angle"], piece["trans"]], axis=1) for piece in pieces])
+    pieces = list(
+        talker.generate(
+            rows,
+            source,
+            EmotionTrack.constant("neutral", 1.0),
+            seed,
+            total_frames=len(recording.run),
+        )
+    )
+    return np.concatenate(
+        [np.concatenate([piece["angle"], piece["trans"]], axis=1) for piece in pieces]
+    )
 
 
 def _spreads(moved: np.ndarray) -> np.ndarray:
@@ -117,4 +142,7 @@ def _spreads(moved: np.ndarray) -> np.ndarray:
     slow = np.stack([np.convolve(column, taps, "valid") for column in moved.T], axis=1)
     quick = moved[SMOOTH : len(moved) - SMOOTH] - slow
     count = len(slow) // SPAN
-    return np.stack([part[: count * SPAN].reshape(count, SPAN, -1).var(axis=1) for part in (slow, quick)], axis=1)
+    return np.stack(
+        [part[: count * SPAN].reshape(count, SPAN, -1).var(axis=1) for part in (slow, quick)],
+        axis=1,
+    )

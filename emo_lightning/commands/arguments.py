@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 
-def integer(argument: str, low: int, high: int | None = None, multiple: int = 1) -> Callable[[str], int]:
+def integer(
+    argument: str, low: int, high: int | None = None, multiple: int = 1
+) -> Callable[[str], int]:
     """A parser of whole numbers from ``low`` to ``high`` (inclusive) that are a multiple of ``multiple``."""
-    accepted = f"a whole number from {low} to {high}" if high is not None else f"a whole number, {low} or more"
+    accepted = (
+        f"a whole number from {low} to {high}"
+        if high is not None
+        else f"a whole number, {low} or more"
+    )
     if multiple > 1:
         accepted += f", a multiple of {multiple}"
 
@@ -19,7 +25,12 @@ def integer(argument: str, low: int, high: int | None = None, multiple: int = 1)
         except ValueError:
             raise UserError(argument, text, accepted, "is not a whole number") from None
         if value < low or (high is not None and value > high) or value % multiple:
-            raise UserError(argument, text, accepted, "is out of range" if value % multiple == 0 else "is not accepted")
+            raise UserError(
+                argument,
+                text,
+                accepted,
+                "is out of range" if value % multiple == 0 else "is not accepted",
+            )
         return value
 
     return parse

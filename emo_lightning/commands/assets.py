@@ -16,13 +16,20 @@ SUMMARY = "list, verify or fetch external weights"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument("action", choices=("list", "verify", "fetch"), help="what to do")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="with fetch: the asset; all that have a download when left out")
-    parser.add_argument("--dir", type=Path, metavar="D", help="folder to look in first, and to fetch to")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="with fetch: the asset; all that have a download when left out",
+    )
+    parser.add_argument(
+        "--dir", type=Path, metavar="D", help="folder to look in first, and to fetch to"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what was asked and print one line an asset."""
-    from emo_lightning import assets
+    from emo_lightning.core import assets
 
     if args.action == "fetch":
         names = [args.name] if args.name else [asset.name for asset in assets.ASSETS if asset.url]
@@ -37,5 +44,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _line(status: object) -> str:
     asset = status.asset
-    state = "absent" if status.path is None else f"{status.source}: {status.path}" + ("" if status.valid else " (another content)")
+    state = (
+        "absent"
+        if status.path is None
+        else f"{status.source}: {status.path}" + ("" if status.valid else " (another content)")
+    )
     return f"{asset.name}  {asset.sha256[:16] or '-'}  {asset.licence}  {state}  {asset.about}"

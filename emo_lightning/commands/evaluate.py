@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from evaluation.arguments import add_arguments
+from evaluation.runner.arguments import add_arguments
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -18,7 +18,7 @@ SUMMARY = "score generated videos and write a report"
 
 def run(args: argparse.Namespace) -> None:
     """Score, report, and print the table; exit code 1 when a process died and clips are missing."""
-    from evaluation.run import main
+    from evaluation.runner.run import main
 
     code = main(args)
     if code:

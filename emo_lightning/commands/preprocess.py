@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emo_lightning.commands.arguments import integer
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 if TYPE_CHECKING:
-    from datamodules.preprocess import Report
+    from datamodules.preprocessing.pipeline import Report
 
 SUMMARY = "turn videos into training shards"
 ALARMING = 0.5
@@ -38,54 +38,136 @@ ALARMING = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     add = parser.add_argument
-    add("--source", required=True, metavar="NAME", help="folder, mead, cremad, ravdess, hdtf or grid")
+    add(
+        "--source",
+        required=True,
+        metavar="NAME",
+        help="folder, mead, cremad, ravdess, hdtf or grid",
+    )
     add("--root", type=Path, required=True, metavar="DIR", help="where the corpus lies")
-    add("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder for the shards")
-    add("--workers", type=integer("--workers", 1), default=1, metavar="N", help="processes, or actors of Ray, at a time (default 1)")
-    add("--engine", default="local", metavar="E", help="what runs the workers: local (processes of this machine; default) or ray")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder for the shards",
+    )
+    add(
+        "--workers",
+        type=integer("--workers", 1),
+        default=1,
+        metavar="N",
+        help="processes, or actors of Ray, at a time (default 1)",
+    )
+    add(
+        "--engine",
+        default="local",
+        metavar="E",
+        help="what runs the workers: local (processes of this machine; default) or ray",
+    )
     address = "Ray cluster: local starts one for the run, auto takes the one of this machine (default RAY_ADDRESS, or local)"
     add("--ray-address", metavar="A", help=address)
     add("--resume", action="store_true", help="keep what an interrupted run finished")
-    add("--size", type=int, default=256, metavar="S", help="side of the stored crops in pixels (default 256)")
-    add("--landmarks", default="mediapipe", metavar="L", help="landmark back-end: mediapipe (default) or face-alignment")
-    add("--split-by", default="speaker", metavar="W", help="speaker (default), or clip for a corpus of one speaker")
+    add(
+        "--size",
+        type=int,
+        default=256,
+        metavar="S",
+        help="side of the stored crops in pixels (default 256)",
+    )
+    add(
+        "--landmarks",
+        default="mediapipe",
+        metavar="L",
+        help="landmark back-end: mediapipe (default) or face-alignment",
+    )
+    add(
+        "--split-by",
+        default="speaker",
+        metavar="W",
+        help="speaker (default), or clip for a corpus of one speaker",
+    )
     add("--views", metavar="V,V", help="camera views of MEAD, or all (default front)")
-    add("--keep-mute", action="store_true", help="keep videos without sound; only stage 3 can use them")
-    add("--coefficients", type=Path, metavar="DIR", help="take coefficients from Deep3D .mat files named as the clips")
-    add("--aus", type=Path, metavar="DIR", help="take action units from OpenFace .csv files named as the clips")
-    add("--clip-timeout", type=integer("--clip-timeout", 1), default=600, metavar="S", help="seconds that one clip may take (default 600)")
-    add("--max-failures", type=_share, default=1.0, metavar="X", help="fail when more than this share of clips gave nothing (default 1)")
+    add(
+        "--keep-mute",
+        action="store_true",
+        help="keep videos without sound; only stage 3 can use them",
+    )
+    add(
+        "--coefficients",
+        type=Path,
+        metavar="DIR",
+        help="take coefficients from Deep3D .mat files named as the clips",
+    )
+    add(
+        "--aus",
+        type=Path,
+        metavar="DIR",
+        help="take action units from OpenFace .csv files named as the clips",
+    )
+    add(
+        "--clip-timeout",
+        type=integer("--clip-timeout", 1),
+        default=600,
+        metavar="S",
+        help="seconds that one clip may take (default 600)",
+    )
+    add(
+        "--max-failures",
+        type=_share,
+        default=1.0,
+        metavar="X",
+        help="fail when more than this share of clips gave nothing (default 1)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Extract, pack, and say what came of it."""
-    from datamodules.engines import check_engine
-    from datamodules.imports import ImportingSource
-    from datamodules.preprocess import Settings, preprocess
+    from datamodules.preprocessing.engines import check_engine
+    from datamodules.preprocessing.imported_features import ImportingSource
+    from datamodules.preprocessing.pipeline import Settings, preprocess
     from datamodules.sources import open_source
-    from emo_lightning.progress import Progress
+    from emo_lightning.core.progress import Progress
 
     check_engine(args.engine, args.workers, args.ray_address)
-    settings = Settings(size=args.size, landmarks=args.landmarks, split_by=args.split_by, keep_mute=args.keep_mute)
-    source = open_source(args.source, args.root, args.views.split(",") if args.views is not None else None)
+    settings = Settings(
+        size=args.size, landmarks=args.landmarks, split_by=args.split_by, keep_mute=args.keep_mute
+    )
+    source = open_source(
+        args.source, args.root, args.views.split(",") if args.views is not None else None
+    )
     if args.coefficients or args.aus:
         source = ImportingSource(source, args.coefficients, args.aus)
     with Progress("preprocess", None, "clips") as progress:
         report = preprocess(
-            source, args.out, args.workers, args.resume, settings, progress.reach, args.clip_timeout, args.engine, args.ray_address
+            source,
+            args.out,
+            args.workers,
+            args.resume,
+            settings,
+            progress.reach,
+            args.clip_timeout,
+            args.engine,
+            args.ray_address,
         )
     _tell(report, args.out)
     if report.lost > args.max_failures * report.clips:
-        accepted = f"at most {args.max_failures:g} of the clips; the shards were written all the same"
-        raise UserError("--max-failures", f"{report.lost} of {report.clips}", accepted, "gave no sample")
+        accepted = (
+            f"at most {args.max_failures:g} of the clips; the shards were written all the same"
+        )
+        raise UserError(
+            "--max-failures", f"{report.lost} of {report.clips}", accepted, "gave no sample"
+        )
 
 
 def _tell(report: Report, out: Path) -> None:
     """Print what was written, the failures by reason, and what a reader ought to know."""
-    from datamodules.preprocess import FAILURES
+    from datamodules.preprocessing.pipeline import FAILURES
 
     index = report.index
-    print(f"wrote {out}: {index.samples} samples, {60 * index.hours:.1f} min, {len(index.speakers)} speakers")
+    print(
+        f"wrote {out}: {index.samples} samples, {60 * index.hours:.1f} min, {len(index.speakers)} speakers"
+    )
     for reason, count in sorted(index.failures.items()):
         print(f"  {count} failed: {reason}")
     if index.failures:
@@ -93,7 +175,10 @@ def _tell(report: Report, out: Path) -> None:
     for note in index.notes:
         print(f"  note: {note}")
     if report.lost > ALARMING * report.clips:
-        print(f"emo: {report.lost} of {report.clips} clips gave no sample; {out / FAILURES} says why", file=sys.stderr)
+        print(
+            f"emo: {report.lost} of {report.clips} clips gave no sample; {out / FAILURES} says why",
+            file=sys.stderr,
+        )
 
 
 def _share(text: str) -> float:

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from emo_lightning.commands.arguments import integer
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 SUMMARY = "show, verify, level or teach a set of shards; print the table of labels"
 ACTIONS = ("show", "verify", "levels", "teach", "labels")
@@ -25,8 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=ACTIONS, help="what to do")
     add("data", type=Path, metavar="DIR", nargs="?", help="folder of shards; labels needs none")
-    add("--out", type=Path, metavar="D", help="show: where the picture and the page go (default DIR); levels, teach: a new or empty folder")
-    add("--clips", type=integer("--clips", 1, 400), default=16, metavar="N", help="show: clips in the picture (default 16)")
+    add(
+        "--out",
+        type=Path,
+        metavar="D",
+        help="show: where the picture and the page go (default DIR); levels, teach: a new or empty folder",
+    )
+    add(
+        "--clips",
+        type=integer("--clips", 1, 400),
+        default=16,
+        metavar="N",
+        help="show: clips in the picture (default 16)",
+    )
     add(
         "--measured",
         type=integer("--measured", 1),
@@ -34,8 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="show: clips behind the histograms (default about 2000)",
     )
-    add("--seed", type=integer("--seed", 0, 2**31), default=0, metavar="S", help="show: which clips (default 0)")
-    add("--workers", type=integer("--workers", 1, 256), default=1, metavar="N", help="verify: processes (default 1)")
+    add(
+        "--seed",
+        type=integer("--seed", 0, 2**31),
+        default=0,
+        metavar="S",
+        help="show: which clips (default 0)",
+    )
+    add(
+        "--workers",
+        type=integer("--workers", 1, 256),
+        default=1,
+        metavar="N",
+        help="verify: processes (default 1)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -59,12 +82,12 @@ def show(args: argparse.Namespace) -> None:
     """Print the data card; write the contact sheet and the histogram page."""
     import cv2
 
-    from datamodules.card import data_card, measure
-    from datamodules.histograms import histogram_page
-    from datamodules.shards import read_index
-    from datamodules.sheet import contact_sheet
-    from emo_lightning.outputs import publish, staging
-    from emo_lightning.progress import Progress
+    from datamodules.dataset_report.card import data_card, measure
+    from datamodules.dataset_report.contact_sheet import contact_sheet
+    from datamodules.dataset_report.histograms import histogram_page
+    from datamodules.shards.tar_io import read_index
+    from emo_lightning.core.atomic_files import publish, staging
+    from emo_lightning.core.progress import Progress
 
     index = read_index(args.data, "DIR")
     out = args.out or args.data
@@ -74,7 +97,10 @@ def show(args: argparse.Namespace) -> None:
     with Progress("measure", None, "shards") as progress:
         measures = measure(args.data, index, args.measured, progress.reach)
     with staging(out, "--out") as stage:
-        cv2.imwrite(str(stage / SHEET), contact_sheet(args.data, index, measures.seen, args.clips, args.seed))
+        cv2.imwrite(
+            str(stage / SHEET),
+            contact_sheet(args.data, index, measures.seen, args.clips, args.seed),
+        )
         (stage / PAGE).write_text(histogram_page(index, measures, str(args.data)), encoding="utf-8")
         publish(stage, out, [SHEET, PAGE])
     print(f"wrote {out / SHEET} and {out / PAGE}")
@@ -84,8 +110,8 @@ def show(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> None:
     """Look at everything; name each thing that is wrong."""
-    from datamodules.verify import verify as look
-    from emo_lightning.progress import Progress
+    from datamodules.shards.verify import verify as look
+    from emo_lightning.core.progress import Progress
 
     with Progress("verify", None, "shards") as progress:
         verdict = look(args.data, args.workers, progress.reach)
@@ -99,9 +125,9 @@ def verify(args: argparse.Namespace) -> None:
 
 def levels(args: argparse.Namespace) -> None:
     """Rank the clips, write the copy, print how many got which level."""
-    from datamodules.card import data_card
-    from datamodules.levels import add_levels
-    from emo_lightning.progress import Progress
+    from datamodules.dataset_report.card import data_card
+    from datamodules.shards.fine_levels import add_levels
+    from emo_lightning.core.progress import Progress
 
     if args.out is None:
         raise UserError("--out", "", "a new or empty folder", "is missing")
@@ -112,10 +138,10 @@ def levels(args: argparse.Namespace) -> None:
 
 def teach(args: argparse.Namespace) -> None:
     """Write the copy with Whisper's features."""
-    from datamodules.card import data_card
-    from datamodules.teach import add_teacher
-    from emo_lightning.ear import whisper_teacher
-    from emo_lightning.progress import Progress
+    from datamodules.dataset_report.card import data_card
+    from datamodules.shards.add_whisper_features import add_teacher
+    from emo_lightning.core.progress import Progress
+    from emo_lightning.inference.audio_frontends import whisper_teacher
 
     if args.out is None:
         raise UserError("--out", "", "a new or empty folder", "is missing")

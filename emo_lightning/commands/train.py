@@ -17,12 +17,17 @@ SUMMARY = "train one of the three stages"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument("experiment", metavar="EXPERIMENT.yaml", help="one stage's configuration")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from it, e.g. trainer.max_steps=200")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings that differ from it, e.g. trainer.max_steps=200",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Train to the end and export the network."""
-    from emo_lightning.config import load_config
-    from emo_lightning.train import train
+    from emo_lightning.training.config import load_config
+    from emo_lightning.training.train import train
 
     train(load_config(args.experiment, args.overrides))

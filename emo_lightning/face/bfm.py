@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from emo_lightning.coefficients import BFM, Coefficients, Layout
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import BFM, Coefficients, Layout
 from emo_lightning.face.fit import Prior, Problem, solve
 from emo_lightning.face.landmarks import to_68
 from emo_lightning.face.model import FitResult
@@ -43,7 +43,12 @@ class BFMFaceModel:
     layout: Layout = BFM
 
     def __init__(
-        self, mean: np.ndarray, triangles: np.ndarray, id_basis: np.ndarray, exp_basis: np.ndarray, landmarks_68: np.ndarray
+        self,
+        mean: np.ndarray,
+        triangles: np.ndarray,
+        id_basis: np.ndarray,
+        exp_basis: np.ndarray,
+        landmarks_68: np.ndarray,
     ) -> None:
         self.mean, self.triangles, self.landmarks_68 = mean, triangles, landmarks_68
         self.id_basis, self.exp_basis = id_basis, exp_basis
@@ -64,22 +69,48 @@ class BFMFaceModel:
         bases = [data[key].astype(np.float32) for key in ("idBase", "exBase")]
         for key, base in zip(("idBase", "exBase"), bases, strict=True):
             if base.shape != (mean.size, MODEL_KEYS[key]):
-                raise UserError(argument, path, f"{key} of shape {(mean.size, MODEL_KEYS[key])}", f"has {key} of shape {base.shape}")
-        triangles, marks = data["tri"].astype(np.int64).reshape(-1, 3) - 1, data["keypoints"].astype(np.int64).ravel() - 1
-        if len(marks) != 68 or min(triangles.min(), marks.min()) < 0 or max(triangles.max(), marks.max()) >= len(mean):
-            raise UserError(argument, path, accepted, "has keypoints or triangles that name no vertex")
-        id_basis, exp_basis = (np.ascontiguousarray(base.T).reshape(-1, *mean.shape) for base in bases)
-        return BFMFaceModel(mean - mean.mean(0), triangles.astype(np.int32), id_basis, exp_basis, marks.astype(np.int32))
+                raise UserError(
+                    argument,
+                    path,
+                    f"{key} of shape {(mean.size, MODEL_KEYS[key])}",
+                    f"has {key} of shape {base.shape}",
+                )
+        triangles, marks = (
+            data["tri"].astype(np.int64).reshape(-1, 3) - 1,
+            data["keypoints"].astype(np.int64).ravel() - 1,
+        )
+        if (
+            len(marks) != 68
+            or min(triangles.min(), marks.min()) < 0
+            or max(triangles.max(), marks.max()) >= len(mean)
+        ):
+            raise UserError(
+                argument, path, accepted, "has keypoints or triangles that name no vertex"
+            )
+        id_basis, exp_basis = (
+            np.ascontiguousarray(base.T).reshape(-1, *mean.shape) for base in bases
+        )
+        return BFMFaceModel(
+            mean - mean.mean(0),
+            triangles.astype(np.int32),
+            id_basis,
+            exp_basis,
+            marks.astype(np.int32),
+        )
 
     def vertices(self, coefficients: Coefficients) -> np.ndarray:
         """Shape before pose, ``(T, V, 3)`` in Deep3D's unit and axes."""
         self.layout.check_same(coefficients.layout, "the BFM face model", "the coefficients")
-        flat = coefficients["id"] @ self.id_basis.reshape(80, -1) + coefficients["exp"] @ self.exp_basis.reshape(64, -1)
+        flat = coefficients["id"] @ self.id_basis.reshape(80, -1) + coefficients[
+            "exp"
+        ] @ self.exp_basis.reshape(64, -1)
         return self.mean + flat.reshape(len(coefficients), -1, 3)
 
     def project(self, coefficients: Coefficients) -> np.ndarray:
         """``(T, V, 3)`` in crop units: x right, y down, z away from the camera, 0 at the depth of the model's centre."""
-        turned = self.vertices(coefficients) @ np.swapaxes(_deep3d_rotation(coefficients["angle"]), 1, 2)
+        turned = self.vertices(coefficients) @ np.swapaxes(
+            _deep3d_rotation(coefficients["angle"]), 1, 2
+        )
         trans = coefficients["trans"][:, None]
         placed = turned + trans
         depth = DISTANCE - placed[..., 2:]
@@ -101,19 +132,41 @@ class BFMFaceModel:
             ValueError: another number of landmarks, or values that are not finite.
         """
         points = np.asarray(points, np.float64)
-        if points.ndim != 3 or points.shape[1] not in (68, 468, 478) or not len(points) or not np.isfinite(points).all():
-            raise ValueError(f"landmarks must be finite and (T, 68|468|478, 2|3), not {points.shape}")
+        if (
+            points.ndim != 3
+            or points.shape[1] not in (68, 468, 478)
+            or not len(points)
+            or not np.isfinite(points).all()
+        ):
+            raise ValueError(
+                f"landmarks must be finite and (T, 68|468|478, 2|3), not {points.shape}"
+            )
         plane = to_68(points)[..., :2]
         corrected, coefficients = plane, None
         for _ in range(ROUNDS):
             found = solve(self._problem, corrected, identity)
-            coefficients = self._coefficients(found.identity, found.exp, found.turn, found.shift / found.scale[:, None], found.scale)
+            coefficients = self._coefficients(
+                found.identity,
+                found.exp,
+                found.turn,
+                found.shift / found.scale[:, None],
+                found.scale,
+            )
             corrected = plane * self._relative_depth(coefficients)[..., None]
-        distance = np.linalg.norm(self.project(coefficients)[:, self.landmarks_68, :2] - plane, axis=-1).mean(-1)
+        distance = np.linalg.norm(
+            self.project(coefficients)[:, self.landmarks_68, :2] - plane, axis=-1
+        ).mean(-1)
         unit = np.linalg.norm(np.subtract(*self._problem.mean[[36, 45]]))
         return FitResult(coefficients, (distance / (found.scale * unit)).astype(np.float32))
 
-    def _coefficients(self, identity: np.ndarray, exp: np.ndarray, turn: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> Coefficients:
+    def _coefficients(
+        self,
+        identity: np.ndarray,
+        exp: np.ndarray,
+        turn: np.ndarray,
+        shift: np.ndarray,
+        scale: np.ndarray,
+    ) -> Coefficients:
         """From image axes and scaled orthography to Deep3D's camera."""
         count = len(exp)
         trans = shift * FLIP
@@ -140,7 +193,9 @@ class BFMFaceModel:
         weights, rigid = np.ones(68), np.full(68, 0.05)
         weights[48:68], weights[36:48] = 4.0, 3.0
         rigid[[36, 39, 42, 45]], rigid[27:36], rigid[0:17] = 8.0, 4.0, 0.3
-        mean, exp, identity = (array[..., rows, :] * FLIP for array in (self.mean, self.exp_basis, self.id_basis))
+        mean, exp, identity = (
+            array[..., rows, :] * FLIP for array in (self.mean, self.exp_basis, self.id_basis)
+        )
         return Problem(mean, exp, identity, weights, rigid, PRIOR, depth=False)
 
 
@@ -154,7 +209,9 @@ def read_deep3d_mat(path: str | Path, argument: str = "--coefficients") -> Coeff
     Raises:
         UserError: not a MATLAB file, no such array, another width, cells or objects in its place, values not finite.
     """
-    accepted = f"a MATLAB file with {' or '.join(COEFFICIENT_KEYS)}, numbers of shape (T, {BFM.size})"
+    accepted = (
+        f"a MATLAB file with {' or '.join(COEFFICIENT_KEYS)}, numbers of shape (T, {BFM.size})"
+    )
     data = _read_mat(path, COEFFICIENT_KEYS, argument, accepted)
     if not data:
         raise UserError(argument, path, accepted, "holds no such array")
@@ -179,24 +236,38 @@ def write_deep3d_mat(path: str | Path, coefficients: Coefficients) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _read_mat(path: str | Path, names: tuple[str, ...], argument: str, accepted: str) -> dict[str, np.ndarray]:
+def _read_mat(
+    path: str | Path, names: tuple[str, ...], argument: str, accepted: str
+) -> dict[str, np.ndarray]:
     """The named numeric arrays that a MATLAB file has; cells, structures and objects are refused before they are read."""
     try:
         with Path(path).open("rb") as file:
             kinds = {name: kind for name, _, kind in scipy.io.whosmat(file) if name in names}
-            odd = [name for name, kind in kinds.items() if kind in ("cell", "struct", "object", "opaque", "function", "char", "unknown")]
+            odd = [
+                name
+                for name, kind in kinds.items()
+                if kind in ("cell", "struct", "object", "opaque", "function", "char", "unknown")
+            ]
             if odd:
-                raise UserError(argument, path, accepted, f"has {', '.join(odd)} that is no numeric array")
+                raise UserError(
+                    argument, path, accepted, f"has {', '.join(odd)} that is no numeric array"
+                )
             file.seek(0)
             data = scipy.io.loadmat(file, variable_names=list(kinds))
     except OSError as error:
-        raise UserError(argument, path, accepted, f"cannot be read ({error.strerror or error})") from None
+        raise UserError(
+            argument, path, accepted, f"cannot be read ({error.strerror or error})"
+        ) from None
     except NotImplementedError:
-        raise UserError(argument, path, accepted, "is of MATLAB's version 7.3, an HDF5 file: save it with -v7") from None
+        raise UserError(
+            argument, path, accepted, "is of MATLAB's version 7.3, an HDF5 file: save it with -v7"
+        ) from None
     except UserError:
         raise
     except Exception as error:  # a damaged file makes scipy raise whatever its parser met
-        raise UserError(argument, path, accepted, f"is not a MATLAB file ({type(error).__name__})") from None
+        raise UserError(
+            argument, path, accepted, f"is not a MATLAB file ({type(error).__name__})"
+        ) from None
     return {name: np.asarray(data[name]) for name in kinds if name in data}
 
 

@@ -2,7 +2,7 @@
 
 Model space: unit = distance of the outer eye corners of the mean face (IOD), origin at the nasion (vertex 168), x to the
 image's right, y down, z into the scene. Camera: scaled orthographic; ``trans`` is (tx, ty, log s) in crop units, so that
-``p = s * R @ v + (tx, ty, 0)``. :mod:`emo_lightning.face.build_builtin` says where the numbers come from.
+``p = s * R @ v + (tx, ty, 0)``. :mod:`tools.face_model` says where the numbers come from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from emo_lightning.coefficients import AU_NAMES, BUILTIN, EXP_NAMES, Coefficients, Layout
+from emo_lightning.face.coefficients import AU_NAMES, BUILTIN, EXP_NAMES, Coefficients, Layout
 from emo_lightning.face.fit import Prior, Problem, solve
 from emo_lightning.face.landmarks import LANDMARKS_68
 from emo_lightning.face.model import FitResult
@@ -21,7 +21,25 @@ from emo_lightning.face.pose import angles, rotation
 from emo_lightning.face.regions import BROWS, EYELIDS, LIPS, VERTICES
 
 ASSET = Path(__file__).parent / "assets" / "builtin.npz"
-RIGID = {33: 8, 133: 8, 362: 8, 263: 8, 168: 6, 6: 6, 197: 4, 195: 3, 5: 2, 4: 2, 127: 1, 356: 1, 234: 1, 454: 1, 10: 1, 151: 1, 9: 1}
+RIGID = {
+    33: 8,
+    133: 8,
+    362: 8,
+    263: 8,
+    168: 6,
+    6: 6,
+    197: 4,
+    195: 3,
+    5: 2,
+    4: 2,
+    127: 1,
+    356: 1,
+    234: 1,
+    454: 1,
+    10: 1,
+    151: 1,
+    9: 1,
+}
 """Vertices that sit on bone, and how much the pose trusts each; all others count 0.02."""
 
 
@@ -55,8 +73,15 @@ class BuiltinFaceModel:
     layout: Layout = BUILTIN
     landmarks_68 = LANDMARKS_68
 
-    def __init__(self, mean: np.ndarray, triangles: np.ndarray, exp_basis: np.ndarray, id_basis: np.ndarray) -> None:
-        self.mean, self.triangles, self.exp_basis, self.id_basis = mean, triangles, exp_basis, id_basis
+    def __init__(
+        self, mean: np.ndarray, triangles: np.ndarray, exp_basis: np.ndarray, id_basis: np.ndarray
+    ) -> None:
+        self.mean, self.triangles, self.exp_basis, self.id_basis = (
+            mean,
+            triangles,
+            exp_basis,
+            id_basis,
+        )
 
     @staticmethod
     @lru_cache(maxsize=1)
@@ -64,25 +89,31 @@ class BuiltinFaceModel:
         """The model that ships with the package."""
         with np.load(ASSET, allow_pickle=False) as arrays:
             parts = [arrays[name].astype(np.float32) for name in ("mean", "exp_basis", "id_basis")]
-            return BuiltinFaceModel(parts[0], arrays["triangles"].astype(np.int32), parts[1], parts[2])
+            return BuiltinFaceModel(
+                parts[0], arrays["triangles"].astype(np.int32), parts[1], parts[2]
+            )
 
     def vertices(self, coefficients: Coefficients) -> np.ndarray:
         """Shape before pose, ``(T, 468, 3)`` in model space."""
         self.layout.check_same(coefficients.layout, "the built-in face model", "the coefficients")
-        flat = coefficients["id"] @ self.id_basis.reshape(len(self.id_basis), -1) + coefficients["exp"] @ self.exp_basis.reshape(
-            len(self.exp_basis), -1
-        )
+        flat = coefficients["id"] @ self.id_basis.reshape(len(self.id_basis), -1) + coefficients[
+            "exp"
+        ] @ self.exp_basis.reshape(len(self.exp_basis), -1)
         return self.mean + flat.reshape(-1, VERTICES, 3)
 
     def project(self, coefficients: Coefficients) -> np.ndarray:
         """Posed shape, ``(T, 468, 3)`` in crop units."""
         trans = coefficients["trans"]
-        turned = np.einsum("tij,tvj->tvi", rotation(coefficients["angle"]), self.vertices(coefficients))
+        turned = np.einsum(
+            "tij,tvj->tvi", rotation(coefficients["angle"]), self.vertices(coefficients)
+        )
         posed = turned * np.exp(trans[:, 2])[:, None, None]
         posed[..., :2] += trans[:, None, :2]
         return posed.astype(np.float32)
 
-    def fit(self, points: np.ndarray, identity: np.ndarray | None = None, smooth: float = 0.0) -> FitResult:
+    def fit(
+        self, points: np.ndarray, identity: np.ndarray | None = None, smooth: float = 0.0
+    ) -> FitResult:
         """Coefficients from landmarks; texture is left at zero (see :mod:`emo_lightning.face.texture`).
 
         Args:
@@ -105,12 +136,20 @@ class BuiltinFaceModel:
         else:
             raise ValueError(f"{points.shape[1]} landmarks given; accepted: 478, 468 or 68")
         found = solve(problem, points, identity)
-        moving = np.concatenate([found.exp, angles(found.turn), found.shift[:, :2], np.log(found.scale)[:, None]], 1)
+        moving = np.concatenate(
+            [found.exp, angles(found.turn), found.shift[:, :2], np.log(found.scale)[:, None]], 1
+        )
         if smooth > 0:
             moving = gaussian_filter1d(moving, smooth, axis=0, mode="nearest")
         exp, angle, trans = np.split(moving, [len(self.exp_basis), len(self.exp_basis) + 3], 1)
         texture = np.zeros((len(points), self.layout.width("tex")))
-        values = {"id": np.repeat(found.identity[None], len(points), 0), "exp": exp, "tex": texture, "angle": angle, "trans": trans}
+        values = {
+            "id": np.repeat(found.identity[None], len(points), 0),
+            "exp": exp,
+            "tex": texture,
+            "angle": angle,
+            "trans": trans,
+        }
         coefficients = Coefficients(self.layout, values)
         model = self.project(coefficients)
         placed = model[:, self.landmarks_68] if points.shape[1] == 68 else model
@@ -124,8 +163,13 @@ class BuiltinFaceModel:
         deviation of identity. At 0.1 the prototypes at level 15 are 2 to 6 standard deviations long and show a quarter to a half of
         their own movement; nearer looks need a face like nobody's.
         """
-        own, wanted = (basis.reshape(len(basis), -1).astype(np.float64) for basis in (self.id_basis, self.exp_basis))
-        return np.linalg.solve(own @ own.T + spread**2 * np.eye(len(own)), own @ wanted.T).astype(np.float32)
+        own, wanted = (
+            basis.reshape(len(basis), -1).astype(np.float64)
+            for basis in (self.id_basis, self.exp_basis)
+        )
+        return np.linalg.solve(own @ own.T + spread**2 * np.eye(len(own)), own @ wanted.T).astype(
+            np.float32
+        )
 
     @cached_property
     def _dense(self) -> Problem:
@@ -138,4 +182,12 @@ class BuiltinFaceModel:
         rows, dense = self.landmarks_68, self._dense
         rigid = np.full(68, 0.05)
         rigid[[36, 39, 42, 45]], rigid[27:31] = 8.0, 4.0
-        return Problem(self.mean[rows], self.exp_basis[:, rows], self.id_basis[:, rows], dense.weights[rows], rigid, PRIOR, depth=False)
+        return Problem(
+            self.mean[rows],
+            self.exp_basis[:, rows],
+            self.id_basis[:, rows],
+            dense.weights[rows],
+            rigid,
+            PRIOR,
+            depth=False,
+        )

@@ -60,9 +60,13 @@ def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     times = max(1, int(np.ceil(factor)))
     step = factor / times
     offset = 0.5 * step - 0.5
-    matrix = np.array([[step, 0.0, box.cx - box.half + offset], [0.0, step, box.cy - box.half + offset]])
+    matrix = np.array(
+        [[step, 0.0, box.cx - box.half + offset], [0.0, step, box.cy - box.half + offset]]
+    )
     flags = (cv2.INTER_LINEAR if factor > 0.7 else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP
-    big = cv2.warpAffine(image, matrix, (size * times, size * times), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    big = cv2.warpAffine(
+        image, matrix, (size * times, size * times), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     return big if times == 1 else cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
 
 

@@ -110,7 +110,9 @@ def solve(problem: Problem, points: np.ndarray, identity: np.ndarray | None = No
     points = np.asarray(points, np.float64)
     count = len(points)
     if identity is None:
-        chosen = np.unique(np.linspace(0, count - 1, min(count, IDENTITY_FRAMES)).round().astype(int))
+        chosen = np.unique(
+            np.linspace(0, count - 1, min(count, IDENTITY_FRAMES)).round().astype(int)
+        )
         identity = _alternate(problem, points[chosen], None).identity
     return _alternate(problem, points, np.asarray(identity, np.float64))
 
@@ -140,11 +142,19 @@ def _shape(problem: Problem, identity: np.ndarray, exp: np.ndarray) -> np.ndarra
     return problem.mean + flat.reshape(len(exp), -1, 3)
 
 
-def _pose(shape: np.ndarray, points: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return weak_perspective(shape, points, rigid) if points.shape[-1] == 2 else weighted_umeyama(shape, points, rigid)
+def _pose(
+    shape: np.ndarray, points: np.ndarray, rigid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        weak_perspective(shape, points, rigid)
+        if points.shape[-1] == 2
+        else weighted_umeyama(shape, points, rigid)
+    )
 
 
-def _upright(points: np.ndarray, scale: np.ndarray, turn: np.ndarray, shift: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def _upright(
+    points: np.ndarray, scale: np.ndarray, turn: np.ndarray, shift: np.ndarray, shape: np.ndarray
+) -> np.ndarray:
     """Landmarks in model space; where depth is unknown the model's own is taken."""
     if points.shape[-1] == 2:
         depth = (scale[:, None] * (shape @ turn[:, 2, :, None])[..., 0])[..., None]
@@ -158,7 +168,9 @@ def _trust(upright: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + distance / OUTLIER**2) ** 2
 
 
-def _identity_and_expression(problem: Problem, target: np.ndarray, identity: np.ndarray, exp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _identity_and_expression(
+    problem: Problem, target: np.ndarray, identity: np.ndarray, exp: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Minimise the clip's shape problem for one pose, block by block."""
     split = len(identity)
     solver = np.linalg.inv(problem.gram[:split, :split] + problem.prior.id_ridge * np.eye(split))
@@ -168,11 +180,17 @@ def _identity_and_expression(problem: Problem, target: np.ndarray, identity: np.
     return identity, exp
 
 
-def _expression(problem: Problem, target: np.ndarray, identity: np.ndarray, start: np.ndarray, sweeps: int) -> np.ndarray:
+def _expression(
+    problem: Problem, target: np.ndarray, identity: np.ndarray, start: np.ndarray, sweeps: int
+) -> np.ndarray:
     """Sparse ridge least squares for all frames ``(T, E)``: exact without bounds, else by coordinate descent."""
     split, prior = len(identity), problem.prior
     matrix = problem.gram[split:, split:] + prior.exp_ridge * np.eye(len(problem.exp))
-    goal = target[:, split:] - identity @ problem.gram[:split, split:] - np.broadcast_to(prior.sparsity, len(matrix)) / 2
+    goal = (
+        target[:, split:]
+        - identity @ problem.gram[:split, split:]
+        - np.broadcast_to(prior.sparsity, len(matrix)) / 2
+    )
     if np.isinf([prior.low, prior.high]).all():
         return np.linalg.solve(matrix, goal.T).T
     rest, x = (goal - start @ matrix).T.copy(), start.T.copy()

@@ -22,8 +22,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
 
 # fmt: off
 LANDMARKS_68: np.ndarray = np.array([
@@ -71,7 +71,9 @@ class LandmarkBackend(Protocol):
         """Free what the back-end holds; using it afterwards is an error."""
 
 
-def open_landmarker(name: str = "mediapipe", max_faces: int = 2, model: str | Path | None = None) -> LandmarkBackend:
+def open_landmarker(
+    name: str = "mediapipe", max_faces: int = 2, model: str | Path | None = None
+) -> LandmarkBackend:
     """Start a landmark back-end.
 
     Args:
@@ -110,7 +112,9 @@ class MediaPipeLandmarker:
 
             self._mediapipe = mediapipe
             options = vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=str(path)), num_faces=max_faces, output_face_blendshapes=True
+                base_options=BaseOptions(model_asset_path=str(path)),
+                num_faces=max_faces,
+                output_face_blendshapes=True,
             )
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
             self._read = _reader(self._landmarker)
@@ -128,8 +132,13 @@ class MediaPipeLandmarker:
             left, top, right, bottom = window
             part = picture[top:bottom, left:right]
             if border:
-                part = cv2.copyMakeBorder(part, border, border, border, border, cv2.BORDER_REPLICATE)
-            faces = [self._face(points, shapes, (left - border, top - border), scale) for points, shapes in self._run(part)]
+                part = cv2.copyMakeBorder(
+                    part, border, border, border, border, cv2.BORDER_REPLICATE
+                )
+            faces = [
+                self._face(points, shapes, (left - border, top - border), scale)
+                for points, shapes in self._run(part)
+            ]
             faces = [face for face in faces if _inside(face, image.shape)]
             if faces:
                 return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
@@ -141,12 +150,16 @@ class MediaPipeLandmarker:
     def _run(self, image: np.ndarray) -> Results:
         """Points in pixels of ``image`` and blendshapes of each face."""
         height, width = image.shape[:2]
-        picture = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        picture = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
         unit = np.array([width, height, width], np.float64)
         return [(points * unit, shapes) for points, shapes in self._read(self._landmarker, picture)]
 
     @staticmethod
-    def _face(points: np.ndarray, shapes: np.ndarray, corner: tuple[int, int], scale: float) -> Face:
+    def _face(
+        points: np.ndarray, shapes: np.ndarray, corner: tuple[int, int], scale: float
+    ) -> Face:
         """Back to pixels of the original picture."""
         return _make_face((points + np.array([*corner, 0.0])) / scale, shapes)
 
@@ -158,8 +171,10 @@ Results = list[tuple[np.ndarray, np.ndarray]]
 def _reader(landmarker: Any) -> Callable[[Any, Any], Results]:
     """The fastest way to the results that this version of the library allows."""
     try:
-        importlib.import_module("mediapipe.tasks.python.vision.face_landmarker").MpFaceLandmarkerResultC  # noqa: B018
-    except (ImportError, AttributeError):
+        module = importlib.import_module("mediapipe.tasks.python.vision.face_landmarker")
+    except ImportError:
+        return _results
+    if not hasattr(module, "MpFaceLandmarkerResultC"):
         return _results
     known = all(hasattr(landmarker, name) for name in ("_lib", "_handle"))
     return _results_at_once if known else _results
@@ -169,7 +184,10 @@ def _results(landmarker: Any, picture: Any) -> Results:
     """What the library finds in one of its pictures."""
     result = landmarker.detect(picture)
     return [
-        (np.array([(p.x, p.y, p.z) for p in landmarks]), np.array([s.score for s in shapes], np.float32))
+        (
+            np.array([(p.x, p.y, p.z) for p in landmarks]),
+            np.array([s.score for s in shapes], np.float32),
+        )
         for landmarks, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
     ]
 
@@ -179,14 +197,21 @@ def _results_at_once(landmarker: Any, picture: Any) -> Results:
     from mediapipe.tasks.python.vision.face_landmarker import MpFaceLandmarkerResultC
 
     result = MpFaceLandmarkerResultC()
-    landmarker._lib.MpFaceLandmarkerDetectImage(landmarker._handle, picture._image_ptr, None, ctypes.byref(result))
+    landmarker._lib.MpFaceLandmarkerDetectImage(
+        landmarker._handle, picture._image_ptr, None, ctypes.byref(result)
+    )
     try:
         out = []
         for number in range(result.face_landmarks_count):
             landmarks, shapes = result.face_landmarks[number], result.face_blendshapes[number]
             rows = _rows(landmarks.landmarks, landmarks.landmarks_count)
             points = np.stack([rows["x"], rows["y"], rows["z"]], axis=1).astype(np.float64)
-            out.append((points, _rows(shapes.categories, shapes.categories_count)["score"].astype(np.float32)))
+            out.append(
+                (
+                    points,
+                    _rows(shapes.categories, shapes.categories_count)["score"].astype(np.float32),
+                )
+            )
         return out
     finally:
         landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(result))
@@ -195,7 +220,11 @@ def _results_at_once(landmarker: Any, picture: Any) -> Results:
 def _rows(first: Any, count: int) -> np.ndarray:
     """``count`` native structures from a pointer to the first on, as a structured array on the library's memory."""
     kind = first._type_
-    fields = {name: (np.dtype(of), getattr(kind, name).offset) for name, of in kind._fields_ if of in (ctypes.c_float, ctypes.c_int)}
+    fields = {
+        name: (np.dtype(of), getattr(kind, name).offset)
+        for name, of in kind._fields_
+        if of in (ctypes.c_float, ctypes.c_int)
+    }
     layout = np.dtype(
         {
             "names": list(fields),
@@ -225,21 +254,31 @@ class FaceAlignmentLandmarker:
         try:
             library = importlib.import_module("face_alignment")
         except ImportError:
-            raise UserError("--landmarks", self.name, "mediapipe, or pip install face-alignment", "is not installed") from None
+            raise UserError(
+                "--landmarks",
+                self.name,
+                "mediapipe, or pip install face-alignment",
+                "is not installed",
+            ) from None
         kinds = library.LandmarksType
         kind = kinds.TWO_D if hasattr(kinds, "TWO_D") else kinds._2D
         try:
             self._network: Any = library.FaceAlignment(kind, device="cpu", flip_input=False)
         except OSError as error:
             accepted = "a network on first use, or its weights in torch's hub folder"
-            raise UserError("--landmarks", self.name, accepted, f"cannot load its weights ({error})") from None
+            raise UserError(
+                "--landmarks", self.name, accepted, f"cannot load its weights ({error})"
+            ) from None
         self._max_faces = max_faces
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """See :class:`LandmarkBackend`."""
         picture, scale = _working_size(image)
         found = self._network.get_landmarks_from_image(picture) or []
-        faces = [_make_face(np.pad(np.asarray(points, np.float64) / scale, ((0, 0), (0, 1))), None) for points in found]
+        faces = [
+            _make_face(np.pad(np.asarray(points, np.float64) / scale, ((0, 0), (0, 1))), None)
+            for points in found
+        ]
         return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
 
     def close(self) -> None:
@@ -272,7 +311,9 @@ def _working_size(image: np.ndarray) -> tuple[np.ndarray, float]:
     if scale == 1.0:
         return image, 1.0
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), scale
+    return cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    ), scale
 
 
 def _attempts(image: np.ndarray) -> Iterator[tuple[tuple[int, int, int, int], int]]:

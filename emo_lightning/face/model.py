@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from emo_lightning.coefficients import Coefficients, Layout
+from emo_lightning.face.coefficients import Coefficients, Layout
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ def angles(matrix: np.ndarray) -> np.ndarray:
     return np.stack([pitch, yaw, roll], -1)
 
 
-def weighted_umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weighted_umeyama(
+    source: np.ndarray, target: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity that best carries ``source`` onto ``target``, weighted (Umeyama, *PAMI* 1991).
 
     Args:
@@ -43,7 +45,10 @@ def weighted_umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray
         scale ``(...)``, rotation ``(..., 3, 3)``, translation ``(..., 3)`` with ``target ~ s * R @ source + t``.
     """
     share = (weights / weights.sum(-1, keepdims=True))[..., None]
-    mean_s, mean_t = (source * share).sum(-2, keepdims=True), (target * share).sum(-2, keepdims=True)
+    mean_s, mean_t = (
+        (source * share).sum(-2, keepdims=True),
+        (target * share).sum(-2, keepdims=True),
+    )
     from_mean, to_mean = source - mean_s, target - mean_t
     covariance = np.swapaxes(to_mean, -1, -2) @ (from_mean * share)
     u, d, vt = np.linalg.svd(covariance)
@@ -55,7 +60,9 @@ def weighted_umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray
     return scale, turn, shift
 
 
-def weak_perspective(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weak_perspective(
+    source: np.ndarray, target: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Like :func:`weighted_umeyama` where only x and y of the target are known (scaled orthographic projection).
 
     The affine least-squares camera gives two rows; their nearest orthonormal pair is the rotation, and a few
@@ -72,7 +79,10 @@ def weak_perspective(source: np.ndarray, target: np.ndarray, weights: np.ndarray
     source = np.broadcast_to(source, (*target.shape[:-1], 3))
     weights = np.broadcast_to(weights, target.shape[:-1])
     share = (weights / weights.sum(-1, keepdims=True))[..., None]
-    mean_s, mean_t = (source * share).sum(-2, keepdims=True), (target * share).sum(-2, keepdims=True)
+    mean_s, mean_t = (
+        (source * share).sum(-2, keepdims=True),
+        (target * share).sum(-2, keepdims=True),
+    )
     from_mean, to_mean = source - mean_s, target - mean_t
     gram = np.swapaxes(from_mean, -1, -2) @ (from_mean * share)
     affine = np.swapaxes(to_mean, -1, -2) @ (from_mean * share) @ np.linalg.inv(gram)
@@ -99,7 +109,9 @@ def _refine(
     weighted = jacobian * np.concatenate([share, share], 1)
     normal = np.swapaxes(weighted, 1, 2) @ jacobian
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
-    step = np.linalg.solve(normal + ridge, np.einsum("tni,tn->ti", weighted, error)[..., None])[..., 0]
+    step = np.linalg.solve(normal + ridge, np.einsum("tni,tn->ti", weighted, error)[..., None])[
+        ..., 0
+    ]
     return _exponential(step[:, :3]) @ turn, scale * np.exp(step[:, 3])
 
 
@@ -108,5 +120,9 @@ def _exponential(vector: np.ndarray) -> np.ndarray:
     theta = np.linalg.norm(vector, axis=1)[:, None, None] + 1e-12
     x, y, z = vector.T
     zero = np.zeros_like(x)
-    cross = np.stack([np.stack([zero, -z, y], -1), np.stack([z, zero, -x], -1), np.stack([-y, x, zero], -1)], -2)
-    return np.eye(3) + np.sin(theta) / theta * cross + (1 - np.cos(theta)) / theta**2 * cross @ cross
+    cross = np.stack(
+        [np.stack([zero, -z, y], -1), np.stack([z, zero, -x], -1), np.stack([-y, x, zero], -1)], -2
+    )
+    return (
+        np.eye(3) + np.sin(theta) / theta * cross + (1 - np.cos(theta)) / theta**2 * cross @ cross
+    )

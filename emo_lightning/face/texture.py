@@ -44,5 +44,7 @@ def read_texture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     tones = np.concatenate([samples[name].mean(0) for name in REGIONS])
     skin = np.concatenate([samples[name][:, 0] for name in SKIN])
     places = np.concatenate([points[list(REGIONS[name]), :2] for name in SKIN])
-    slope = np.linalg.lstsq(np.column_stack([places - places.mean(0), np.ones(len(skin))]), skin, rcond=None)[0][:2]
+    slope = np.linalg.lstsq(
+        np.column_stack([places - places.mean(0), np.ones(len(skin))]), skin, rcond=None
+    )[0][:2]
     return np.concatenate([tones, slope, [skin.std()]]).astype(np.float32)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emo_lightning.coefficients import AU_NAMES
+from emo_lightning.face.coefficients import AU_NAMES
 
 SPEECH_UNITS = ("AU25", "AU26", "AU45")
 """Opening the mouth and blinking say nothing about feeling, and content must keep the first; left out of the contrast."""
@@ -20,7 +20,14 @@ def emotion_units() -> Tensor:
     return torch.tensor([0.0 if name in SPEECH_UNITS else 1.0 for name in AU_NAMES])
 
 
-def au_contrast(au_low: Tensor, au_high: Tensor, au_true: Tensor, mask: Tensor, units: Tensor, temperature: float = 0.05) -> Tensor:
+def au_contrast(
+    au_low: Tensor,
+    au_high: Tensor,
+    au_true: Tensor,
+    mask: Tensor,
+    units: Tensor,
+    temperature: float = 0.05,
+) -> Tensor:
     """InfoNCE of AU(T) with AU(P) of low as positive; negatives are AU(P) of high at the same frame and low of other clips.
 
     Args:

@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emo_lightning.coefficients import Layout
+from emo_lightning.face.coefficients import Layout
 
-OPENING: Mapping[str, float] = {"AU9": 0.013, "AU10": 0.079, "AU16": 0.086, "AU25": 0.080, "AU26": 0.276, "funnel": 0.129}
+OPENING: Mapping[str, float] = {
+    "AU9": 0.013,
+    "AU10": 0.079,
+    "AU16": 0.086,
+    "AU25": 0.080,
+    "AU26": 0.276,
+    "funnel": 0.129,
+}
 WIDTH: Mapping[str, float] = {
     "AU6": 0.020, "AU9": -0.020, "AU10": 0.004, "AU12_L": 0.092, "AU12_R": 0.092, "AU14_L": 0.015, "AU14_R": 0.015, "AU15": 0.062,
     "AU17": 0.014, "AU20": 0.139, "AU23": -0.022, "AU26": 0.045, "jaw": -0.017, "pucker": -0.109, "funnel": -0.080,
@@ -29,7 +36,9 @@ def lip_table(layout: Layout) -> Tensor:
     """``(E, 2)``: opening and width by unit; zeros for a face model without named units."""
     if not layout.exp_names:
         return torch.zeros(layout.width("exp"), 2)
-    return torch.tensor([[OPENING.get(name, 0.0), WIDTH.get(name, 0.0)] for name in layout.exp_names])
+    return torch.tensor(
+        [[OPENING.get(name, 0.0), WIDTH.get(name, 0.0)] for name in layout.exp_names]
+    )
 
 
 def brief_closures(opening: Tensor, mask: Tensor) -> Tensor:
@@ -47,7 +56,9 @@ def brief_closures(opening: Tensor, mask: Tensor) -> Tensor:
 def closure_loss(closure: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
     """Cross entropy of ``closure`` ``(B, T, 1)``, 0..1, with the closures there are; a missed one counts thrice a false one."""
     target = wanted.to(closure.dtype)
-    distance = F.binary_cross_entropy(closure[..., 0].clamp(1e-6, 1.0 - 1e-6), target, weight=1.0 + 2.0 * target, reduction="none")
+    distance = F.binary_cross_entropy(
+        closure[..., 0].clamp(1e-6, 1.0 - 1e-6), target, weight=1.0 + 2.0 * target, reduction="none"
+    )
     weights = mask.to(closure.dtype)
     return (distance * weights).sum() / weights.sum().clamp_min(1.0)
 

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emo_lightning.coefficients import Layout
-from emo_lightning.emotions import ANNOTATED_LEVELS, EMOTIONS, LEVEL_MAX, NEUTRAL, prototype_exp
+from emo_lightning.face.coefficients import Layout
+from emo_lightning.motion.emotions import (
+    ANNOTATED_LEVELS,
+    EMOTIONS,
+    LEVEL_MAX,
+    NEUTRAL,
+    prototype_exp,
+)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -19,7 +25,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * weights).sum() / (weights.sum() * values.shape[-1]).clamp_min(1.0)
 
 
-def smooth_l1(predicted: Tensor, target: Tensor, mask: Tensor, beta: float = 0.05, weights: Tensor | None = None) -> Tensor:
+def smooth_l1(
+    predicted: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    beta: float = 0.05,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Huber distance, quadratic below ``beta``; ``weights`` (C,) weigh the channels."""
     distance = F.smooth_l1_loss(predicted, target, beta=beta, reduction="none")
     return masked_mean(distance if weights is None else distance * weights, mask)
@@ -65,7 +77,9 @@ def prototype_table(layout: Layout) -> Tensor:
     """``(8, exp)`` expression of each emotion at level 15; zeros for a face model without named units."""
     if not layout.exp_names:
         return torch.zeros(len(EMOTIONS), layout.width("exp"))
-    return torch.stack([torch.from_numpy(prototype_exp(name, layout.exp_names)) for name in EMOTIONS])
+    return torch.stack(
+        [torch.from_numpy(prototype_exp(name, layout.exp_names)) for name in EMOTIONS]
+    )
 
 
 def articulation(exp: Tensor, emotion: Tensor, level: Tensor, prototypes: Tensor) -> Tensor:

@@ -46,7 +46,12 @@ class FeatureLoss(nn.Module):
 
     def __init__(self, trunk: nn.Module, smallest: int = 48) -> None:
         super().__init__()
-        self.trunk, self.smallest, self.name, self.sha256 = trunk, smallest, trunk.name, trunk.sha256
+        self.trunk, self.smallest, self.name, self.sha256 = (
+            trunk,
+            smallest,
+            trunk.name,
+            trunk.sha256,
+        )
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """Distance of ``(B, 3, S, S)`` images in 0..1."""
@@ -85,7 +90,9 @@ class VGGLoss(nn.Module):
             else:
                 layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
-        self.layers.load_state_dict({name: state[f"features.{name}"] for name in self.layers.state_dict()})
+        self.layers.load_state_dict(
+            {name: state[f"features.{name}"] for name in self.layers.state_dict()}
+        )
         self.requires_grad_(False)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])

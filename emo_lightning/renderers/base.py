@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.errors import UserError
-from emo_lightning.renderers import plugins
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.renderers import registry
 
 if TYPE_CHECKING:
-    from emo_lightning.portrait import Portrait
+    from emo_lightning.face.portrait import Portrait
 
 
 class Renderer(Protocol):
@@ -103,9 +103,18 @@ DEFAULT = "mesh"
 """What draws where no renderer is named."""
 _FACTORIES: dict[str, Callable[..., Renderer]] = {}
 _BUILT_IN = {
-    "mesh": ("emo_lightning.renderers.mesh", "moves the portrait's own pixels by a face mesh; needs no training"),
-    "keypoint": ("emo_lightning.renderers.keypoint", "stage 3's network: keypoints, dense motion, generator"),
-    "refined": ("emo_lightning.renderers.refined.renderer", "the mesh's frames, repaired by a small trained network"),
+    "mesh": (
+        "emo_lightning.renderers.mesh",
+        "moves the portrait's own pixels by a face mesh; needs no training",
+    ),
+    "keypoint": (
+        "emo_lightning.renderers.keypoint",
+        "stage 3's network: keypoints, dense motion, generator",
+    ),
+    "refined": (
+        "emo_lightning.renderers.refined.renderer",
+        "the mesh's frames, repaired by a small trained network",
+    ),
 }
 """Module and one line about each; imported when first asked for, so that the geometric one needs no torch."""
 
@@ -122,23 +131,23 @@ def register(name: str) -> Callable[[Callable[..., Renderer]], Callable[..., Ren
 
 def names() -> tuple[str, ...]:
     """All renderers that have a name, sorted; :func:`find` also takes ``module:Class``."""
-    return tuple(sorted({*_BUILT_IN, *_FACTORIES, *plugins.offered()}))
+    return tuple(sorted({*_BUILT_IN, *_FACTORIES, *registry.offered()}))
 
 
 def find(name: str) -> Callable[..., Renderer]:
     """What makes a renderer: by its name, or by ``module:Class``.
 
     Raises:
-        UserError: an unknown name; see :func:`emo_lightning.renderers.plugins.load` for ``module:Class``.
+        UserError: an unknown name; see :func:`emo_lightning.renderers.registry.load` for ``module:Class``.
     """
     if ":" in name:
-        return plugins.load(name)
+        return registry.load(name)
     if name not in names():
         accepted = f"{', '.join(names())}, or module:Class for one of your own"
         raise UserError("--renderer", name, accepted, "is not a renderer")
     if name not in _FACTORIES and name in _BUILT_IN:
         import_module(_BUILT_IN[name][0])
-    return _FACTORIES[name] if name in _FACTORIES else plugins.load(plugins.offered()[name].value)
+    return _FACTORIES[name] if name in _FACTORIES else registry.load(registry.offered()[name].value)
 
 
 def create(name: str, folder: str | Path | None = None, **options: Any) -> Renderer:
@@ -163,7 +172,7 @@ def create(name: str, folder: str | Path | None = None, **options: Any) -> Rende
         accepted = "a class that is made with no arguments, or with a folder of weights"
         raise UserError("--renderer", name, accepted, f"cannot be made: {error}") from None
     renderer = factory(**options)
-    plugins.check(renderer, name)
+    registry.check(renderer, name)
     return renderer
 
 
@@ -171,12 +180,16 @@ def about(name: str) -> str:
     """One line about a renderer that :func:`names` lists, or that is ``module:Class``."""
     if name in _BUILT_IN:
         return _BUILT_IN[name][1]
-    if name in plugins.offered() and name not in _FACTORIES:
-        point = plugins.offered()[name]
-        return f"{point.value}, of the package {point.dist.name}" if point.dist is not None else point.value
+    if name in registry.offered() and name not in _FACTORIES:
+        point = registry.offered()[name]
+        return (
+            f"{point.value}, of the package {point.dist.name}"
+            if point.dist is not None
+            else point.value
+        )
     return (getdoc(find(name)) or "a renderer of your own").partition("\n")[0]
 
 
 def origin(name: str) -> dict[str, str | None] | None:
     """Where the code of somebody else's renderer comes from, for a record; None for one of this package's own."""
-    return None if name in _BUILT_IN else plugins.origin(find(name))
+    return None if name in _BUILT_IN else registry.origin(find(name))

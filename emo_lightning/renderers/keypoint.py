@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from emo_lightning.checkpoints import SHIPPED, load_renderer, read_network
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.models.face_renderer import Source
-from emo_lightning.models.mapping import WINDOW, still_window
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.inference.weights import SHIPPED, load_renderer, read_network
+from emo_lightning.models.renderer.face_renderer import Source
+from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.renderers.base import register
 
 if TYPE_CHECKING:
-    from emo_lightning.portrait import Portrait
+    from emo_lightning.face.portrait import Portrait
 
 
 @register("keypoint")
@@ -49,9 +49,13 @@ class KeypointRenderer:
         Raises:
             MismatchError: its coefficients have another layout than the network was trained with.
         """
-        self.layout.check_same(portrait.coefficients.layout, "the trained renderer", "the portrait's coefficients")
+        self.layout.check_same(
+            portrait.coefficients.layout, "the trained renderer", "the portrait's coefficients"
+        )
         image = torch.from_numpy(portrait.image.astype(np.float32) / 255.0).permute(2, 0, 1)[None]
-        return self.network.prepare(image, still_window(torch.from_numpy(portrait.coefficients.joined())))
+        return self.network.prepare(
+            image, still_window(torch.from_numpy(portrait.coefficients.joined()))
+        )
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients but the context, 13 at either end.
@@ -62,9 +66,18 @@ class KeypointRenderer:
         """
         self.layout.check_same(coefficients.layout, "the trained renderer", "the coefficients")
         if len(coefficients) < WINDOW:
-            raise ValueError(f"{len(coefficients)} frames, expected at least {WINDOW}: renderers.base.stream adds the context")
+            raise ValueError(
+                f"{len(coefficients)} frames, expected at least {WINDOW}: renderers.base.stream adds the context"
+            )
         windows = torch.from_numpy(coefficients.joined()).unfold(0, WINDOW, 1).transpose(1, 2)
         with torch.no_grad():
             images = self.network.render(source, windows).image
-            frames = (images.clamp(0.0, 1.0) * 255.0).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+            frames = (
+                (images.clamp(0.0, 1.0) * 255.0)
+                .round()
+                .byte()
+                .permute(0, 2, 3, 1)
+                .contiguous()
+                .numpy()
+            )
         yield from frames

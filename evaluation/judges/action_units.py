@@ -18,9 +18,9 @@ from importlib.resources import files
 
 import numpy as np
 
-from emo_lightning.coefficients import AU_NAMES, EXP_NAMES, read_aus
-from emo_lightning.emotions import SIGNATURE_UNITS
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import AU_NAMES, EXP_NAMES, read_aus
+from emo_lightning.motion.emotions import SIGNATURE_UNITS
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.blendshapes import NAMES, blendshapes
 
@@ -37,7 +37,9 @@ def describe(tracker: JudgeInfo) -> JudgeInfo:
     """Who this judge is, without opening it; the hash is that of the face model's file."""
     weights = files("emo_lightning.face").joinpath("assets", "builtin.npz").read_bytes()
     about = f"built-in linear face model fitted to {tracker.name}, AU4, 5, 7 from its blendshapes; intensity 0..1 (1 is FACS grade E)"
-    return JudgeInfo(f"fit+blendshapes on {tracker.name}", hashlib.sha256(weights).hexdigest(), about)
+    return JudgeInfo(
+        f"fit+blendshapes on {tracker.name}", hashlib.sha256(weights).hexdigest(), about
+    )
 
 
 class ActionUnitJudge:
@@ -76,6 +78,10 @@ def signature(expression: np.ndarray, emotion: str) -> float | None:
         return None
     values = []
     for unit in wanted:
-        sides = [i for i, name in enumerate(EXP_NAMES) if name == unit or name in (f"{unit}_L", f"{unit}_R")]
+        sides = [
+            i
+            for i, name in enumerate(EXP_NAMES)
+            if name == unit or name in (f"{unit}_L", f"{unit}_R")
+        ]
         values.append(float(np.mean(expression[sides])))
     return float(np.mean(values))

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from emo_lightning import assets
+from emo_lightning.core import assets
 
 # fmt: off
 NAMES: tuple[str, ...] = (
@@ -56,7 +56,11 @@ class Network:
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """``(B, 146, 2)`` points in any unit with square axes to ``(B, 52)``."""
         x = points - points.mean(axis=1, keepdims=True)
-        x = x / np.sqrt(np.square(x).sum(axis=2, keepdims=True)).mean(axis=1, keepdims=True) * self.gain
+        x = (
+            x
+            / np.sqrt(np.square(x).sum(axis=2, keepdims=True)).mean(axis=1, keepdims=True)
+            * self.gain
+        )
         layers, scales = iter(self.layers), iter(self.scales)
         x = _dense(x.transpose(0, 2, 1), *next(layers)).transpose(0, 2, 1)
         x = _dense(x, *next(layers))
@@ -81,13 +85,15 @@ def blendshapes(points: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: another shape.
-        emo_lightning.errors.UserError: the landmarker's file is missing.
+        emo_lightning.core.errors.UserError: the landmarker's file is missing.
     """
     if points.ndim != 3 or points.shape[1] != 478 or points.shape[2] < 2:
         raise ValueError(f"points have shape {points.shape}, expected (T, 478, 2 or more)")
     network, chosen = load(), np.asarray(points[:, LANDMARKS, :2], np.float32)
     parts = [network(chosen[i : i + BATCH]) for i in range(0, len(chosen), BATCH)]
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, len(NAMES)), np.float32)
+    return (
+        np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, len(NAMES)), np.float32)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +122,9 @@ class _Table:
 
     def _field(self, number: int) -> int | None:
         slot = 4 + 2 * number
-        offset = struct.unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._size else 0
+        offset = (
+            struct.unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._size else 0
+        )
         return self._place + offset if offset else None
 
     def number(self, field: int, kind: str) -> int:
@@ -139,7 +147,10 @@ class _Table:
             return []
         at += struct.unpack_from("<I", self._data, at)[0]
         places = [at + 4 + 4 * i for i in range(struct.unpack_from("<I", self._data, at)[0])]
-        return [_Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) for place in places]
+        return [
+            _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
+            for place in places
+        ]
 
 
 def _read(data: bytes) -> Network:
@@ -149,13 +160,21 @@ def _read(data: bytes) -> Network:
     graph, buffers = model.tables(2)[0], model.tables(4)
     tensors = graph.tables(0)
     stored = {i: buffers[t.number(2, "I")].array(0, "u1") for i, t in enumerate(tensors)}
-    operators = [(codes[op.number(0, "I")], op.array(1, "<i4").tolist(), op.array(2, "<i4").tolist()) for op in graph.tables(3)]
+    operators = [
+        (codes[op.number(0, "I")], op.array(1, "<i4").tolist(), op.array(2, "<i4").tolist())
+        for op in graph.tables(3)
+    ]
     source = {outputs[0]: inputs[0] for code, inputs, outputs in operators if code == _DEQUANTIZE}
 
     def constant(tensor: int) -> np.ndarray | None:
         if tensor not in source:
             return None
-        return stored[source[tensor]].view("<f2").astype(np.float32).reshape(tensors[source[tensor]].array(0, "<i4"))
+        return (
+            stored[source[tensor]]
+            .view("<f2")
+            .astype(np.float32)
+            .reshape(tensors[source[tensor]].array(0, "<i4"))
+        )
 
     layers, factors, token = [], [], np.zeros(0)
     for code, inputs, _ in operators:
@@ -166,4 +185,9 @@ def _read(data: bytes) -> Network:
             factors += [v for v in values if v is not None]
         elif code == _CONCAT:
             token = next(v for v in values if v is not None).reshape(1, 1, -1)
-    return Network(token, layers, [f for f in factors if f.ndim == 1], float(next(f for f in factors if f.ndim == 0)))
+    return Network(
+        token,
+        layers,
+        [f for f in factors if f.ndim == 1],
+        float(next(f for f in factors if f.ndim == 0)),
+    )

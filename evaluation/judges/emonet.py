@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
-from emo_lightning.provenance import sha256_of
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.crops import cut, outline, square
 from evaluation.judges.weights import read_state_dict
@@ -46,14 +46,18 @@ class Residual(nn.Module):
             self.add_module(f"bn{number}", nn.BatchNorm2d(before))
             self.add_module(f"conv{number}", nn.Conv2d(before, after, 3, padding=1, bias=False))
         if inputs != outputs:
-            self.downsample: nn.Module = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False))
+            self.downsample: nn.Module = nn.Sequential(
+                nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)
+            )
         else:
             self.downsample = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         found, last = [], x
         for number in (1, 2, 3):
-            last = self.get_submodule(f"conv{number}")(torch.relu(self.get_submodule(f"bn{number}")(last)))
+            last = self.get_submodule(f"conv{number}")(
+                torch.relu(self.get_submodule(f"bn{number}")(last))
+            )
             found.append(last)
         return torch.cat(found, dim=1) + self.downsample(x)
 
@@ -73,7 +77,9 @@ class Hourglass(nn.Module):
     def _at(self, level: int, x: Tensor) -> Tensor:
         small = self.get_submodule(f"b2_{level}")(functional.max_pool2d(x, 2))
         small = self._at(level - 1, small) if level > 1 else self.get_submodule("b2_plus_1")(small)
-        back = functional.interpolate(self.get_submodule(f"b3_{level}")(small), scale_factor=2, mode="nearest")
+        back = functional.interpolate(
+            self.get_submodule(f"b3_{level}")(small), scale_factor=2, mode="nearest"
+        )
         return self.get_submodule(f"b1_{level}")(x) + back
 
 
@@ -83,7 +89,11 @@ class EmoNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64)
-        self.conv2, self.conv3, self.conv4 = Residual(64, 128), Residual(128, 128), Residual(128, WIDTH)
+        self.conv2, self.conv3, self.conv4 = (
+            Residual(64, 128),
+            Residual(128, 128),
+            Residual(128, WIDTH),
+        )
         for stack in range(STACKS):
             self.add_module(f"m{stack}", Hourglass())
             self.add_module(f"top_m_{stack}", Residual(WIDTH, WIDTH))
@@ -94,8 +104,12 @@ class EmoNet(nn.Module):
                 self.add_module(f"bl{stack}", nn.Conv2d(WIDTH, WIDTH, 1))
                 self.add_module(f"al{stack}", nn.Conv2d(POINTS, WIDTH, 1))
         self.conv1x1_input_emo_2 = nn.Conv2d(WIDTH * (STACKS + 1), WIDTH, 1)
-        self.emo_net_2 = nn.Sequential(*(layer for _ in range(BLOCKS) for layer in (Residual(WIDTH, WIDTH), nn.MaxPool2d(2))))
-        self.emo_fc_2 = nn.Sequential(nn.Linear(WIDTH, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, len(CLASSES) + 2))
+        self.emo_net_2 = nn.Sequential(
+            *(layer for _ in range(BLOCKS) for layer in (Residual(WIDTH, WIDTH), nn.MaxPool2d(2)))
+        )
+        self.emo_fc_2 = nn.Sequential(
+            nn.Linear(WIDTH, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, len(CLASSES) + 2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(self.conv2(torch.relu(self.bn1(self.conv1(x)))), 2)
@@ -110,7 +124,9 @@ class EmoNet(nn.Module):
         found, heatmaps = [], x
         for stack in range(STACKS):
             seen = self.get_submodule(f"top_m_{stack}")(self.get_submodule(f"m{stack}")(x))
-            seen = torch.relu(self.get_submodule(f"bn_end{stack}")(self.get_submodule(f"conv_last{stack}")(seen)))
+            seen = torch.relu(
+                self.get_submodule(f"bn_end{stack}")(self.get_submodule(f"conv_last{stack}")(seen))
+            )
             heatmaps = self.get_submodule(f"l{stack}")(seen)
             if stack < STACKS - 1:
                 seen = self.get_submodule(f"bl{stack}")(seen)
@@ -122,7 +138,9 @@ class EmoNet(nn.Module):
 @lru_cache(maxsize=4)
 def _describe(path: Path, changed: int) -> JudgeInfo:
     del changed
-    return JudgeInfo(NAME, sha256_of(path), "the user's EmoNet, eight emotions, square by 68 landmarks")
+    return JudgeInfo(
+        NAME, sha256_of(path), "the user's EmoNet, eight emotions, square by 68 landmarks"
+    )
 
 
 def describe() -> JudgeInfo:
@@ -133,15 +151,24 @@ def describe() -> JudgeInfo:
 
 def load(path: Path) -> EmoNet:
     """The network with a user's weights; UserError unless the file holds all its tensors and no others."""
-    state = {name.removeprefix("module."): value for name, value in read_state_dict(path, f"asset {NAME}").items()}
+    state = {
+        name.removeprefix("module."): value
+        for name, value in read_state_dict(path, f"asset {NAME}").items()
+    }
     net = EmoNet()
     # Files of older versions of torch do not count the batches that a layer was trained on.
-    counts = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
+    counts = {
+        name: value
+        for name, value in net.state_dict().items()
+        if name.endswith("num_batches_tracked")
+    }
     try:
         net.load_state_dict(counts | state, strict=True)
     except RuntimeError as error:
         why = str(error).splitlines()[-1].strip()[:120]
-        raise UserError(f"asset {NAME}", path, "emonet_8.pth", f"holds other tensors ({why})") from None
+        raise UserError(
+            f"asset {NAME}", path, "emonet_8.pth", f"holds other tensors ({why})"
+        ) from None
     return net.eval()
 
 
@@ -168,5 +195,7 @@ class EmoNetJudge:
     @torch.inference_mode()
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 256, 256, 3)`` uint8 RGB."""
-        pictures = torch.from_numpy(faces.transpose(0, 3, 1, 2).astype(np.float32) / 255).to(self._device)
+        pictures = torch.from_numpy(faces.transpose(0, 3, 1, 2).astype(np.float32) / 255).to(
+            self._device
+        )
         return self._net(pictures)[:, : len(CLASSES)].softmax(1).cpu().numpy()

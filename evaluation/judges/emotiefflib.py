@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import torch
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
-from emo_lightning.provenance import sha256_of
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.crops import cut, grow, outline
 from evaluation.judges.expressions import softmax
@@ -37,7 +37,9 @@ WIDTH, HEIGHT, RISE = 0.98, 1.3, 0.14
 @lru_cache(maxsize=4)
 def _describe(path: Path, changed: int) -> JudgeInfo:
     del changed
-    return JudgeInfo(NAME, sha256_of(path), "the user's EmotiEffLib network, eight emotions, box by landmarks")
+    return JudgeInfo(
+        NAME, sha256_of(path), "the user's EmotiEffLib network, eight emotions, box by landmarks"
+    )
 
 
 def describe() -> JudgeInfo:
@@ -65,7 +67,12 @@ class EmotiEffJudge:
         except cv2.error as error:
             problem = f"cannot be used ({str(error).strip().splitlines()[0][:120]})"
         if problem:
-            raise UserError(f"asset {NAME}", path, "an ONNX network of eight classes for faces of 224 x 224", problem)
+            raise UserError(
+                f"asset {NAME}",
+                path,
+                "an ONNX network of eight classes for faces of 224 x 224",
+                problem,
+            )
 
     def cut(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """The face ``(224, 224, 3)`` in a picture with 68 points."""
@@ -77,5 +84,7 @@ class EmotiEffJudge:
         return softmax(np.concatenate([self._scores(face[None]) for face in faces]))
 
     def _scores(self, faces: np.ndarray) -> np.ndarray:
-        self._net.setInput(((faces.astype(np.float32) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2))
+        self._net.setInput(
+            ((faces.astype(np.float32) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2)
+        )
         return self._net.forward().copy()

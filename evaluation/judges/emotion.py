@@ -1,7 +1,7 @@
 """The emotion judge: which of the eight emotions a clip's face shows, told from its blendshapes.
 
 A multinomial logistic regression on what the blendshapes do over the clip (:func:`features`), trained on simulated people alone
-(:mod:`evaluation.judges.training.emotion`), times a small power of hand-written rules (:func:`rule_probabilities`): the units
+(:mod:`tools.judge_training.emotion`), times a small power of hand-written rules (:func:`rule_probabilities`): the units
 that define each emotion, as blendshapes. No filmed face and no generated video was learned from, so no system has an advantage.
 
 How good it is: modest. On 19 clips of five MEAD actors (eight emotions, chance .125) it names the emotion in 9 (.47, 95 % .27 to
@@ -24,13 +24,22 @@ from importlib.resources import files
 
 import numpy as np
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.blendshapes import NAMES
 
 WEIGHTS = "emotion.npz"
 NAME = "emotion-blend"
-LEFT_OUT = ("_neutral", "cheekPuff", "cheekSquint", "jawForward", "jawLeft", "jawRight", "noseSneer", "eyeLook")
+LEFT_OUT = (
+    "_neutral",
+    "cheekPuff",
+    "cheekSquint",
+    "jawForward",
+    "jawLeft",
+    "jawRight",
+    "noseSneer",
+    "eyeLook",
+)
 """Blendshapes (by how they start) that the network never gives off zero, and the gaze, which says nothing here."""
 QUANTILES = (0.2, 0.5, 0.8)
 """Over a clip: what stays while the mouth speaks, what is usual, what comes and goes."""
@@ -41,7 +50,11 @@ def _pairs() -> tuple[list[int], list[int], list[int]]:
     wanted = [name for name in NAMES if not name.startswith(LEFT_OUT)]
     left = [name for name in wanted if name.endswith("Left")]
     middle = [NAMES.index(name) for name in wanted if not name.endswith(("Left", "Right"))]
-    return middle, [NAMES.index(name) for name in left], [NAMES.index(name[:-4] + "Right") for name in left]
+    return (
+        middle,
+        [NAMES.index(name) for name in left],
+        [NAMES.index(name[:-4] + "Right") for name in left],
+    )
 
 
 MIDDLE, LEFT, RIGHT = _pairs()
@@ -67,7 +80,13 @@ def features(shapes: np.ndarray) -> np.ndarray:
         raise ValueError("no frame of the clip shows a face")
     over_time = np.quantile(seen, QUANTILES, axis=0)
     both = (over_time[:, LEFT] + over_time[:, RIGHT]) / 2
-    return np.concatenate([over_time[:, MIDDLE].ravel(), both.ravel(), np.abs(over_time[1, LEFT] - over_time[1, RIGHT])])
+    return np.concatenate(
+        [
+            over_time[:, MIDDLE].ravel(),
+            both.ravel(),
+            np.abs(over_time[1, LEFT] - over_time[1, RIGHT]),
+        ]
+    )
 
 
 class EmotionJudge:
@@ -78,18 +97,27 @@ class EmotionJudge:
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._mean, self._scale, self._weight, self._bias = (weights[name] for name in ("mean", "scale", "weight", "bias"))
+        self._mean, self._scale, self._weight, self._bias = (
+            weights[name] for name in ("mean", "scale", "weight", "bias")
+        )
 
     @staticmethod
     @lru_cache(maxsize=1)
     def load() -> EmotionJudge:
         """The judge that ships with the package."""
-        with files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return EmotionJudge({name: arrays[name] for name in ("mean", "scale", "weight", "bias")})
+        with (
+            files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            return EmotionJudge(
+                {name: arrays[name] for name in ("mean", "scale", "weight", "bias")}
+            )
 
     def probabilities(self, shapes: np.ndarray) -> np.ndarray:
         """``(8,)`` in the order of ``EMOTIONS`` for one clip's ``(T, 52)`` blendshapes; ValueError as :func:`features`."""
-        joined = self.classify(features(shapes)[None])[0] * rule_probabilities(shapes) ** RULES_POWER
+        joined = (
+            self.classify(features(shapes)[None])[0] * rule_probabilities(shapes) ** RULES_POWER
+        )
         return joined / joined.sum()
 
     def classify(self, rows: np.ndarray) -> np.ndarray:
@@ -103,23 +131,43 @@ class EmotionJudge:
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it."""
     data = files("evaluation").joinpath("assets", WEIGHTS).read_bytes()
-    return JudgeInfo(NAME, hashlib.sha256(data).hexdigest(), "emotion from blendshapes of the landmarks; trained on simulated faces")
+    return JudgeInfo(
+        NAME,
+        hashlib.sha256(data).hexdigest(),
+        "emotion from blendshapes of the landmarks; trained on simulated faces",
+    )
 
 
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, object]:
     """What the shipped weights were trained on, with which seed, and what they reached on simulated people held out."""
-    with files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with (
+        files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
         return dict(json.loads(str(arrays["provenance"])))
 
 
 RULES: Mapping[str, Mapping[str, float]] = {
-    "angry": {"browDown": 1.0, "eyeSquint": 0.3, "mouthPress": 0.3, "browInnerUp": -0.5, "mouthSmile": -0.3},
+    "angry": {
+        "browDown": 1.0,
+        "eyeSquint": 0.3,
+        "mouthPress": 0.3,
+        "browInnerUp": -0.5,
+        "mouthSmile": -0.3,
+    },
     "contempt": {"mouthDimple-": 1.0, "mouthSmile-": 1.0, "mouthPress-": 0.5},
     "disgusted": {"mouthUpperUp": 0.8, "browDown": 0.3, "eyeSquint": 0.3, "mouthSmile": -0.8},
     "fear": {"browInnerUp": 0.5, "eyeWide": 0.7, "mouthStretch": 0.8, "browOuterUp": -0.1},
     "happy": {"mouthSmile": 1.2, "eyeSquint": 0.1},
-    "sad": {"browInnerUp": 0.6, "browOuterUp": -0.4, "mouthFrown": 1.0, "mouthShrugLower": 0.4, "eyeSquint": 0.2, "mouthSmile": -0.3},
+    "sad": {
+        "browInnerUp": 0.6,
+        "browOuterUp": -0.4,
+        "mouthFrown": 1.0,
+        "mouthShrugLower": 0.4,
+        "eyeSquint": 0.2,
+        "mouthSmile": -0.3,
+    },
     "surprised": {"browInnerUp": 0.4, "browOuterUp": 0.5, "eyeWide": 0.5, "jawOpen": 0.5},
 }
 """Blendshapes that stand for each emotion's action units (``-``: the difference of the sides); weights are ours, never fitted."""
@@ -136,8 +184,14 @@ def rule_probabilities(shapes: np.ndarray) -> np.ndarray:
     def value(name: str) -> float:
         if name.endswith("-"):
             return abs(float(median[name[:-1] + "Left"] - median[name[:-1] + "Right"]))
-        return float(median[name]) if name in median else float(median[name + "Left"] + median[name + "Right"]) / 2
+        return (
+            float(median[name])
+            if name in median
+            else float(median[name + "Left"] + median[name + "Right"]) / 2
+        )
 
-    scores = [RESTING] + [sum(w * value(n) for n, w in RULES[emotion].items()) for emotion in EMOTIONS[1:]]
+    scores = [RESTING] + [
+        sum(w * value(n) for n, w in RULES[emotion].items()) for emotion in EMOTIONS[1:]
+    ]
     powers = np.exp(SHARPNESS * (np.array(scores) - max(scores)))
     return powers / powers.sum()

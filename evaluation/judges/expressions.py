@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from emo_lightning.emotions import EMOTIONS
 from emo_lightning.face.landmarks import to_68
+from emo_lightning.motion.emotions import EMOTIONS
 
 Cutter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A picture ``(H, W, 3)`` uint8 RGB and the face's 68 points in it -> the face as the network wants it, uint8 RGB."""
@@ -43,7 +43,9 @@ def look(judge: ExpressionJudge, images: np.ndarray, points: np.ndarray) -> np.n
     found = np.full((len(images), len(EMOTIONS)), np.nan, np.float32)
     seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
     if len(seen):
-        answers = judge.probabilities(np.stack([judge.cut(images[i], to_68(points[i])) for i in seen]))
+        answers = judge.probabilities(
+            np.stack([judge.cut(images[i], to_68(points[i])) for i in seen])
+        )
         found[seen] = 0.0
         found[np.ix_(seen, [EMOTIONS.index(name) for name in judge.classes])] = answers
     return found

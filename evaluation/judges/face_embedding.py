@@ -11,17 +11,28 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
-from emo_lightning.provenance import sha256_of
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
 
 SIDE = 112
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
 """Left and right eye in the picture, tip of the nose, left and right corner of the mouth, in pixels of the aligned face."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 NOSE, CORNERS = 4, (61, 291)
-NETWORKS = {"sface": "SFace, 128 numbers (OpenCV Zoo, 8-bit weights)", "arcface": "the user's ArcFace network"}
+NETWORKS = {
+    "sface": "SFace, 128 numbers (OpenCV Zoo, 8-bit weights)",
+    "arcface": "the user's ArcFace network",
+}
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
@@ -38,14 +49,18 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     a, b = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
     factor = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
     shift = b.mean() - factor * a.mean()
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+    return np.array(
+        [[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]]
+    )
 
 
 def align(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The face ``(112, 112, 3)`` of a picture ``(H, W, 3)`` with points ``(478, 2 or more)`` in its pixels."""
     # OpenCV counts from the middle of a pixel, the points from its corner; the template was made in OpenCV's way.
     matrix = similarity(five_points(points) - 0.5, TEMPLATE)
-    return cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(
+        image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
 
 
 @lru_cache(maxsize=2)
@@ -78,11 +93,18 @@ class FaceEmbeddingJudge:
             self.size = self.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape[1]
         except (cv2.error, IndexError) as error:
             why = str(error).strip().splitlines()[0][:120]
-            raise UserError(f"asset {network}", path, "an ONNX network of faces of 112 x 112", f"cannot be used ({why})") from None
+            raise UserError(
+                f"asset {network}",
+                path,
+                "an ONNX network of faces of 112 x 112",
+                f"cannot be used ({why})",
+            ) from None
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """Embeddings ``(B, E)`` float32 of aligned faces ``(B, 112, 112, 3)`` uint8 RGB."""
-        blob = cv2.dnn.blobFromImages(list(faces), self._scale, (SIDE, SIDE), (self._centre,) * 3, swapRB=False, crop=False)
+        blob = cv2.dnn.blobFromImages(
+            list(faces), self._scale, (SIDE, SIDE), (self._centre,) * 3, swapRB=False, crop=False
+        )
         self._net.setInput(blob)
         return self._net.forward().reshape(len(faces), -1).astype(np.float32)
 

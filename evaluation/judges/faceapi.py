@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.crops import grow, letterbox, outline
 
@@ -54,7 +54,10 @@ class Full(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.filters, self.bias = nn.Parameter(torch.zeros(outputs, inputs, 3, 3)), nn.Parameter(torch.zeros(outputs))
+        self.filters, self.bias = (
+            nn.Parameter(torch.zeros(outputs, inputs, 3, 3)),
+            nn.Parameter(torch.zeros(outputs)),
+        )
         self._stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +75,9 @@ class Separable(nn.Module):
         self._stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        deep = functional.conv2d(_same(x, self._stride), self.depthwise_filter, None, self._stride, groups=x.shape[1])
+        deep = functional.conv2d(
+            _same(x, self._stride), self.depthwise_filter, None, self._stride, groups=x.shape[1]
+        )
         return functional.conv2d(deep, self.pointwise_filter, self.bias)
 
 
@@ -97,7 +102,10 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights, self.bias = nn.Parameter(torch.zeros(len(CLASSES), WIDTHS[-1])), nn.Parameter(torch.zeros(len(CLASSES)))
+        self.weights, self.bias = (
+            nn.Parameter(torch.zeros(len(CLASSES), WIDTHS[-1])),
+            nn.Parameter(torch.zeros(len(CLASSES))),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weights, self.bias)
@@ -109,7 +117,9 @@ class ExpressionNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for number in range(4):
-            self.add_module(f"dense{number}", Block(WIDTHS[number], WIDTHS[number + 1], number == 0))
+            self.add_module(
+                f"dense{number}", Block(WIDTHS[number], WIDTHS[number + 1], number == 0)
+            )
         self.fc = Classifier()
         self.register_buffer("_mean", torch.tensor(MEAN)[:, None, None], persistent=False)
 
@@ -137,15 +147,29 @@ class Stored:
         if self.scale is None:
             values = np.frombuffer(data[start:stop], "<f4").astype(np.float32)
         else:
-            values = np.frombuffer(data[start:stop], np.uint8) * np.float32(self.scale) + np.float32(self.low)
+            values = np.frombuffer(data[start:stop], np.uint8) * np.float32(
+                self.scale
+            ) + np.float32(self.low)
         return torch.from_numpy(values.reshape(self.shape)), stop
 
 
 def _stored(entry: Mapping[str, Any]) -> Stored:
-    name, shape, packing = str(entry["name"]), tuple(int(n) for n in entry["shape"]), entry.get("quantization")
-    if entry["dtype"] != "float32" or (packing and packing["dtype"] != "uint8") or min(shape, default=0) < 1:
+    name, shape, packing = (
+        str(entry["name"]),
+        tuple(int(n) for n in entry["shape"]),
+        entry.get("quantization"),
+    )
+    if (
+        entry["dtype"] != "float32"
+        or (packing and packing["dtype"] != "uint8")
+        or min(shape, default=0) < 1
+    ):
         raise ValueError(f"{name} is neither float32 nor bytes that stand for it")
-    return Stored(name, shape, float(packing["scale"]), float(packing["min"])) if packing else Stored(name, shape)
+    return (
+        Stored(name, shape, float(packing["scale"]), float(packing["min"]))
+        if packing
+        else Stored(name, shape)
+    )
 
 
 def read_shard(manifest: Path, shard: Path) -> dict[str, Tensor]:
@@ -157,7 +181,11 @@ def read_shard(manifest: Path, shard: Path) -> dict[str, Tensor]:
         ValueError: not such a manifest, another type of numbers, or a shard of another length.
     """
     try:
-        stored = [_stored(entry) for group in json.loads(manifest.read_text("utf-8")) for entry in group["weights"]]
+        stored = [
+            _stored(entry)
+            for group in json.loads(manifest.read_text("utf-8"))
+            for entry in group["weights"]
+        ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{manifest.name} is no manifest of weights ({error})") from None
     data, place = shard.read_bytes(), 0
@@ -197,7 +225,12 @@ def load(manifest: Path, shard: Path) -> ExpressionNet:
         net.load_state_dict(from_tensorflow(read_shard(manifest, shard)), strict=True)
     except (ValueError, RuntimeError) as error:
         why = str(error).splitlines()[-1].strip()[:120]
-        raise UserError("asset faceapi", manifest, "face-api.js' face_expression_model", f"cannot be used ({why})") from None
+        raise UserError(
+            "asset faceapi",
+            manifest,
+            "face-api.js' face_expression_model",
+            f"cannot be used ({why})",
+        ) from None
     return net.eval()
 
 
@@ -219,7 +252,11 @@ def describe() -> JudgeInfo:
         raise UserError("assets faceapi_expression", files, ways, "were not found")
     if problems:
         raise problems[0]
-    return JudgeInfo(NAME, assets.get(SHARD).sha256, "face-api.js' expression network, seven emotions, box of 68 landmarks")
+    return JudgeInfo(
+        NAME,
+        assets.get(SHARD).sha256,
+        "face-api.js' expression network, seven emotions, box of 68 landmarks",
+    )
 
 
 class FaceApiJudge:

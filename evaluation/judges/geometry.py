@@ -26,7 +26,11 @@ LEFT_EYE, RIGHT_EYE = 33, 263
 
 def describe(tracker: JudgeInfo) -> JudgeInfo:
     """Who this judge is; the hash is the tracker's, because the rest is arithmetic."""
-    return JudgeInfo(f"geometry on {tracker.name}", tracker.sha256, "distances between landmarks in inter-ocular distances")
+    return JudgeInfo(
+        f"geometry on {tracker.name}",
+        tracker.sha256,
+        "distances between landmarks in inter-ocular distances",
+    )
 
 
 class GeometryJudge:

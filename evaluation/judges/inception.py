@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.inception_net import FEATURES, Conv, InceptionNet
 from evaluation.judges.weights import read_state_dict, read_storages
@@ -31,7 +31,11 @@ def find() -> tuple[str, Path]:
     Raises:
         UserError: neither is there, or one has another content.
     """
-    found = {status.asset.name: status.path for status in assets.list_assets() if status.asset.name in (ORIGINAL, PACKAGED)}
+    found = {
+        status.asset.name: status.path
+        for status in assets.list_assets()
+        if status.asset.name in (ORIGINAL, PACKAGED)
+    }
     name = ORIGINAL if found[ORIGINAL] is not None else PACKAGED
     return name, assets.locate(name)
 
@@ -40,7 +44,11 @@ def find() -> tuple[str, Path]:
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it."""
     name, _ = find()
-    return JudgeInfo("inception-v3-fid", assets.get(name).sha256, "InceptionV3 of FID (pt_inception-2015-12-05), pool3 features")
+    return JudgeInfo(
+        "inception-v3-fid",
+        assets.get(name).sha256,
+        "InceptionV3 of FID (pt_inception-2015-12-05), pool3 features",
+    )
 
 
 def read_weights(name: str, path: Path) -> dict[str, Tensor]:
@@ -53,8 +61,16 @@ def _from_torchscript(path: Path) -> dict[str, Tensor]:
 
     Its convolutions stand in the order in which :class:`InceptionNet` defines its own.
     """
-    parts = {name: part.conv.weight.shape for name, part in InceptionNet().named_modules() if isinstance(part, Conv)}
-    tensors = iter(read_storages(path, [s for shape in parts.values() for s in (shape, shape[:1], shape[:1], shape[:1])]))
+    parts = {
+        name: part.conv.weight.shape
+        for name, part in InceptionNet().named_modules()
+        if isinstance(part, Conv)
+    }
+    tensors = iter(
+        read_storages(
+            path, [s for shape in parts.values() for s in (shape, shape[:1], shape[:1], shape[:1])]
+        )
+    )
     state: dict[str, Tensor] = {}
     for name in parts:
         state[f"{name}.conv.weight"] = next(tensors)

@@ -22,7 +22,14 @@ Pair = tuple[int, int]
 class Conv(nn.Module):
     """Convolution, folded batch norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int | Pair = 1, stride: int = 1, padding: int | Pair = 0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | Pair = 1,
+        stride: int = 1,
+        padding: int | Pair = 0,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
 
@@ -59,7 +66,10 @@ class BlockA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)), double, self.branch_pool(x)], 1)
+        return torch.cat(
+            [self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)), double, self.branch_pool(x)],
+            1,
+        )
 
 
 class BlockB(nn.Module):
@@ -136,7 +146,12 @@ class BlockE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         single, double = self.branch3x3_1(x), self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        wide = [self.branch3x3_2a(single), self.branch3x3_2b(single), self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)]
+        wide = [
+            self.branch3x3_2a(single),
+            self.branch3x3_2b(single),
+            self.branch3x3dbl_3a(double),
+            self.branch3x3dbl_3b(double),
+        ]
         return torch.cat([self.branch1x1(x), *wide, self.branch_pool(x)], 1)
 
 
@@ -150,9 +165,18 @@ class InceptionNet(nn.Module):
         self.Conv2d_2b_3x3 = Conv(32, 64, 3, padding=1)
         self.Conv2d_3b_1x1 = Conv(64, 80)
         self.Conv2d_4a_3x3 = Conv(80, 192, 3)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = (
+            BlockA(192, 32),
+            BlockA(256, 64),
+            BlockA(288, 64),
+        )
         self.Mixed_6a = BlockB(288)
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = BlockC(128), BlockC(160), BlockC(160), BlockC(192)
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (
+            BlockC(128),
+            BlockC(160),
+            BlockC(160),
+            BlockC(192),
+        )
         self.Mixed_7a = BlockD()
         self.Mixed_7b, self.Mixed_7c = BlockE(1280, PooledConv), BlockE(2048, MaxPooledConv)
 
@@ -177,15 +201,30 @@ class InceptionNet(nn.Module):
             KeyError: a part is missing.
             ValueError: a part has another shape, or there is one that this network does not have.
         """
-        unused = {name for name in state if not name.startswith("fc.") and not name.endswith("num_batches_tracked")}
+        unused = {
+            name
+            for name in state
+            if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+        }
         with torch.no_grad():
             for name, part in self.named_modules():
                 if not isinstance(part, Conv):
                     continue
-                keys = [f"{name}.{key}" for key in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")]
+                keys = [
+                    f"{name}.{key}"
+                    for key in (
+                        "conv.weight",
+                        "bn.weight",
+                        "bn.bias",
+                        "bn.running_mean",
+                        "bn.running_var",
+                    )
+                ]
                 weight, gain, shift, mean, variance = (state[key].to(torch.float64) for key in keys)
                 if weight.shape != part.conv.weight.shape:
-                    raise ValueError(f"{keys[0]} has shape {tuple(weight.shape)}, expected {tuple(part.conv.weight.shape)}")
+                    raise ValueError(
+                        f"{keys[0]} has shape {tuple(weight.shape)}, expected {tuple(part.conv.weight.shape)}"
+                    )
                 scale = gain / (variance + BN_EPSILON).sqrt()
                 part.conv.weight.copy_(weight * scale[:, None, None, None])
                 part.conv.bias.copy_(shift - mean * scale)

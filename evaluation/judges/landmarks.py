@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emo_lightning import assets
+from emo_lightning.core import assets
 from emo_lightning.face.landmarks import open_landmarker
 from evaluation.judges.base import JudgeInfo
 
@@ -14,7 +14,9 @@ POINTS = 478
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it."""
     digest = assets.get("face_landmarker").sha256
-    return JudgeInfo("mediapipe-478", digest, "MediaPipe face landmarker, 478 points, still-image mode")
+    return JudgeInfo(
+        "mediapipe-478", digest, "MediaPipe face landmarker, 478 points, still-image mode"
+    )
 
 
 class LandmarkJudge:
@@ -35,7 +37,11 @@ class LandmarkJudge:
         if not faces:
             return np.full((POINTS, 3), np.nan, np.float32)
         centres = [face.points[:, :2].mean(axis=0) for face in faces]
-        nearest = 0 if self._centre is None else int(np.argmin([np.linalg.norm(c - self._centre) for c in centres]))
+        nearest = (
+            0
+            if self._centre is None
+            else int(np.argmin([np.linalg.norm(c - self._centre) for c in centres]))
+        )
         self._centre = centres[nearest]
         return faces[nearest].points.astype(np.float32)
 

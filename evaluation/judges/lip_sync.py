@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
-from emo_lightning.audio import N_MELS, log_mel
+from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.regions import LIP_INNER
-from emo_lightning.provenance import sha256_of
+from emo_lightning.media.audio_reader import N_MELS, log_mel
 from evaluation.judges import landmarks
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.mouth import POINTS, find_mouth
@@ -48,15 +48,23 @@ INPUTS = 3 * len(POINTS) + len(UPPER)
 class LipSyncNet(nn.Module):
     """Both streams. A clip goes through at once: what a window's embedding depends on is the window alone."""
 
-    def __init__(self, dimension: int = DIMENSION, width: int = 128, hearing: int = 160, dropout: float = 0.1) -> None:
+    def __init__(
+        self, dimension: int = DIMENSION, width: int = 128, hearing: int = 160, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.reduce = nn.Conv1d(INPUTS, width // 2, 1)
-        self.see = nn.ModuleList([_Layer(width // 2, width, 3), _Layer(width, width, 3), _Layer(width, width, 1)])
+        self.see = nn.ModuleList(
+            [_Layer(width // 2, width, 3), _Layer(width, width, 3), _Layer(width, width, 1)]
+        )
         self.seen = nn.Conv1d(width, dimension, 1)
         self.bands = nn.ModuleList([_Band(1, 12), _Band(12, 24)])
         self.hear = nn.ModuleList(
-            [_Layer(24 * (N_MELS // 4), hearing, ROWS, ROWS), _Layer(hearing, hearing, 2), _Layer(hearing, hearing, 3)]
+            [
+                _Layer(24 * (N_MELS // 4), hearing, ROWS, ROWS),
+                _Layer(hearing, hearing, 2),
+                _Layer(hearing, hearing, 3),
+            ]
         )
         self.heard = nn.Conv1d(hearing, dimension, 1)
 
@@ -94,7 +102,10 @@ class _Band(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(before, after, (3, 5), (1, 2), (0, 2)), nn.BatchNorm2d(after)
+        self.conv, self.norm = (
+            nn.Conv2d(before, after, (3, 5), (1, 2), (0, 2)),
+            nn.BatchNorm2d(after),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return relu(self.norm(self.conv(x)))
@@ -117,7 +128,11 @@ def voice_inputs(mel: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it."""
-    return JudgeInfo(NAME, sha256_of(WEIGHTS), f"two-stream lip-sync judge of this project on landmarks by {landmarks.describe().name}")
+    return JudgeInfo(
+        NAME,
+        sha256_of(WEIGHTS),
+        f"two-stream lip-sync judge of this project on landmarks by {landmarks.describe().name}",
+    )
 
 
 class LipSyncJudge:
@@ -127,7 +142,9 @@ class LipSyncJudge:
         self.info = describe()
         self._device = device or torch.device("cpu")
         self._net = LipSyncNet()
-        self._net.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=True)
+        self._net.load_state_dict(
+            {name: value.float() for name, value in load_file(weights).items()}, strict=True
+        )
         self._net.eval().to(self._device)
 
     @torch.inference_mode()
@@ -145,7 +162,9 @@ class LipSyncJudge:
         """
         seen = np.isfinite(points[:, 0, 0])
         if len(points) < WINDOW or not seen.any():
-            raise ValueError(f"the clip has {len(points)} frames, {int(seen.sum())} with a face; at least {WINDOW} and one are needed")
+            raise ValueError(
+                f"the clip has {len(points)} frames, {int(seen.sum())} with a face; at least {WINDOW} and one are needed"
+            )
         shape = torch.from_numpy(find_mouth(points[nearest(seen)]).shape).to(self._device)
         rows = self._net.lips(shape[None])[0].cpu().numpy()
         rows[np.convolve(seen, np.ones(WINDOW), "valid") < 3] = np.nan
@@ -156,7 +175,9 @@ class LipSyncJudge:
         """``(640 T,)`` float32 at 16 kHz -> ``(T - 4, D)`` float32; ValueError for fewer than five frames of sound."""
         mel = log_mel(wave)
         if len(mel) < ROWS * WINDOW:
-            raise ValueError(f"the sound has {len(wave)} samples, at least {640 * WINDOW} are needed")
+            raise ValueError(
+                f"the sound has {len(wave)} samples, at least {640 * WINDOW} are needed"
+            )
         return self._net.voice(torch.from_numpy(mel).to(self._device)[None])[0].cpu().numpy()
 
 
@@ -166,4 +187,6 @@ def nearest(seen: np.ndarray) -> np.ndarray:
     after = np.clip(np.searchsorted(good, np.arange(len(seen))), 0, len(good) - 1)
     before = np.maximum(after - 1, 0)
     at = np.arange(len(seen))
-    return np.where(np.abs(good[before] - at) <= np.abs(good[after] - at), good[before], good[after])
+    return np.where(
+        np.abs(good[before] - at) <= np.abs(good[after] - at), good[before], good[after]
+    )

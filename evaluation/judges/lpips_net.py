@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.weights import read_state_dict
 from evaluation.metrics.lpips import LAYERS, lpips
@@ -34,7 +34,14 @@ class Fire(nn.Module):
 
 
 def _alex() -> tuple[nn.Sequential, tuple[int, ...]]:
-    layers = [nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)]
+    layers = [
+        nn.Conv2d(3, 64, 11, 4, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+    ]
     for inputs, outputs in ((192, 384), (384, 256), (256, 256)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
     return nn.Sequential(*layers), (1, 4, 7, 9, 11)
@@ -57,8 +64,23 @@ def _squeeze() -> tuple[nn.Sequential, tuple[int, ...]]:
     def pool() -> nn.Module:
         return nn.MaxPool2d(3, 2, ceil_mode=True)
 
-    layers = [nn.Conv2d(3, 64, 3, 2), nn.ReLU(), pool(), Fire(64, 16, 64), Fire(128, 16, 64), pool(), Fire(128, 32, 128)]
-    layers += [Fire(256, 32, 128), pool(), Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256)]
+    layers = [
+        nn.Conv2d(3, 64, 3, 2),
+        nn.ReLU(),
+        pool(),
+        Fire(64, 16, 64),
+        Fire(128, 16, 64),
+        pool(),
+        Fire(128, 32, 128),
+    ]
+    layers += [
+        Fire(256, 32, 128),
+        pool(),
+        Fire(256, 48, 192),
+        Fire(384, 48, 192),
+        Fire(384, 64, 256),
+        Fire(512, 64, 256),
+    ]
     return nn.Sequential(*layers), (1, 4, 7, 9, 10, 11, 12)
 
 
@@ -98,7 +120,9 @@ class LpipsNet(nn.Module):
             ValueError: a missing, surplus or misshapen part.
         """
         try:
-            self.load_state_dict({name: value for name, value in state.items() if not name.startswith("classifier.")})
+            self.load_state_dict(
+                {name: value for name, value in state.items() if not name.startswith("classifier.")}
+            )
         except RuntimeError as error:
             raise ValueError(" ".join(str(error).split())[:200]) from None
 
@@ -146,7 +170,9 @@ class LpipsJudge:
         try:
             self._net.load(read_state_dict(path, f"asset lpips_{net}_trunk"))
         except ValueError as error:
-            raise UserError(f"asset lpips_{net}_trunk", path, f"torchvision's {TRUNKS[net]}", str(error)) from None
+            raise UserError(
+                f"asset lpips_{net}_trunk", path, f"torchvision's {TRUNKS[net]}", str(error)
+            ) from None
         self._net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self._heads = [head.to(self.device) for head in read_heads(net)]
 
@@ -154,4 +180,6 @@ class LpipsJudge:
     def distance(self, generated: Tensor, reference: Tensor) -> Tensor:
         """LPIPS ``(B,)`` of frames ``(B, 3, H, W)`` uint8; both sides go through the network as one batch."""
         maps = self._net(torch.cat([generated, reference]).to(self.device))
-        return lpips([m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], self._heads)
+        return lpips(
+            [m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], self._heads
+        )

@@ -43,7 +43,11 @@ class Mouth:
 def _rest() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices for the pose, their trust, and the middle of the mean face's mouth."""
     mean = BuiltinFaceModel.load().mean.astype(np.float64)
-    return np.array(list(RIGID)), np.array(list(RIGID.values())), mean[POINTS[: -len(CHIN_LINE)]].mean(axis=0)
+    return (
+        np.array(list(RIGID)),
+        np.array(list(RIGID.values())),
+        mean[POINTS[: -len(CHIN_LINE)]].mean(axis=0),
+    )
 
 
 def find_mouth(points: np.ndarray) -> Mouth:
@@ -55,12 +59,21 @@ def find_mouth(points: np.ndarray) -> Mouth:
     Raises:
         ValueError: another shape, or values that are not finite.
     """
-    if points.ndim != 3 or points.shape[1] < VERTICES or points.shape[2] != 3 or not np.isfinite(points).all():
+    if (
+        points.ndim != 3
+        or points.shape[1] < VERTICES
+        or points.shape[2] != 3
+        or not np.isfinite(points).all()
+    ):
         raise ValueError(f"landmarks must be finite and (T, 468 or more, 3), not {points.shape}")
     rows, trust, middle = _rest()
     placed = points.astype(np.float64)
-    scale, turn, shift = weighted_umeyama(BuiltinFaceModel.load().mean[rows].astype(np.float64), placed[:, rows], trust)
-    shape = np.einsum("tji,tvj->tvi", turn, placed[:, POINTS] - shift[:, None]) / scale[:, None, None]
+    scale, turn, shift = weighted_umeyama(
+        BuiltinFaceModel.load().mean[rows].astype(np.float64), placed[:, rows], trust
+    )
+    shape = (
+        np.einsum("tji,tvj->tvi", turn, placed[:, POINTS] - shift[:, None]) / scale[:, None, None]
+    )
     centre = scale[:, None] * (turn @ middle) + shift
     direction = turn[:, :2, 0] / np.linalg.norm(turn[:, :2, 0], axis=1, keepdims=True)
     return Mouth(shape.astype(np.float32), centre[:, :2], direction * scale[:, None])
@@ -85,5 +98,11 @@ def mouth_picture(frame: np.ndarray, centre: np.ndarray, axis: np.ndarray, size:
     corner = centre - (side - 1) / 2 * (step + down) - 0.5
     matrix = np.stack([step, down, corner], axis=1)
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    picture = cv2.warpAffine(grey, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.warpAffine(
+        grey,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) if times > 1 else picture

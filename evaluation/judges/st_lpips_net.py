@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.lpips_net import SCALE, SHIFT
 from evaluation.judges.weights import read_state_dict
@@ -36,8 +36,16 @@ class STLpipsNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        sizes = ((3, 64, 11, 2), (64, 192, 5, 2), (192, 384, 3, 1), (384, 256, 3, 1), (256, 256, 3, 1))
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, kernel, padding=padding) for i, o, kernel, padding in sizes)
+        sizes = (
+            (3, 64, 11, 2),
+            (64, 192, 5, 2),
+            (192, 384, 3, 1),
+            (384, 256, 3, 1),
+            (256, 256, 3, 1),
+        )
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(i, o, kernel, padding=padding) for i, o, kernel, padding in sizes
+        )
         shift, scale = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (SHIFT, SCALE))
         self.register_buffer("factor", 1 / (127.5 * scale), persistent=False)
         self.register_buffer("offset", (-1 - shift) / scale, persistent=False)
@@ -58,7 +66,11 @@ class STLpipsNet(nn.Module):
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it; UserError when its weights are nowhere."""
     assets.locate(ASSET)
-    return JudgeInfo("st-lpips-alex", assets.get(ASSET).sha256, "ST-LPIPS 0.0 on its authors' shift-tolerant AlexNet")
+    return JudgeInfo(
+        "st-lpips-alex",
+        assets.get(ASSET).sha256,
+        "ST-LPIPS 0.0 on its authors' shift-tolerant AlexNet",
+    )
 
 
 def load_net() -> tuple[STLpipsNet, list[Tensor]]:
@@ -70,12 +82,18 @@ def load_net() -> tuple[STLpipsNet, list[Tensor]]:
     path = assets.locate(ASSET)
     state = read_state_dict(path, f"asset {ASSET}")
     net = STLpipsNet()
-    parts = {f"convolutions.{i}.{part}": f"{name}.{part}" for i, name in enumerate(CONVOLUTIONS) for part in ("weight", "bias")}
+    parts = {
+        f"convolutions.{i}.{part}": f"{name}.{part}"
+        for i, name in enumerate(CONVOLUTIONS)
+        for part in ("weight", "bias")
+    }
     try:
         net.load_state_dict({ours: state[theirs] for ours, theirs in parts.items()})
         return net, [state[f"lin{i}.model.1.weight"].flatten() for i in range(len(LAYERS["alex"]))]
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"asset {ASSET}", path, "the authors' network", f"misses a part ({str(error)[:120]})") from None
+        raise UserError(
+            f"asset {ASSET}", path, "the authors' network", f"misses a part ({str(error)[:120]})"
+        ) from None
 
 
 class STLpipsJudge:
@@ -99,4 +117,6 @@ class STLpipsJudge:
     def distance(self, generated: Tensor, reference: Tensor) -> Tensor:
         """ST-LPIPS ``(B,)`` of frames ``(B, 3, H, W)`` uint8; both sides go through the network as one batch."""
         maps = self._net(torch.cat([generated, reference]).to(self.device))
-        return st_lpips([m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], self._heads)
+        return st_lpips(
+            [m[: len(generated)] for m in maps], [m[len(generated) :] for m in maps], self._heads
+        )

@@ -24,9 +24,9 @@ import torch
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from emo_lightning import assets
-from emo_lightning.errors import UserError
-from emo_lightning.provenance import sha256_of
+from emo_lightning.core import assets
+from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.weights import read_state_dict
 
@@ -42,7 +42,16 @@ SPAN = 2 * (1 + CROP_SCALE)
 """Side of the crop in half sides of the face's box."""
 BOX_SCALE, BOX_RISE = 1.2, 0.15
 """A detector's box over that of the landmarks, and how far its centre lies above theirs in half sides of theirs."""
-_RATE, _LENGTH, _HOP, _FFT, _FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = 16_000, 400, 160, 512, 26, 13, 22, 0.97
+_RATE, _LENGTH, _HOP, _FFT, _FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = (
+    16_000,
+    400,
+    160,
+    512,
+    26,
+    13,
+    22,
+    0.97,
+)
 
 
 class SyncNet(nn.Module):
@@ -89,7 +98,9 @@ def _block(layer: nn.Conv2d | nn.Conv3d) -> tuple[nn.Module, nn.Module, nn.Modul
 
 
 def _head(dimension: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, dimension))
+    return nn.Sequential(
+        nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, dimension)
+    )
 
 
 def locate(folder: str | Path | None = None) -> Path:
@@ -100,7 +111,9 @@ def locate(folder: str | Path | None = None) -> Path:
 @lru_cache(maxsize=4)
 def _describe(path: Path, changed: int) -> JudgeInfo:
     del changed
-    return JudgeInfo("syncnet_v2", sha256_of(path), "SyncNet (Chung & Zisserman 2016), face crop by landmarks")
+    return JudgeInfo(
+        "syncnet_v2", sha256_of(path), "SyncNet (Chung & Zisserman 2016), face crop by landmarks"
+    )
 
 
 def describe() -> JudgeInfo:
@@ -117,7 +130,10 @@ def load(path: Path) -> SyncNet:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"asset {ASSET}", path, "syncnet_v2.model", f"holds other tensors ({str(error).splitlines()[-1].strip()})"
+            f"asset {ASSET}",
+            path,
+            "syncnet_v2.model",
+            f"holds other tensors ({str(error).splitlines()[-1].strip()})",
         ) from None
     return net.eval()
 
@@ -159,7 +175,10 @@ def _filters() -> np.ndarray:
     bins, out = np.arange(_FFT // 2 + 1), np.zeros((_FILTERS, _FFT // 2 + 1))
     for row, (left, middle, right) in enumerate(zip(corner, corner[1:], corner[2:], strict=False)):
         rise, fall = (bins >= left) & (bins < middle), (bins >= middle) & (bins < right)
-        out[row, rise], out[row, fall] = (bins[rise] - left) / (middle - left), (right - bins[fall]) / (right - middle)
+        out[row, rise], out[row, fall] = (
+            (bins[rise] - left) / (middle - left),
+            (right - bins[fall]) / (right - middle),
+        )
     return out
 
 
@@ -191,7 +210,9 @@ def face_windows(crops: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.
         x, y = np.median((low + high)[rows] / 2, axis=0)
         half, y = BOX_SCALE * reach, y - BOX_RISE * reach
         for place in range(WINDOW):
-            out[first, place] = _cut(crops[first + place], x - (1 + CROP_SCALE) * half, y - half, SPAN * half)[..., ::-1]
+            out[first, place] = _cut(
+                crops[first + place], x - (1 + CROP_SCALE) * half, y - half, SPAN * half
+            )[..., ::-1]
     return out, seen
 
 
@@ -199,7 +220,13 @@ def _cut(picture: np.ndarray, left: float, top: float, side: float) -> np.ndarra
     """A square of a picture at 224 x 224."""
     step = side / SIDE
     matrix = np.array([[step, 0.0, left + step / 2 - 0.5], [0.0, step, top + step / 2 - 0.5]])
-    return cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        picture,
+        matrix,
+        (SIDE, SIDE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 class SyncNetJudge:
@@ -213,7 +240,9 @@ class SyncNetJudge:
         """``(N, 5, 224, 224, 3)`` uint8 BGR -> ``(N, D)`` float32."""
         rows = []
         for part in np.array_split(windows, range(self._batch, len(windows), self._batch)):
-            pictures = torch.from_numpy(part.transpose(0, 4, 1, 2, 3).astype(np.float32)).to(self._device)
+            pictures = torch.from_numpy(part.transpose(0, 4, 1, 2, 3).astype(np.float32)).to(
+                self._device
+            )
             rows.append(self._net.lips(pictures).cpu())
         return torch.cat(rows).numpy()
 
@@ -226,7 +255,16 @@ class SyncNetJudge:
         """
         count = len(wave) // (ROWS * _HOP) - WINDOW
         if count < 1:
-            raise ValueError(f"the sound has {len(wave)} samples, at least {(WINDOW + 1) * ROWS * _HOP} are needed")
+            raise ValueError(
+                f"the sound has {len(wave)} samples, at least {(WINDOW + 1) * ROWS * _HOP} are needed"
+            )
         heard = torch.from_numpy(mfcc(wave).T.astype(np.float32))
-        windows = torch.stack([heard[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)])
-        return torch.cat([self._net.voice(part.to(self._device)).cpu() for part in windows.split(self._batch * 8)]).numpy()
+        windows = torch.stack(
+            [heard[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)]
+        )
+        return torch.cat(
+            [
+                self._net.voice(part.to(self._device)).cpu()
+                for part in windows.split(self._batch * 8)
+            ]
+        ).numpy()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 
 def read_state_dict(path: Path, argument: str) -> dict[str, Tensor]:
@@ -28,7 +28,12 @@ def read_state_dict(path: Path, argument: str) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # What torch raises on a file that is no archive of tensors has no common class.
-        raise UserError(argument, path, "a state dict of tensors", f"cannot be read ({str(error).splitlines()[0][:120]})") from None
+        raise UserError(
+            argument,
+            path,
+            "a state dict of tensors",
+            f"cannot be read ({str(error).splitlines()[0][:120]})",
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(argument, path, "a state dict of tensors", "holds something else")
     return state
@@ -54,5 +59,10 @@ def read_storages(path: Path, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         raise ValueError(f"{path.name} holds {len(blocks)} tensors, expected {len(shapes)}")
     for block, shape in zip(blocks, shapes, strict=True):
         if len(block) != 4 * int(np.prod(shape)):
-            raise ValueError(f"{path.name} holds a tensor of {len(block)} bytes, expected {tuple(shape)} in float32")
-    return [torch.from_numpy(np.frombuffer(b, "<f4").reshape(s).copy()) for b, s in zip(blocks, shapes, strict=True)]
+            raise ValueError(
+                f"{path.name} holds a tensor of {len(block)} bytes, expected {tuple(shape)} in float32"
+            )
+    return [
+        torch.from_numpy(np.frombuffer(b, "<f4").reshape(s).copy())
+        for b, s in zip(blocks, shapes, strict=True)
+    ]

@@ -43,7 +43,9 @@ def motion_beats(angles: Tensor, fps: float = 25.0) -> Tensor:
         raise ValueError(f"angles have shape {tuple(angles.shape)}, expected (T, 3)")
     if len(angles) < 4:
         return torch.zeros(0, dtype=torch.float64)
-    speed = torch.linalg.vector_norm(torch.rad2deg(angles.detach().cpu().to(torch.float64)).diff(dim=0), dim=1)
+    speed = torch.linalg.vector_norm(
+        torch.rad2deg(angles.detach().cpu().to(torch.float64)).diff(dim=0), dim=1
+    )
     smooth = torch.from_numpy(gaussian_filter1d(speed.numpy(), SMOOTH_SECONDS * fps))
     if float(smooth.max()) < STILL:
         return torch.zeros(0, dtype=torch.float64)
@@ -68,12 +70,19 @@ def beat_alignment(motion: Tensor, audio: Tensor, sigma: float = SIGMA_FRAMES) -
     if motion.ndim != 1:
         raise ValueError(f"motion beats have shape {tuple(motion.shape)}, expected (M,)")
     if audio.ndim != 1 or not len(audio):
-        raise ValueError(f"audio beats have shape {tuple(audio.shape)}, expected (A,) with A at least 1")
+        raise ValueError(
+            f"audio beats have shape {tuple(audio.shape)}, expected (A,) with A at least 1"
+        )
     if sigma <= 0:
         raise ValueError(f"sigma is {sigma}, expected a number above 0")
     if not len(motion):
         return torch.zeros((), dtype=torch.float64)
-    apart = (audio.to(torch.float64)[:, None] - motion.to(torch.float64)[None, :]).abs().min(dim=1).values
+    apart = (
+        (audio.to(torch.float64)[:, None] - motion.to(torch.float64)[None, :])
+        .abs()
+        .min(dim=1)
+        .values
+    )
     return torch.exp(-apart.square() / (2 * sigma**2)).mean()
 
 

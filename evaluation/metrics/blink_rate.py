@@ -68,13 +68,17 @@ def blinks(aperture: Tensor, fps: float = 25.0) -> Blinks:
         ValueError: another shape, fewer than three frames that are not nan, or an eye that never opens.
     """
     if aperture.ndim != 1 or int(torch.isfinite(aperture).sum()) < 3:
-        raise ValueError(f"aperture has shape {tuple(aperture.shape)}, expected (T,) with at least three numbers")
+        raise ValueError(
+            f"aperture has shape {tuple(aperture.shape)}, expected (T,) with at least three numbers"
+        )
     lids = aperture.detach().cpu().to(torch.float64)
     known = torch.isfinite(lids)
     opened = float(lids[known].quantile(OPEN_QUANTILE))
     if opened <= 0:
         raise ValueError(f"aperture reaches {opened}, expected an eye that opens")
-    share = torch.where(known, lids / opened, torch.tensor(float("nan"), dtype=torch.float64)).tolist()
+    share = torch.where(
+        known, lids / opened, torch.tensor(float("nan"), dtype=torch.float64)
+    ).tolist()
     starts, durations, frame = [], [], 0
     while frame < len(share):
         if not share[frame] < CLOSED:
@@ -90,7 +94,10 @@ def blinks(aperture: Tensor, fps: float = 25.0) -> Blinks:
             durations.append((right - left) / fps)
             end = max(end, int(right))
         frame = end + 1
-    counted = torch.tensor(starts, dtype=torch.float64), torch.tensor(durations, dtype=torch.float64)
+    counted = (
+        torch.tensor(starts, dtype=torch.float64),
+        torch.tensor(durations, dtype=torch.float64),
+    )
     return Blinks(*counted, int(known.sum()) / fps)
 
 

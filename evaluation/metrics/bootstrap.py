@@ -15,7 +15,9 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 MIN_CLIPS = 3
 
 
-def standard_error(score: Score, clips: tuple[Sequence[str], Sequence[str]], draws: int = 200, seed: int = 0) -> float | None:
+def standard_error(
+    score: Score, clips: tuple[Sequence[str], Sequence[str]], draws: int = 200, seed: int = 0
+) -> float | None:
     """Standard deviation of a number over draws of clips; 1.96 of it on both sides are a 95 % interval.
 
     Args:

@@ -10,6 +10,8 @@ def same_shape(generated: Tensor, reference: Tensor, dims: int, layout: str) -> 
     if generated.ndim != dims:
         raise ValueError(f"generated has shape {tuple(generated.shape)}, expected {layout}")
     if generated.shape != reference.shape:
-        raise ValueError(f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}; they must agree")
+        raise ValueError(
+            f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}; they must agree"
+        )
     if generated.numel() == 0:
         raise ValueError(f"generated has shape {tuple(generated.shape)}: there is nothing to score")

@@ -91,7 +91,9 @@ def cpbd(image: np.ndarray) -> float:
         ValueError: another shape.
     """
     if image.ndim != 2 or min(image.shape) < BLOCK:
-        raise ValueError(f"image has shape {image.shape}, expected (H, W), at least {BLOCK} x {BLOCK}")
+        raise ValueError(
+            f"image has shape {image.shape}, expected (H, W), at least {BLOCK} x {BLOCK}"
+        )
     image = image.astype(np.float64)
     widths, edges = edge_widths(image), canny(image)
     detected = []

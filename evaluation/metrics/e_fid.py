@@ -17,7 +17,9 @@ ENOUGH = 280
 """Frames a side below which the 28 x 28 covariances are poorly known: ten for each coefficient."""
 
 
-def e_fid(generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def e_fid(
+    generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Fréchet distance of two sets of expression coefficients.
 
     Args:

@@ -29,12 +29,16 @@ def confusion_matrix(seen: Tensor, wanted: Tensor, classes: int = 8) -> Tensor:
         ValueError: shapes that differ or are not ``(N,)``, numbers that are no integers or out of range.
     """
     if seen.ndim != 1 or seen.shape != wanted.shape:
-        raise ValueError(f"seen has shape {tuple(seen.shape)}, wanted {tuple(wanted.shape)}; expected two of shape (N,)")
+        raise ValueError(
+            f"seen has shape {tuple(seen.shape)}, wanted {tuple(wanted.shape)}; expected two of shape (N,)"
+        )
     for name, labels, lowest in (("seen", seen, 0), ("wanted", wanted, UNLABELLED)):
         if labels.is_floating_point() or labels.is_complex():
             raise ValueError(f"{name} holds {labels.dtype}, expected integers")
         if labels.numel() and not lowest <= int(labels.min()) <= int(labels.max()) < classes:
-            raise ValueError(f"{name} holds {int(labels.min())}..{int(labels.max())}, expected {lowest}..{classes - 1}")
+            raise ValueError(
+                f"{name} holds {int(labels.min())}..{int(labels.max())}, expected {lowest}..{classes - 1}"
+            )
     known = wanted != UNLABELLED
     cells = wanted[known].long() * classes + seen[known].long()
     return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
@@ -58,7 +62,9 @@ class EmotionAccuracy(Metric):
     def __init__(self, classes: int = 8) -> None:
         super().__init__()
         self.classes = classes
-        self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state(
+            "confusion", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum"
+        )
         self.add_state("unlabelled", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, seen: Tensor, wanted: Tensor) -> None:

@@ -27,7 +27,9 @@ def _root_trace(values: Tensor) -> Tensor:
     return values.clamp_min(0).sqrt().sum()
 
 
-def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> Tensor:
+def frechet_distance(
+    mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor
+) -> Tensor:
     """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
 
     The trace of the root of a product, which is not symmetric, is taken from the symmetric ``C_a^(1/2) C_b C_a^(1/2)``: its
@@ -44,17 +46,25 @@ def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
         ValueError: shapes that do not fit, or numbers that are not finite.
     """
     if mean_a.ndim != 1 or mean_a.shape != mean_b.shape:
-        raise ValueError(f"means have shapes {tuple(mean_a.shape)} and {tuple(mean_b.shape)}, expected two of (D,)")
+        raise ValueError(
+            f"means have shapes {tuple(mean_a.shape)} and {tuple(mean_b.shape)}, expected two of (D,)"
+        )
     size = (len(mean_a), len(mean_a))
     if covariance_a.shape != size or covariance_b.shape != size:
-        raise ValueError(f"covariances have shapes {tuple(covariance_a.shape)} and {tuple(covariance_b.shape)}, expected two of {size}")
-    mean_a, mean_b, covariance_a, covariance_b = (x.to(torch.float64) for x in (mean_a, mean_b, covariance_a, covariance_b))
+        raise ValueError(
+            f"covariances have shapes {tuple(covariance_a.shape)} and {tuple(covariance_b.shape)}, expected two of {size}"
+        )
+    mean_a, mean_b, covariance_a, covariance_b = (
+        x.to(torch.float64) for x in (mean_a, mean_b, covariance_a, covariance_b)
+    )
     if not all(bool(torch.isfinite(x).all()) for x in (mean_a, mean_b, covariance_a, covariance_b)):
         raise ValueError("means and covariances must be finite numbers")
     values, vectors = torch.linalg.eigh(covariance_a)
     root = vectors * values.clamp_min(0).sqrt()
     crossed = _root_trace(torch.linalg.eigvalsh(root.T @ covariance_b @ root))
-    return ((mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * crossed).clamp_min(0)
+    return (
+        (mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * crossed
+    ).clamp_min(0)
 
 
 def _fitted(features: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -68,7 +78,9 @@ def _fitted(features: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     return mean, (features - mean) * (weights / (count - 1)).sqrt()[:, None]
 
 
-def fid(generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def fid(
+    generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Fréchet distance of two sets of features.
 
     With fewer pictures than features the D x D covariances ``A'A`` and ``B'B`` are never formed: the trace of the root of
@@ -86,9 +98,13 @@ def fid(generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | N
         ValueError: shapes that do not fit, or fewer than two pictures on a side.
     """
     if generated.ndim != 2 or reference.ndim != 2 or generated.shape[1] != reference.shape[1]:
-        raise ValueError(f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}, expected (N, D) and (M, D)")
+        raise ValueError(
+            f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}, expected (N, D) and (M, D)"
+        )
     if min(len(generated), len(reference)) < 2:
-        raise ValueError(f"{len(generated)} generated and {len(reference)} reference pictures; at least 2 on each side are needed")
+        raise ValueError(
+            f"{len(generated)} generated and {len(reference)} reference pictures; at least 2 on each side are needed"
+        )
     weights_a, weights_b = weights if weights is not None else (None, None)
     (mean_a, a), (mean_b, b) = _fitted(generated, weights_a), _fitted(reference, weights_b)
     if min(len(a), len(b)) > generated.shape[1]:
@@ -96,7 +112,9 @@ def fid(generated: Tensor, reference: Tensor, weights: tuple[Tensor, Tensor] | N
     short, long = (a, b) if len(a) <= len(b) else (b, a)
     cross = short @ long.T
     crossed = _root_trace(torch.linalg.eigvalsh(cross @ cross.T))
-    return ((mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2 * crossed).clamp_min(0)
+    return (
+        (mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2 * crossed
+    ).clamp_min(0)
 
 
 class FID(Metric):
@@ -119,7 +137,9 @@ class FID(Metric):
         # Row 0 is the generated side, row 1 the reference.
         self.add_state("count", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros(2, features, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("outer", torch.zeros(2, features, features, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(
+            "outer", torch.zeros(2, features, features, dtype=torch.float64), dist_reduce_fx="sum"
+        )
 
     def update(self, features: Tensor, real: bool) -> None:
         """Add features ``(N, D)`` of the reference (``real``) or of the generated pictures.
@@ -128,7 +148,9 @@ class FID(Metric):
             ValueError: another shape.
         """
         if features.ndim != 2 or features.shape[1] != self.total.shape[1]:
-            raise ValueError(f"features have shape {tuple(features.shape)}, expected (N, {self.total.shape[1]})")
+            raise ValueError(
+                f"features have shape {tuple(features.shape)}, expected (N, {self.total.shape[1]})"
+            )
         features = features.to(self.total)
         self.count[int(real)] += len(features)
         self.total[int(real)] += features.sum(dim=0)

@@ -28,7 +28,9 @@ def head_motion(angles: Tensor) -> Tensor:
         ValueError: another shape, or fewer than two frames.
     """
     if angles.ndim != 2 or angles.shape[1] != 3 or len(angles) < 2:
-        raise ValueError(f"angles have shape {tuple(angles.shape)}, expected (T, 3) with T at least 2")
+        raise ValueError(
+            f"angles have shape {tuple(angles.shape)}, expected (T, 3) with T at least 2"
+        )
     return torch.rad2deg(angles.to(torch.float64)).std(dim=0, correction=1)
 
 

@@ -28,7 +28,9 @@ def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
         ValueError: fewer than three frames, no points, or an inter-ocular distance that is not positive.
     """
     if points.ndim != 3 or len(points) < 3 or points.shape[1] == 0:
-        raise ValueError(f"points have shape {tuple(points.shape)}, expected (T, P, D) with T at least 3")
+        raise ValueError(
+            f"points have shape {tuple(points.shape)}, expected (T, P, D) with T at least 3"
+        )
     unit = torch.as_tensor(interocular, dtype=torch.float64, device=points.device)
     if not bool((unit > 0).all()):
         raise ValueError(f"interocular is {float(unit.min())}, expected a distance above 0")

@@ -37,11 +37,20 @@ def mmd(generated: Tensor, reference: Tensor) -> Tensor:
     """
     _check(generated, reference)
     n, m = len(generated), len(reference)
-    inside = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (kernel(generated, generated), kernel(reference, reference))]
+    inside = [
+        (k.sum() - k.trace()) / (len(k) * (len(k) - 1))
+        for k in (kernel(generated, generated), kernel(reference, reference))
+    ]
     return inside[0] + inside[1] - 2 * kernel(generated, reference).sum() / (n * m)
 
 
-def kid(generated: Tensor, reference: Tensor, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = 0) -> Tensor:
+def kid(
+    generated: Tensor,
+    reference: Tensor,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> Tensor:
     """KID of two sets: the whole sets where both fit into one subset, else the mean over random subsets without replacement.
 
     Args:
@@ -71,9 +80,13 @@ def kid(generated: Tensor, reference: Tensor, subsets: int = SUBSETS, subset_siz
 
 def _check(generated: Tensor, reference: Tensor) -> None:
     if generated.ndim != 2 or reference.ndim != 2 or generated.shape[1] != reference.shape[1]:
-        raise ValueError(f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}, expected (N, D) and (M, D)")
+        raise ValueError(
+            f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}, expected (N, D) and (M, D)"
+        )
     if min(len(generated), len(reference)) < 2:
-        raise ValueError(f"{len(generated)} generated and {len(reference)} reference pictures; at least 2 on each side are needed")
+        raise ValueError(
+            f"{len(generated)} generated and {len(reference)} reference pictures; at least 2 on each side are needed"
+        )
 
 
 class ClipKernel:
@@ -85,10 +98,14 @@ class ClipKernel:
         sizes: pictures of each clip, in order, on the two sides; they add up to N and M.
     """
 
-    def __init__(self, generated: Tensor, reference: Tensor, sizes: tuple[list[int], list[int]]) -> None:
+    def __init__(
+        self, generated: Tensor, reference: Tensor, sizes: tuple[list[int], list[int]]
+    ) -> None:
         sides = generated, reference
         self._sizes = [np.array(s, np.float64) for s in sizes]
-        self._inside = [_by_clip(side, side, counts, counts) for side, counts in zip(sides, sizes, strict=True)]
+        self._inside = [
+            _by_clip(side, side, counts, counts) for side, counts in zip(sides, sizes, strict=True)
+        ]
         self._self = [_own(side, counts) for side, counts in zip(sides, sizes, strict=True)]
         self._across = _by_clip(generated, reference, *sizes)
 
@@ -97,9 +114,14 @@ class ClipKernel:
         drawn = [drawn_generated.astype(np.float64), drawn_reference.astype(np.float64)]
         total = [float(d @ size) for d, size in zip(drawn, self._sizes, strict=True)]
         inside = [
-            float(d @ block @ d - d @ own) / (n * (n - 1)) for d, block, own, n in zip(drawn, self._inside, self._self, total, strict=True)
+            float(d @ block @ d - d @ own) / (n * (n - 1))
+            for d, block, own, n in zip(drawn, self._inside, self._self, total, strict=True)
         ]
-        return inside[0] + inside[1] - 2 * float(drawn[0] @ self._across @ drawn[1]) / (total[0] * total[1])
+        return (
+            inside[0]
+            + inside[1]
+            - 2 * float(drawn[0] @ self._across @ drawn[1]) / (total[0] * total[1])
+        )
 
 
 def _by_clip(x: Tensor, y: Tensor, sizes_x: list[int], sizes_y: list[int]) -> np.ndarray:
@@ -132,9 +154,20 @@ class KID(Metric):
     generated: list[Tensor]
     reference: list[Tensor]
 
-    def __init__(self, features: int = FEATURES, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = 0) -> None:
+    def __init__(
+        self,
+        features: int = FEATURES,
+        subsets: int = SUBSETS,
+        subset_size: int = SUBSET_SIZE,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.features, self.subsets, self.subset_size, self.seed = features, subsets, subset_size, seed
+        self.features, self.subsets, self.subset_size, self.seed = (
+            features,
+            subsets,
+            subset_size,
+            seed,
+        )
         self.add_state("generated", [], dist_reduce_fx="cat")
         self.add_state("reference", [], dist_reduce_fx="cat")
         self.reset()
@@ -152,12 +185,16 @@ class KID(Metric):
             ValueError: another shape.
         """
         if features.ndim != 2 or features.shape[1] != self.features:
-            raise ValueError(f"features have shape {tuple(features.shape)}, expected (N, {self.features})")
+            raise ValueError(
+                f"features have shape {tuple(features.shape)}, expected (N, {self.features})"
+            )
         (self.reference if real else self.generated).append(features.detach())
 
     def compute(self) -> Tensor:
         """The distance; nan with fewer than two pictures on a side."""
-        sides = [torch.cat(x) if isinstance(x, list) else x for x in (self.generated, self.reference)]
+        sides = [
+            torch.cat(x) if isinstance(x, list) else x for x in (self.generated, self.reference)
+        ]
         if min(map(len, sides)) < 2:
             return torch.full((), float("nan"), dtype=torch.float64)
         return kid(*sides, self.subsets, self.subset_size, self.seed)

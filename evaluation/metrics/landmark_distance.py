@@ -33,7 +33,9 @@ def landmark_distance(generated: Tensor, reference: Tensor, interocular: Tensor)
     unit = torch.as_tensor(interocular, dtype=torch.float64, device=generated.device)
     if not bool((unit > 0).all()):
         raise ValueError(f"interocular holds {float(unit.min())}, expected distances above 0")
-    distance = torch.linalg.vector_norm(generated.to(torch.float64) - reference.to(torch.float64), dim=-1)
+    distance = torch.linalg.vector_norm(
+        generated.to(torch.float64) - reference.to(torch.float64), dim=-1
+    )
     return distance.mean(dim=1) / unit
 
 

@@ -60,7 +60,9 @@ def by_level(levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return distinct, total / torch.bincount(place, minlength=len(distinct))
 
 
-def level_response(levels: Tensor | Sequence[float], values: Tensor | Sequence[float]) -> LevelResponse:
+def level_response(
+    levels: Tensor | Sequence[float], values: Tensor | Sequence[float]
+) -> LevelResponse:
     """The response of one feature to the level.
 
     Args:
@@ -74,9 +76,14 @@ def level_response(levels: Tensor | Sequence[float], values: Tensor | Sequence[f
     Raises:
         ValueError: lengths that differ, values that are not finite, fewer than three distinct levels.
     """
-    x, y = torch.as_tensor(levels, dtype=torch.float64).cpu(), torch.as_tensor(values, dtype=torch.float64).cpu()
+    x, y = (
+        torch.as_tensor(levels, dtype=torch.float64).cpu(),
+        torch.as_tensor(values, dtype=torch.float64).cpu(),
+    )
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"levels have shape {tuple(x.shape)}, values {tuple(y.shape)}; expected two of shape (N,)")
+        raise ValueError(
+            f"levels have shape {tuple(x.shape)}, values {tuple(y.shape)}; expected two of shape (N,)"
+        )
     if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise ValueError("levels and values must be finite numbers")
     x, y = by_level(x, y)
@@ -108,8 +115,16 @@ class LevelResponseMetric(Metric):
     def __init__(self, emotions: int = 8, levels: Sequence[float] = tuple(range(1, 16))) -> None:
         super().__init__()
         self.levels = tuple(float(level) for level in levels)
-        self.add_state("total", torch.zeros(emotions, len(self.levels), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(emotions, len(self.levels), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(
+            "total",
+            torch.zeros(emotions, len(self.levels), dtype=torch.float64),
+            dist_reduce_fx="sum",
+        )
+        self.add_state(
+            "count",
+            torch.zeros(emotions, len(self.levels), dtype=torch.float64),
+            dist_reduce_fx="sum",
+        )
 
     def update(self, emotion: int, level: float, value: float) -> None:
         """Add one clip: its emotion's index, its level and the feature's value.
@@ -131,6 +146,12 @@ class LevelResponseMetric(Metric):
         for row, total, count in zip(rows, self.total.cpu(), self.count.cpu(), strict=True):
             seen = count > 0
             if int(seen.sum()) >= MIN_LEVELS:
-                found = level_response(torch.tensor(self.levels, dtype=torch.float64)[seen], (total / count)[seen])
-                row.copy_(torch.tensor([found.rho, found.r2, found.range, found.half], dtype=torch.float64))
+                found = level_response(
+                    torch.tensor(self.levels, dtype=torch.float64)[seen], (total / count)[seen]
+                )
+                row.copy_(
+                    torch.tensor(
+                        [found.rho, found.r2, found.range, found.half], dtype=torch.float64
+                    )
+                )
         return rows

@@ -66,7 +66,9 @@ def padded_distances(lips: Tensor, sound: Tensor, reach: int = REACH) -> Tensor:
     return torch.stack(rows)[:, seen].mean(dim=1)
 
 
-def overlap_distances(lips: Tensor, sound: Tensor, reach: int = REACH, least: int = LEAST_PAIRS) -> Tensor:
+def overlap_distances(
+    lips: Tensor, sound: Tensor, reach: int = REACH, least: int = LEAST_PAIRS
+) -> Tensor:
     """Like :func:`padded_distances`, but only windows that exist are compared; nan at a shift with fewer than ``least`` pairs.
 
     Raises:
@@ -76,8 +78,13 @@ def overlap_distances(lips: Tensor, sound: Tensor, reach: int = REACH, least: in
     if windows < least:
         raise ValueError(f"lips have {windows} windows, at least {least} are needed")
     table = torch.cdist(lips, sound, compute_mode="donot_use_mm_for_euclid_dist")
-    rows = [row[row.isfinite()] for row in (torch.diagonal(table, shift) for shift in range(-reach, reach + 1))]
-    return torch.stack([row.mean() if len(row) >= least else row.new_tensor(torch.nan) for row in rows])
+    rows = [
+        row[row.isfinite()]
+        for row in (torch.diagonal(table, shift) for shift in range(-reach, reach + 1))
+    ]
+    return torch.stack(
+        [row.mean() if len(row) >= least else row.new_tensor(torch.nan) for row in rows]
+    )
 
 
 def sync_score(curve: Tensor) -> SyncScore:
@@ -88,16 +95,26 @@ def sync_score(curve: Tensor) -> SyncScore:
     """
     reach, odd = divmod(len(curve), 2)
     if curve.ndim != 1 or not odd or bool(curve[reach].isnan()):
-        raise ValueError(f"curve has shape {tuple(curve.shape)}, expected an odd length with a number in the middle")
+        raise ValueError(
+            f"curve has shape {tuple(curve.shape)}, expected an odd length with a number in the middle"
+        )
     lowest = int(torch.where(curve.isnan(), torch.inf, curve).argmin())
     median = torch.nanmedian(curve)
-    return SyncScore(reach - lowest, float(curve[lowest]), float(median - curve[lowest]), float(curve[reach]), float(median - curve[reach]))
+    return SyncScore(
+        reach - lowest,
+        float(curve[lowest]),
+        float(median - curve[lowest]),
+        float(curve[reach]),
+        float(median - curve[reach]),
+    )
 
 
 def _seen(lips: Tensor, sound: Tensor) -> Tensor:
     """``(N,)`` bool: windows that count."""
     if lips.ndim != 2 or lips.shape != sound.shape or not lips.numel():
-        raise ValueError(f"lips have shape {tuple(lips.shape)} and sound {tuple(sound.shape)}, expected one shape (N, D)")
+        raise ValueError(
+            f"lips have shape {tuple(lips.shape)} and sound {tuple(sound.shape)}, expected one shape (N, D)"
+        )
     seen = lips.isfinite().all(dim=1)
     if not bool(seen.any()):
         raise ValueError("lips have no window that is a number")

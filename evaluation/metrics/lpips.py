@@ -21,7 +21,9 @@ LAYERS: dict[str, tuple[int, ...]] = {
 """Networks that have heads, with the channels of their layers."""
 
 
-def lpips(generated: Sequence[Tensor], reference: Sequence[Tensor], heads: Sequence[Tensor]) -> Tensor:
+def lpips(
+    generated: Sequence[Tensor], reference: Sequence[Tensor], heads: Sequence[Tensor]
+) -> Tensor:
     """LPIPS of each pair of pictures from their feature maps.
 
     Args:
@@ -54,5 +56,7 @@ class LPIPS(PerceptualDistance):
     def __init__(self, network: FeatureMaps, heads: Sequence[Tensor]) -> None:
         channels = tuple(len(head) for head in heads)
         if channels not in LAYERS.values():
-            raise ValueError(f"heads have {channels} channels, expected those of {', '.join(LAYERS)}")
+            raise ValueError(
+                f"heads have {channels} channels, expected those of {', '.join(LAYERS)}"
+            )
         super().__init__(network, heads)

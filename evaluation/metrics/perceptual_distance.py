@@ -25,7 +25,11 @@ def _unit(features: Tensor) -> Tensor:
     return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + EPSILON)
 
 
-def feature_distance(generated: Sequence[Tensor], reference: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+def feature_distance(
+    generated: Sequence[Tensor],
+    reference: Sequence[Tensor],
+    weights: Sequence[Tensor] | None = None,
+) -> Tensor:
     """Distance of each pair of pictures.
 
     Args:
@@ -39,12 +43,24 @@ def feature_distance(generated: Sequence[Tensor], reference: Sequence[Tensor], w
     Raises:
         ValueError: layers, shapes or weights that do not fit each other.
     """
-    if not generated or len(generated) != len(reference) or (weights is not None and len(weights) != len(generated)):
-        raise ValueError(f"{len(generated)} generated and {len(reference)} reference layers do not fit each other or the weights")
+    if (
+        not generated
+        or len(generated) != len(reference)
+        or (weights is not None and len(weights) != len(generated))
+    ):
+        raise ValueError(
+            f"{len(generated)} generated and {len(reference)} reference layers do not fit each other or the weights"
+        )
     total: Tensor | None = None
     for i, (a, b) in enumerate(zip(generated, reference, strict=True)):
-        if a.ndim != 4 or a.shape != b.shape or (weights is not None and weights[i].shape != a.shape[1:2]):
-            raise ValueError(f"layer {i} has shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit each other or its weights")
+        if (
+            a.ndim != 4
+            or a.shape != b.shape
+            or (weights is not None and weights[i].shape != a.shape[1:2])
+        ):
+            raise ValueError(
+                f"layer {i} has shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit each other or its weights"
+            )
         squared = (_unit(a) - _unit(b)).square_()
         if weights is None:
             cells = squared.sum(dim=1) / len(generated)
@@ -69,7 +85,9 @@ class PerceptualDistance(MeanMetric):
     def __init__(self, network: FeatureMaps, weights: Sequence[Tensor] | None = None) -> None:
         super().__init__()
         # Kept out of torchmetrics' reach, which would move, copy and save a network as if it were state.
-        object.__setattr__(self, "_score", lambda a, b: feature_distance(network(a), network(b), weights))
+        object.__setattr__(
+            self, "_score", lambda a, b: feature_distance(network(a), network(b), weights)
+        )
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add frames ``(B, 3, H, W)``."""

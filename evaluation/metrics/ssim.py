@@ -54,11 +54,16 @@ def ssim(generated: Tensor, reference: Tensor) -> Tensor:
     """
     same_shape(generated, reference, 4, "(B, C, H, W)")
     if min(generated.shape[2:]) < WINDOW:
-        raise ValueError(f"frames have shape {tuple(generated.shape[2:])}, at least {WINDOW} x {WINDOW} is needed")
+        raise ValueError(
+            f"frames have shape {tuple(generated.shape[2:])}, at least {WINDOW} x {WINDOW} is needed"
+        )
     # Variances are differences of nearly equal numbers: values centred on 0 keep float32 exact enough (1e-6).
     x, y = (plane.to(torch.float32) / PEAK - 0.5 for plane in (generated, reference))
     mean_x, mean_y, square_x, square_y, product = _blur(torch.stack([x, y, x * x, y * y, x * y]))
-    variance_x, variance_y = (square_x - mean_x**2).clamp_min(0), (square_y - mean_y**2).clamp_min(0)
+    variance_x, variance_y = (
+        (square_x - mean_x**2).clamp_min(0),
+        (square_y - mean_y**2).clamp_min(0),
+    )
     covariance = product - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     luminance = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)

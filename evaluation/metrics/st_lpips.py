@@ -15,7 +15,9 @@ from torch import Tensor
 from evaluation.metrics.lpips import LPIPS, lpips
 
 
-def st_lpips(generated: Sequence[Tensor], reference: Sequence[Tensor], heads: Sequence[Tensor]) -> Tensor:
+def st_lpips(
+    generated: Sequence[Tensor], reference: Sequence[Tensor], heads: Sequence[Tensor]
+) -> Tensor:
     """ST-LPIPS of each pair of pictures from their feature maps; arguments and errors as :func:`evaluation.metrics.lpips.lpips`."""
     return lpips(generated, reference, heads)
 

@@ -50,8 +50,12 @@ def best(results: Results, column: Mapping[str, Any]) -> set[str]:
     shown: dict[str, float] = {}
     for system, cells in results["systems"].items():
         cell = cells[column["name"]]
-        if results["rows"][system]["kind"] == "system" and (cell["mean"] is not None or cell.get("infinite")):
-            shown[system] = float("inf") if cell.get("infinite") else float(number(cell, column["decimals"]))
+        if results["rows"][system]["kind"] == "system" and (
+            cell["mean"] is not None or cell.get("infinite")
+        ):
+            shown[system] = (
+                float("inf") if cell.get("infinite") else float(number(cell, column["decimals"]))
+            )
     if column["higher_is_better"] is None:
         truth = results["systems"].get(REFERENCE, {}).get(column["name"])
         if truth is None or truth["mean"] is None:
@@ -66,12 +70,21 @@ def best(results: Results, column: Mapping[str, Any]) -> set[str]:
 
 def shown_columns(results: Results) -> list[Mapping[str, Any]]:
     """The columns in which at least one row has a value; :func:`reasons` says why the others are not there."""
-    return [c for c in results["columns"] if any(number(cells[c["name"]], 1) != "–" for cells in results["systems"].values())]
+    return [
+        c
+        for c in results["columns"]
+        if any(number(cells[c["name"]], 1) != "–" for cells in results["systems"].values())
+    ]
 
 
-def families(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def families(
+    results: Results, columns: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Columns by family in the report's order: heading and columns, empty families left out."""
-    found = [(heading, [c for c in columns if c["family"] == name]) for name, heading in results["families"].items()]
+    found = [
+        (heading, [c for c in columns if c["family"] == name])
+        for name, heading in results["families"].items()
+    ]
     return [(heading, mine) for heading, mine in found if mine]
 
 
@@ -110,16 +123,25 @@ def grouped_failures(results: Results) -> list[dict[str, str]]:
     metrics: dict[tuple[str, str, str], list[str]] = {}
     for failure in results["failures"]:
         where = failure["system"], failure["clip"], failure["reason"]
-        metrics.setdefault(where, []).append(labels.get(failure["metric"], failure["metric"]) or "all")
+        metrics.setdefault(where, []).append(
+            labels.get(failure["metric"], failure["metric"]) or "all"
+        )
     clips: dict[tuple[str, str, str], list[str]] = {}
     for (system, clip, reason), mine in metrics.items():
         clips.setdefault((system, ", ".join(mine), reason), []).append(clip)
-    return [{"system": system, "clips": _some(names), "metrics": mine, "reason": reason} for (system, mine, reason), names in clips.items()]
+    return [
+        {"system": system, "clips": _some(names), "metrics": mine, "reason": reason}
+        for (system, mine, reason), names in clips.items()
+    ]
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:
     """Names, or how many and the first of them."""
-    return ", ".join(names) if len(names) <= most else f"{len(names)} clips: {', '.join(names[:most])}, ..."
+    return (
+        ", ".join(names)
+        if len(names) <= most
+        else f"{len(names)} clips: {', '.join(names[:most])}, ..."
+    )
 
 
 def machine_line(results: Results) -> str:
@@ -132,7 +154,10 @@ def machine_line(results: Results) -> str:
 
 def text_table(results: Results) -> str:
     """The results as aligned plain text for a terminal, one block a family."""
-    return "\n\n".join(f"{heading}\n{_block(results, columns)}" for heading, columns in families(results, shown_columns(results)))
+    return "\n\n".join(
+        f"{heading}\n{_block(results, columns)}"
+        for heading, columns in families(results, shown_columns(results))
+    )
 
 
 def _block(results: Results, columns: Sequence[Mapping[str, Any]]) -> str:

@@ -20,7 +20,9 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def line_chart(title: str, curves: Mapping[str, Curve], colours: Mapping[str, int], least_span: float) -> str:
+def line_chart(
+    title: str, curves: Mapping[str, Curve], colours: Mapping[str, int], least_span: float
+) -> str:
     """Lines over levels 1..15.
 
     Args:
@@ -43,13 +45,23 @@ def line_chart(title: str, curves: Mapping[str, Curve], colours: Mapping[str, in
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
+    ]
     for mark in marks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>'
+        )
     for level in (1, 5, 8, 11, 15):
-        parts.append(f'<text class="tick" x="{x(level):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{level}</text>')
-    parts.append(f'<text class="tick" x="{x(8):.1f}" y="{HEIGHT - 3}" text-anchor="middle">level</text>')
+        parts.append(
+            f'<text class="tick" x="{x(level):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{level}</text>'
+        )
+    parts.append(
+        f'<text class="tick" x="{x(8):.1f}" y="{HEIGHT - 3}" text-anchor="middle">level</text>'
+    )
     for name, (levels, ys) in curves.items():
         points = [(x(level), y(value)) for level, value in zip(levels, ys, strict=True)]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
@@ -57,7 +69,9 @@ def line_chart(title: str, curves: Mapping[str, Curve], colours: Mapping[str, in
         parts.append(f'<polyline class="curve {colour}" points="{path}"/>')
         for (a, b), level, value in zip(points, levels, ys, strict=True):
             tip = f"{escape(name)}, level {level:g}: {value:.3f}"
-            parts.append(f'<circle class="dot {colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.2"><title>{tip}</title></circle>')
+            parts.append(
+                f'<circle class="dot {colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.2"><title>{tip}</title></circle>'
+            )
     return "".join(parts) + "</svg>"
 
 
@@ -74,7 +88,9 @@ def bar(value: float, top: float, colour: int) -> str:
     return f'<span class="bar"><span class="c{colour}" style="width:{width:.1f}%"></span></span>'
 
 
-def bar_chart(title: str, bins: Sequence[object], counts: Sequence[float], colour: int, unit: str) -> str:
+def bar_chart(
+    title: str, bins: Sequence[object], counts: Sequence[float], colour: int, unit: str
+) -> str:
     """Upright bars, one a bin."""
     top = max([*counts, 1])
     marks = ticks(0, top)
@@ -83,10 +99,16 @@ def bar_chart(title: str, bins: Sequence[object], counts: Sequence[float], colou
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - value / marks[-1] * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
+    ]
     for mark in marks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>'
+        )
     every = max(1, math.ceil(len(bins) / 9))
     # Labels are counted from the bin called 0 where there is one, so that it is always named.
     first = next((i for i, name in enumerate(bins) if str(name) == "0"), 0) % every
@@ -96,6 +118,10 @@ def bar_chart(title: str, bins: Sequence[object], counts: Sequence[float], colou
         parts.append(f'<rect class="dot c{colour}" {size} rx="1"><title>{tip}</title></rect>')
         if i % every == first:
             middle = left + width / 2
-            parts.append(f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{escape(str(name))}</text>')
-    parts.append(f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(unit)}</text>')
+            parts.append(
+                f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{escape(str(name))}</text>'
+            )
+    parts.append(
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(unit)}</text>'
+    )
     return "".join(parts) + "</svg>"

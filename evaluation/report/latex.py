@@ -33,15 +33,22 @@ ARROWS = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
 def latex(results: Results) -> str:
     """One ``tabular`` for each family of metrics, best in bold, intervals left to the caption's reader in ``report.md``."""
     bold = {column["name"]: best(results, column) for column in results["columns"]}
-    parts = [f"% Protocol {results['protocol']}, commit {results['commit']}; means, 95% intervals in report.md"]
+    parts = [
+        f"% Protocol {results['protocol']}, commit {results['commit']}; means, 95% intervals in report.md"
+    ]
     for heading, columns in families(results, shown_columns(results)):
         parts += [f"% {heading}", *_tabular(results, columns, bold), ""]
     return "\n".join(parts)
 
 
-def _tabular(results: Results, columns: list[Mapping[str, Any]], bold: Mapping[str, set[str]]) -> list[str]:
+def _tabular(
+    results: Results, columns: list[Mapping[str, Any]], bold: Mapping[str, set[str]]
+) -> list[str]:
     lines = [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\hline"]
-    lines.append(" & ".join(["", *(tex(c["label"]) + ARROWS[c["higher_is_better"]] for c in columns)]) + r" \\ \hline")
+    lines.append(
+        " & ".join(["", *(tex(c["label"]) + ARROWS[c["higher_is_better"]] for c in columns)])
+        + r" \\ \hline"
+    )
     for system, cells in results["systems"].items():
         shown = []
         for column in columns:

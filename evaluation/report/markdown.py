@@ -27,11 +27,20 @@ def markdown(results: Results) -> str:
     parts += [*_reasons(results), *_levels(results)]
     if results["failures"]:
         parts += ["## Not scored", "", "| system | clips | metrics | reason |", "|---|---|---|---|"]
-        parts += ["| " + " | ".join(map(_md, row.values())) + " |" for row in grouped_failures(results)]
+        parts += [
+            "| " + " | ".join(map(_md, row.values())) + " |" for row in grouped_failures(results)
+        ]
         parts.append("")
-    parts += ["## Protocol and judges", "", f"Protocol `{results['protocol']}`, commit `{results['commit']}`."]
+    parts += [
+        "## Protocol and judges",
+        "",
+        f"Protocol `{results['protocol']}`, commit `{results['commit']}`.",
+    ]
     parts += [f"Brackets: {results['settings']['interval']}.", ""]
-    parts += [f"- {judge['name']}: {judge['about']}; sha256 `{judge['sha256'] or 'none'}`" for judge in results["judges"]]
+    parts += [
+        f"- {judge['name']}: {judge['about']}; sha256 `{judge['sha256'] or 'none'}`"
+        for judge in results["judges"]
+    ]
     parts.append(f"- {machine_line(results)}")
     return "\n".join(parts) + "\n"
 
@@ -59,7 +68,13 @@ def _tables(results: Results) -> list[str]:
 
 
 def _table(results: Results, columns: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| system | " + " | ".join(f"{c['label']}{' (' + c['unit'] + ')' if c['unit'] else ''}{arrow(c)}" for c in columns) + " |"]
+    lines = [
+        "| system | "
+        + " | ".join(
+            f"{c['label']}{' (' + c['unit'] + ')' if c['unit'] else ''}{arrow(c)}" for c in columns
+        )
+        + " |"
+    ]
     lines.append("|---|" + "---:|" * len(columns))
     bold = {c["name"]: best(results, c) for c in columns}
     for system, cells in results["systems"].items():
@@ -88,9 +103,19 @@ def _levels(results: Results) -> list[str]:
     for system, details in results["details"].items():
         for emotion, curves in details.get("level_response", {}).items():
             own = curves["signature"]
-            shown = ("–" if own[name] is None else f"{own[name]:.3f}" for name in ("rho", "r2", "range", "half"))
-            rows.append(f"| {_md(system)} | {emotion} | " + " | ".join(shown) + f" | {len(set(own['levels']))} |")
+            shown = (
+                "–" if own[name] is None else f"{own[name]:.3f}"
+                for name in ("rho", "r2", "range", "half")
+            )
+            rows.append(
+                f"| {_md(system)} | {emotion} | "
+                + " | ".join(shown)
+                + f" | {len(set(own['levels']))} |"
+            )
     if not rows:
         return []
-    head = ["| system | emotion | ρ | R² | range | share at 8 | levels |", "|---|---|---:|---:|---:|---:|---:|"]
+    head = [
+        "| system | emotion | ρ | R² | range | share at 8 | levels |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
     return ["## Level response by emotion, on its own action units", "", *head, *rows, ""]

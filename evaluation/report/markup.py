@@ -20,13 +20,24 @@ def tag(name: str, inside: str, **attributes: str | bool) -> str:
 
 def section(title: str, lead: str, *content: str, id_: str = "") -> str:
     """A titled part of the page; ``lead`` is plain text."""
-    return tag("section", tag("h2", escape(title)) + tag("p", escape(lead), class_="soft") + "".join(content), id_=id_)
+    return tag(
+        "section",
+        tag("h2", escape(title)) + tag("p", escape(lead), class_="soft") + "".join(content),
+        id_=id_,
+    )
 
 
-def scrolling_table(head: Iterable[str], rows: Iterable[str], tall: bool = False, **attributes: str) -> str:
+def scrolling_table(
+    head: Iterable[str], rows: Iterable[str], tall: bool = False, **attributes: str
+) -> str:
     """A table that scrolls by itself where the page is too narrow, or with ``tall`` too short."""
     table = tag("thead", tag("tr", "".join(head))) + tag("tbody", "".join(rows))
-    return tag("div", tag("table", table, **attributes), class_="scroll tall" if tall else "scroll", tabindex="0")
+    return tag(
+        "div",
+        tag("table", table, **attributes),
+        class_="scroll tall" if tall else "scroll",
+        tabindex="0",
+    )
 
 
 def text_cell(value: object, name: str = "td", style: str = "text") -> str:
@@ -38,7 +49,13 @@ def row_name(system: str, kind: str, about: str) -> str:
     """A row's heading: what it is called, and a word for the rows that no system made."""
     shown = system.removeprefix("control: ")
     mark = {"reference": "ground truth", "control": "control"}.get(kind, "")
-    return tag("th", escape(shown) + (tag("span", mark, class_="badge") if mark else ""), class_="text", title=about, scope="row")
+    return tag(
+        "th",
+        escape(shown) + (tag("span", mark, class_="badge") if mark else ""),
+        class_="text",
+        title=about,
+        scope="row",
+    )
 
 
 def bulleted(title: str, lines: Iterable[str]) -> str:

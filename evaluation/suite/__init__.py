@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from evaluation.records import Column
 from evaluation.suite.base import Entry, Extractor, SoundExtractor, columns_of, needs_of
 
@@ -18,7 +18,10 @@ __all__ = ["EXTRACTORS", "SUITE", "choose", "columns", "extractors", "hears"]
 
 
 def _modules() -> list[ModuleType]:
-    found = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    found = [
+        importlib.import_module(f"{__name__}.{info.name}")
+        for info in pkgutil.iter_modules(__path__)
+    ]
     return sorted((m for m in found if hasattr(m, "ENTRIES")), key=lambda m: (m.ORDER, m.__name__))
 
 
@@ -37,7 +40,9 @@ def _collect() -> tuple[dict[str, Entry], dict[str, Extractor]]:
     for name, entry in entries.items():
         unknown = set(needs_of(entry)) - set(looks)
         if unknown:
-            raise ValueError(f"{name} needs extractors that nobody defines: {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"{name} needs extractors that nobody defines: {', '.join(sorted(unknown))}"
+            )
     return entries, looks
 
 

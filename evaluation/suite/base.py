@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from evaluation.judges.base import JudgeInfo
+from evaluation.judges.landmark_track import Track
 from evaluation.protocol import SIZE
 from evaluation.records import Column, Record, Scores, SetResult
-from evaluation.tracks import Track
 
 Features = Mapping[str, np.ndarray]
 """What an extractor found in one clip: arrays by name."""
@@ -104,7 +104,9 @@ class FrameExtractor:
 
     def __post_init__(self) -> None:
         if self.every > 1 and self.context > 1:
-            raise ValueError(f"extractor {self.name} looks at consecutive frames and can leave out none")
+            raise ValueError(
+                f"extractor {self.name} looks at consecutive frames and can leave out none"
+            )
 
     def rows(self, frames: int) -> int:
         """How many rows a clip of so many frames gives; 0 or less if it is too short."""
@@ -113,7 +115,7 @@ class FrameExtractor:
 
 @dataclass(frozen=True)
 class TrackExtractor:
-    """A judge of a whole clip's landmarks; ``open``: device -> function of a :class:`evaluation.tracks.Track`."""
+    """A judge of a whole clip's landmarks; ``open``: device -> function of a :class:`evaluation.judges.landmark_track.Track`."""
 
     name: str
     judge: Callable[[], JudgeInfo]

@@ -12,15 +12,22 @@ from torch import Tensor
 from evaluation.judges import action_units, inception, landmarks
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.inception import InceptionJudge
+from evaluation.judges.landmark_track import Track
 from evaluation.metrics.bootstrap import standard_error
 from evaluation.metrics.e_fid import ENOUGH as ENOUGH_EXPRESSIONS
 from evaluation.metrics.e_fid import e_fid
 from evaluation.metrics.fid import ENOUGH, fid
 from evaluation.metrics.kid import ClipKernel, kid
 from evaluation.records import Column, Estimate, SetResult
-from evaluation.suite.base import ClipSet, Features, FrameExtractor, FrameFunction, SetMetric, TrackExtractor
+from evaluation.suite.base import (
+    ClipSet,
+    Features,
+    FrameExtractor,
+    FrameFunction,
+    SetMetric,
+    TrackExtractor,
+)
 from evaluation.suite.perception import EVERY, SPARSE
-from evaluation.tracks import Track
 
 LIMIT = 10_000
 """Most pictures a side, so that memory does not grow with the number of clips; of more, evenly spaced ones are taken."""
@@ -64,16 +71,25 @@ def gather(clips: ClipSet, extractor: str, array: str, by_reference: bool) -> Pi
         found = [rows[::step] for rows in found]
     if sum(map(len, found)) < 2:
         return None
-    return Pictures(torch.from_numpy(np.concatenate(found)), names, [len(rows) for rows in found], seen)
+    return Pictures(
+        torch.from_numpy(np.concatenate(found)), names, [len(rows) for rows in found], seen
+    )
 
 
-def _compare(clips: ClipSet, extractor: str, array: str, columns: dict[str, Callable[[Pictures, Pictures], Estimate]]) -> SetResult:
+def _compare(
+    clips: ClipSet,
+    extractor: str,
+    array: str,
+    columns: dict[str, Callable[[Pictures, Pictures], Estimate]],
+) -> SetResult:
     """Estimates over the two sides, or why there are none."""
     if clips.reference is None:
         return SetResult(reasons=dict.fromkeys(columns, "compares with the reference"))
     sides = gather(clips, extractor, array, True), gather(clips.reference, extractor, array, False)
     if sides[0] is None or sides[1] is None:
-        return SetResult(reasons=dict.fromkeys(columns, "fewer than two frames on a side could be looked at"))
+        return SetResult(
+            reasons=dict.fromkeys(columns, "fewer than two frames on a side could be looked at")
+        )
     return SetResult(estimates={name: estimate(*sides) for name, estimate in columns.items()})
 
 
@@ -82,18 +98,28 @@ def _draws(a: Pictures, b: Pictures) -> int:
     return next((draws for size, draws in DRAWS if most <= size), DRAWS[-1][1])
 
 
-def _estimate(value: float, std: float | None, a: Pictures, b: Pictures, enough: int, unit: str) -> Estimate:
+def _estimate(
+    value: float, std: float | None, a: Pictures, b: Pictures, enough: int, unit: str
+) -> Estimate:
     few = min(len(a.features), len(b.features))
     flags = [f"{few:,} {unit}, fewer than {enough:,}"] if few < enough else []
-    flags += [f"{len(side.features):,} of {side.seen:,} {unit} taken" for side in (a, b) if len(side.features) < side.seen]
+    flags += [
+        f"{len(side.features):,} of {side.seen:,} {unit} taken"
+        for side in (a, b)
+        if len(side.features) < side.seen
+    ]
     interval = (value - 1.96 * std, value + 1.96 * std) if std is not None else None
     return Estimate(value, len(a.features), unit, std, interval, "; ".join(flags) or None)
 
 
-def _frechet(distance: Callable[..., Tensor], enough: int, unit: str) -> Callable[[Pictures, Pictures], Estimate]:
+def _frechet(
+    distance: Callable[..., Tensor], enough: int, unit: str
+) -> Callable[[Pictures, Pictures], Estimate]:
     def estimate(a: Pictures, b: Pictures) -> Estimate:
         def drawn(generated: np.ndarray, reference: np.ndarray) -> float:
-            return float(distance(a.features, b.features, (a.counted(generated), b.counted(reference))))
+            return float(
+                distance(a.features, b.features, (a.counted(generated), b.counted(reference)))
+            )
 
         std = standard_error(drawn, (a.clips, b.clips), _draws(a, b))
         return _estimate(float(distance(a.features, b.features)), std, a, b, enough, unit)
@@ -108,15 +134,24 @@ def _kid(a: Pictures, b: Pictures) -> Estimate:
 
 
 def _pictures(clips: ClipSet) -> SetResult:
-    return _compare(clips, "inception", "pool3", {"fid": _frechet(fid, ENOUGH, "images"), "kid": _kid})
+    return _compare(
+        clips, "inception", "pool3", {"fid": _frechet(fid, ENOUGH, "images"), "kid": _kid}
+    )
 
 
 def _faces(clips: ClipSet) -> SetResult:
-    return _compare(clips, "face_sface", "embedding", {"fid_face": _frechet(fid, ENOUGH, "images"), "kid_face": _kid})
+    return _compare(
+        clips,
+        "face_sface",
+        "embedding",
+        {"fid_face": _frechet(fid, ENOUGH, "images"), "kid_face": _kid},
+    )
 
 
 def _expressions(clips: ClipSet) -> SetResult:
-    return _compare(clips, "expression", "exp", {"e_fid": _frechet(e_fid, ENOUGH_EXPRESSIONS, "frames")})
+    return _compare(
+        clips, "expression", "exp", {"e_fid": _frechet(e_fid, ENOUGH_EXPRESSIONS, "frames")}
+    )
 
 
 def _open_inception(device: torch.device) -> FrameFunction:
@@ -163,7 +198,9 @@ ENTRIES = {
     "fid_face": SetMetric(
         (
             _column("fid_face", "FID (SFace)", 2, f"the same formula on face embeddings, {SPARSE}"),
-            _column("kid_face", "KID (SFace)", 4, f"the same kernel on face embeddings, {SPARSE}", None),
+            _column(
+                "kid_face", "KID (SFace)", 4, f"the same kernel on face embeddings, {SPARSE}", None
+            ),
         ),
         _faces,
         needs=("face_sface",),
@@ -171,7 +208,14 @@ ENTRIES = {
         still=True,
     ),
     "e_fid": SetMetric(
-        (_column("e_fid", "E-FID", 3, "Fréchet distance of the built-in model's 28 expression coefficients, every frame"),),
+        (
+            _column(
+                "e_fid",
+                "E-FID",
+                3,
+                "Fréchet distance of the built-in model's 28 expression coefficients, every frame",
+            ),
+        ),
         _expressions,
         needs=("expression",),
         needs_reference=True,

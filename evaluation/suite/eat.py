@@ -14,13 +14,19 @@ LABELS = {
     "mouth": ("M-LMD (EAT)", "px", "mouth landmarks on their own centre, 256 px crop"),
     "face": ("F-LMD (EAT)", "px", "68 landmarks on their own centre, 256 px crop"),
     "mouth_velocity": ("M-LVD (EAT)", "px", "mouth landmarks' steps from frame to frame"),
-    "face_velocity": ("F-LVD (EAT)", "px", "as published: the mouth's steps, summed, over 68 landmarks"),
+    "face_velocity": (
+        "F-LVD (EAT)",
+        "px",
+        "as published: the mouth's steps, summed, over 68 landmarks",
+    ),
 }
 
 
 def _score(clip: Clip, reference: Clip | None) -> Scores:
     at, beside = shared_frames(clip, reference)
-    pixels = [torch.from_numpy((track.points_68[at] + 1) / 2 * SIZE) for track in (clip.track, beside)]
+    pixels = [
+        torch.from_numpy((track.points_68[at] + 1) / 2 * SIZE) for track in (clip.track, beside)
+    ]
     found = eat_landmark_distances(*pixels)
     return Scores({f"eat_{name}": getattr(found, name) for name in NAMES})
 

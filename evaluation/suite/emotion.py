@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges import emotion
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
+from evaluation.judges.landmark_track import Track
 from evaluation.metrics.emotion_accuracy import UNLABELLED, confusion_matrix
 from evaluation.records import Column, SetResult
 from evaluation.suite.base import Clip, ClipSet, Features, SetMetric, TrackExtractor
-from evaluation.tracks import Track
 
 EXTRACTOR, PROBABILITIES = "emotion", "probabilities"
 ABOUT = "emotion that the judge sees in each clip against the one asked for; to be read beside its accuracy on the reference"
@@ -31,7 +31,9 @@ def _keep(clip: Clip) -> dict[str, list[float]]:
     return {PROBABILITIES: clip.features(EXTRACTOR)[PROBABILITIES].tolist()}
 
 
-def accuracy(clips: ClipSet, column: str, kept: str, judge: str, classes: Sequence[str] = EMOTIONS) -> SetResult:
+def accuracy(
+    clips: ClipSet, column: str, kept: str, judge: str, classes: Sequence[str] = EMOTIONS
+) -> SetResult:
     """Accuracy over clips whose emotion is known, the confusion, and how many clips say nothing.
 
     Args:
@@ -44,8 +46,13 @@ def accuracy(clips: ClipSet, column: str, kept: str, judge: str, classes: Sequen
     judged = [record for record in clips.records if kept in record.features]
     unlabelled = sum(record.emotion not in EMOTIONS for record in judged)
     foreign = sum(record.emotion in EMOTIONS and record.emotion not in classes for record in judged)
-    seen = torch.tensor([int(np.argmax(record.features[kept])) for record in judged], dtype=torch.int64)
-    wanted = torch.tensor([EMOTIONS.index(r.emotion) if r.emotion in classes else UNLABELLED for r in judged], dtype=torch.int64)
+    seen = torch.tensor(
+        [int(np.argmax(record.features[kept])) for record in judged], dtype=torch.int64
+    )
+    wanted = torch.tensor(
+        [EMOTIONS.index(r.emotion) if r.emotion in classes else UNLABELLED for r in judged],
+        dtype=torch.int64,
+    )
     confusion = confusion_matrix(seen, wanted, len(EMOTIONS))
     # The report draws details of one name together.
     title = "confusion" if judge == emotion.NAME else f"confusion by {judge}"
@@ -53,8 +60,23 @@ def accuracy(clips: ClipSet, column: str, kept: str, judge: str, classes: Sequen
     about = f"rows: asked for, columns: seen by {judge}; {len(right)} clips, {unlabelled} more have no emotion label"
     if foreign:
         about += f", {foreign} more one that {judge} does not know"
-    details = {title: {"kind": "confusion", "labels": list(EMOTIONS), "counts": confusion.tolist(), "about": about}}
-    reasons = {} if right else {column: f"no clip says an emotion that {judge} knows" if foreign else "no clip says its emotion"}
+    details = {
+        title: {
+            "kind": "confusion",
+            "labels": list(EMOTIONS),
+            "counts": confusion.tolist(),
+            "about": about,
+        }
+    }
+    reasons = (
+        {}
+        if right
+        else {
+            column: f"no clip says an emotion that {judge} knows"
+            if foreign
+            else "no clip says its emotion"
+        }
+    )
     return SetResult({column: right}, reasons, details if right else {})
 
 

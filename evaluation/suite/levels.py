@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges.action_units import signature
 from evaluation.judges.geometry import FEATURES
 from evaluation.metrics.level_response import MIN_LEVELS, level_response
@@ -20,10 +20,41 @@ from evaluation.suite.base import Clip, ClipSet, SetMetric
 ABOUT = "response of each emotion's own action units to the requested level, mean over emotions"
 _JUDGE = "fit+blendshapes on mediapipe-478"
 COLUMNS = (
-    Column("level_rho", "Level ρ", "", True, _JUDGE, 3, "Spearman correlation with the level", -1.0, 1.0, "level"),
-    Column("level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0, "level"),
-    Column("level_range", "Level range", "AU", True, _JUDGE, 3, "intensity at the highest level minus at the lowest", family="level"),
-    Column("level_half", "Share at 8", "", None, _JUDGE, 2, "share of the range reached at level 8; 0.5 is even", family="level"),
+    Column(
+        "level_rho",
+        "Level ρ",
+        "",
+        True,
+        _JUDGE,
+        3,
+        "Spearman correlation with the level",
+        -1.0,
+        1.0,
+        "level",
+    ),
+    Column(
+        "level_r2", "Level R²", "", True, _JUDGE, 3, "linearity over the levels", 0.0, 1.0, "level"
+    ),
+    Column(
+        "level_range",
+        "Level range",
+        "AU",
+        True,
+        _JUDGE,
+        3,
+        "intensity at the highest level minus at the lowest",
+        family="level",
+    ),
+    Column(
+        "level_half",
+        "Share at 8",
+        "",
+        None,
+        _JUDGE,
+        2,
+        "share of the range reached at level 8; 0.5 is even",
+        family="level",
+    ),
 )
 NUMBERS = ("rho", "r2", "range", "half")
 SIGNATURE = "signature"
@@ -36,7 +67,10 @@ def _curve(levels: list[float], values: list[float]) -> dict[str, Any]:
     numbers = {name: getattr(found, name) for name in NUMBERS}
     order = sorted(range(len(levels)), key=lambda i: levels[i])
     curve = {"levels": [levels[i] for i in order], "values": [values[i] for i in order]}
-    return {**{name: value if math.isfinite(value) else None for name, value in numbers.items()}, **curve}
+    return {
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        **curve,
+    }
 
 
 def _moves(curve: dict[str, Any]) -> bool:
@@ -59,7 +93,9 @@ def respond(clips: ClipSet) -> SetResult:
         One sample an emotion in each column, and ``details[emotion][feature]`` with rho, r2, range, half, levels, values.
     """
     details: dict[str, Any] = {}
-    labelled = [r for r in clips.records if r.emotion and r.level is not None and "expression" in r.features]
+    labelled = [
+        r for r in clips.records if r.emotion and r.level is not None and "expression" in r.features
+    ]
     for emotion in EMOTIONS[1:]:
         mine = [r for r in labelled if r.emotion == emotion]
         if len({r.level for r in mine}) < MIN_LEVELS:
@@ -78,10 +114,14 @@ def _result(details: dict[str, Any], labelled: int) -> SetResult:
     reasons: dict[str, str] = {}
     for column, number in zip(COLUMNS, NUMBERS, strict=True):
         found = [curves[SIGNATURE] for curves in details.values()]
-        samples[column.name] = [c[number] for c in found if c[number] is not None and (number != "half" or _moves(c))]
+        samples[column.name] = [
+            c[number] for c in found if c[number] is not None and (number != "half" or _moves(c))
+        ]
         if not details:
             reasons[column.name] = (
-                f"no emotion has clips at {MIN_LEVELS} or more levels" if labelled else "no clip says its emotion and level"
+                f"no emotion has clips at {MIN_LEVELS} or more levels"
+                if labelled
+                else "no clip says its emotion and level"
             )
         elif not samples[column.name]:
             reasons[column.name] = "the faces do not move with the level"

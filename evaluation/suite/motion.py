@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from evaluation.judges.base import JudgeInfo
+from evaluation.judges.landmark_track import Track
 from evaluation.metrics.beat_alignment import beat_alignment, motion_beats
 from evaluation.metrics.blink_rate import blinks, eye_aspect_ratio
 from evaluation.metrics.head_motion import head_motion
 from evaluation.protocol import FPS, NotScored
 from evaluation.records import Column, Scores
 from evaluation.suite.base import Clip, ClipMetric, Features, SoundExtractor
-from evaluation.tracks import Track
 
 TRACKER = "mediapipe-478"
 ONSETS = "onsets"
@@ -34,13 +34,22 @@ def head_angles(track: Track) -> np.ndarray:
     them. Angles are therefore those of the axes in the picture, whatever the face's shape, up to a constant.
     """
     points = track.in_crop[track.seen].astype(np.float64)
-    across = points[:, [263, 362, 454, 356]].mean(axis=1) - points[:, [33, 133, 234, 127]].mean(axis=1)
+    across = points[:, [263, 362, 454, 356]].mean(axis=1) - points[:, [33, 133, 234, 127]].mean(
+        axis=1
+    )
     down = points[:, [168, 6, 197]].mean(axis=1) - points[:, [10, 151]].mean(axis=1)
     x = across / np.linalg.norm(across, axis=1, keepdims=True)
     y = down - (down * x).sum(axis=1, keepdims=True) * x
     y /= np.linalg.norm(y, axis=1, keepdims=True)
     z = np.cross(x, y)
-    return np.stack([np.arctan2(y[:, 2], z[:, 2]), np.arcsin(np.clip(x[:, 2], -1.0, 1.0)), np.arctan2(x[:, 1], x[:, 0])], axis=1)
+    return np.stack(
+        [
+            np.arctan2(y[:, 2], z[:, 2]),
+            np.arcsin(np.clip(x[:, 2], -1.0, 1.0)),
+            np.arctan2(x[:, 1], x[:, 0]),
+        ],
+        axis=1,
+    )
 
 
 def _head_motion(clip: Clip, reference: Clip | None) -> Scores:
@@ -53,7 +62,9 @@ def _head_motion(clip: Clip, reference: Clip | None) -> Scores:
 
 
 def _onset_judge() -> JudgeInfo:
-    return JudgeInfo("librosa onsets", None, f"librosa {librosa.__version__}: peaks of spectral flux, hop 10 ms")
+    return JudgeInfo(
+        "librosa onsets", None, f"librosa {librosa.__version__}: peaks of spectral flux, hop 10 ms"
+    )
 
 
 def _open_onsets(device: torch.device) -> Callable[[np.ndarray], Features]:
@@ -73,7 +84,13 @@ def _beats(clip: Clip, reference: Clip | None) -> Scores:
         raise NotScored("the sound has no onset")
     if not clip.track.seen.all():
         raise NotScored("the face is missing in some frames, so the head's beats are not known")
-    return Scores({"beat_alignment": float(beat_alignment(motion_beats(torch.from_numpy(head_angles(clip.track)), FPS), audio))})
+    return Scores(
+        {
+            "beat_alignment": float(
+                beat_alignment(motion_beats(torch.from_numpy(head_angles(clip.track)), FPS), audio)
+            )
+        }
+    )
 
 
 def _blinks(clip: Clip, reference: Clip | None) -> Scores:
@@ -88,7 +105,15 @@ def _blinks(clip: Clip, reference: Clip | None) -> Scores:
     return Scores({**values, "blink_duration": float(found.durations.quantile(0.5))})
 
 
-def _column(name: str, label: str, unit: str, better: bool | None, decimals: int, about: str, high: float | None = None) -> Column:
+def _column(
+    name: str,
+    label: str,
+    unit: str,
+    better: bool | None,
+    decimals: int,
+    about: str,
+    high: float | None = None,
+) -> Column:
     judge = None if name == "beat_alignment" else TRACKER
     return Column(name, label, unit, better, judge, decimals, about, 0.0, high, family="motion")
 

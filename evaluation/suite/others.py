@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from emo_lightning.emotions import EMOTIONS
+from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges import emonet, emotiefflib, faceapi
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.expressions import ExpressionJudge, look, over_clip
@@ -49,8 +49,17 @@ class Outsider:
 
 
 OUTSIDERS = (
-    Outsider(faceapi.NAME, "face-api.js", faceapi.describe, faceapi.FaceApiJudge, faceapi.CLASSES, HEAD),
-    Outsider(emotiefflib.NAME, "EmotiEffLib", emotiefflib.describe, emotiefflib.EmotiEffJudge, emotiefflib.CLASSES, CLOSE),
+    Outsider(
+        faceapi.NAME, "face-api.js", faceapi.describe, faceapi.FaceApiJudge, faceapi.CLASSES, HEAD
+    ),
+    Outsider(
+        emotiefflib.NAME,
+        "EmotiEffLib",
+        emotiefflib.describe,
+        emotiefflib.EmotiEffJudge,
+        emotiefflib.CLASSES,
+        CLOSE,
+    ),
     Outsider(emonet.NAME, "EmoNet", emonet.describe, emonet.EmoNetJudge, emonet.CLASSES, CLOSE),
 )
 
@@ -67,15 +76,44 @@ def _keep(outsider: Outsider, clip: Clip) -> dict[str, list[float]]:
 
 
 def _extractor(outsider: Outsider) -> FrameExtractor:
-    return FrameExtractor(outsider.extractor, outsider.describe, partial(_open, outsider), view=outsider.view, every=EVERY)
+    return FrameExtractor(
+        outsider.extractor,
+        outsider.describe,
+        partial(_open, outsider),
+        view=outsider.view,
+        every=EVERY,
+    )
 
 
 def _entry(outsider: Outsider) -> SetMetric:
-    known = "of eight" if len(outsider.classes) == len(EMOTIONS) else f"of {len(outsider.classes)}; clips asked for another are left out"
+    known = (
+        "of eight"
+        if len(outsider.classes) == len(EMOTIONS)
+        else f"of {len(outsider.classes)}; clips asked for another are left out"
+    )
     about = f"share of clips in which the judge sees the emotion asked for, {known}"
-    column = Column(outsider.column, f"Acc emo ({outsider.label})", "", True, None, 3, about, 0.0, 1.0, "emotion")
-    score = partial(accuracy, column=outsider.column, kept=outsider.extractor, judge=outsider.label, classes=outsider.classes)
-    return SetMetric((column,), score, needs=(outsider.extractor,), keep=partial(_keep, outsider), about=ABOUT)
+    column = Column(
+        outsider.column,
+        f"Acc emo ({outsider.label})",
+        "",
+        True,
+        None,
+        3,
+        about,
+        0.0,
+        1.0,
+        "emotion",
+    )
+    score = partial(
+        accuracy,
+        column=outsider.column,
+        kept=outsider.extractor,
+        judge=outsider.label,
+        classes=outsider.classes,
+    )
+    return SetMetric(
+        (column,), score, needs=(outsider.extractor,), keep=partial(_keep, outsider), about=ABOUT
+    )
 
 
 ORDER = 51

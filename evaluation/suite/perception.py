@@ -65,26 +65,49 @@ def _csim(column: str, extractor: str, clip: Clip, reference: Clip | None) -> Sc
     both = np.isfinite(sides[0][:shared, 0]) & np.isfinite(sides[1][:shared, 0])
     if not both.any():
         raise NotScored("no moment shows a face in both clips")
-    return Scores({column: float(csim(*(torch.from_numpy(side[:shared][both]) for side in sides)).mean())})
+    return Scores(
+        {column: float(csim(*(torch.from_numpy(side[:shared][both]) for side in sides)).mean())}
+    )
 
 
 def _distance(net: str, name: str, label: str) -> FrameMetric:
-    column = Column(name, label, "", False, None, 3, f"LPIPS 0.1 on {lpips_net.TRUNKS[net]}, {SPARSE}", 0.0)
-    return FrameMetric(column, lambda device: LpipsJudge(net, device).distance, judge=partial(lpips_net.describe, net), every=EVERY)
+    column = Column(
+        name, label, "", False, None, 3, f"LPIPS 0.1 on {lpips_net.TRUNKS[net]}, {SPARSE}", 0.0
+    )
+    return FrameMetric(
+        column,
+        lambda device: LpipsJudge(net, device).distance,
+        judge=partial(lpips_net.describe, net),
+        every=EVERY,
+    )
 
 
 def _identity(network: str, label: str, remark: str = "") -> ClipMetric:
     name = "csim" if network == "sface" else f"csim_{network}"
     about = f"cosine similarity of face embeddings, {SPARSE}{remark}"
     column = Column(name, label, "", True, None, 3, about, -1.0, 1.0, "identity")
-    return ClipMetric((column,), partial(_csim, name, f"face_{network}"), needs=(f"face_{network}",))
+    return ClipMetric(
+        (column,), partial(_csim, name, f"face_{network}"), needs=(f"face_{network}",)
+    )
 
 
 ORDER = 15
 EXTRACTORS = (
-    FrameExtractor("sharpness", lambda: JudgeInfo("cpbd", None, "arithmetic on edges"), _sharpness, every=EVERY),
-    FrameExtractor("face_sface", partial(face_embedding.describe, "sface"), partial(_faces, "sface"), every=EVERY),
-    FrameExtractor("face_arcface", partial(face_embedding.describe, "arcface"), partial(_faces, "arcface"), every=EVERY),
+    FrameExtractor(
+        "sharpness", lambda: JudgeInfo("cpbd", None, "arithmetic on edges"), _sharpness, every=EVERY
+    ),
+    FrameExtractor(
+        "face_sface",
+        partial(face_embedding.describe, "sface"),
+        partial(_faces, "sface"),
+        every=EVERY,
+    ),
+    FrameExtractor(
+        "face_arcface",
+        partial(face_embedding.describe, "arcface"),
+        partial(_faces, "arcface"),
+        every=EVERY,
+    ),
     FrameExtractor("face_dlib", dlib_face.describe, _dlib, every=EVERY),
 )
 ENTRIES = {
@@ -92,13 +115,34 @@ ENTRIES = {
     "lpips_vgg": _distance("vgg", "lpips_vgg", "LPIPS (VGG)"),
     "lpips_squeeze": _distance("squeeze", "lpips_squeeze", "LPIPS (SqueezeNet)"),
     "st_lpips": FrameMetric(
-        Column("st_lpips", "ST-LPIPS", "", False, None, 3, f"shift-tolerant LPIPS on its own AlexNet, every {SLOW_EVERY}th frame", 0.0),
+        Column(
+            "st_lpips",
+            "ST-LPIPS",
+            "",
+            False,
+            None,
+            3,
+            f"shift-tolerant LPIPS on its own AlexNet, every {SLOW_EVERY}th frame",
+            0.0,
+        ),
         lambda device: STLpipsJudge(device).distance,
         judge=st_lpips_net.describe,
         every=SLOW_EVERY,
     ),
     "cpbd": ClipMetric(
-        (Column("cpbd", "CPBD", "", True, None, 3, f"share of edges without visible blur, {SPARSE}", 0.0, 1.0),),
+        (
+            Column(
+                "cpbd",
+                "CPBD",
+                "",
+                True,
+                None,
+                3,
+                f"share of edges without visible blur, {SPARSE}",
+                0.0,
+                1.0,
+            ),
+        ),
         _cpbd,
         needs=("sharpness",),
         needs_reference=False,

@@ -17,12 +17,33 @@ def _psnr(mean_squared_error: float) -> float:
 ORDER = 10
 ENTRIES = {
     "psnr": FrameMetric(
-        Column("psnr", "PSNR", "dB", True, None, 2, "pooled over the clip's frames", 0.0, family="picture"),
+        Column(
+            "psnr",
+            "PSNR",
+            "dB",
+            True,
+            None,
+            2,
+            "pooled over the clip's frames",
+            0.0,
+            family="picture",
+        ),
         lambda device: squared_error,
         _psnr,
     ),
     "ssim": FrameMetric(
-        Column("ssim", "SSIM", "", True, None, 3, "Gaussian window 11, sigma 1.5, mean over frames", -1.0, 1.0, family="picture"),
+        Column(
+            "ssim",
+            "SSIM",
+            "",
+            True,
+            None,
+            3,
+            "Gaussian window 11, sigma 1.5, mean over frames",
+            -1.0,
+            1.0,
+            family="picture",
+        ),
         lambda device: ssim,
     ),
 }

@@ -16,7 +16,7 @@ from benchmarks._compare_rows import rows
 from benchmarks._compare_scores import correlation
 from benchmarks._compare_tables import Drawn, estimate, estimates
 from datamodules.corpus.build import build_corpus
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 FAILING = '''
 class Failing:
@@ -64,8 +64,28 @@ def report(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     """The comparison of the mesh, one that is late, one that fails and one without weights, on two people."""
     out = tmp_path_factory.mktemp("out")
     (out / "my_luck.py").write_text(FAILING)
-    words = ["--data", str(shards), "--split", "val,test", "--frames", "25", "--pairs", "1", "--no-speed", "--out", str(out)]
-    words += ["--renderers", "mesh", "my_luck:Late", "my_luck:Failing", "keypoint", "--checkpoint-dir", f"keypoint={out}"]
+    words = [
+        "--data",
+        str(shards),
+        "--split",
+        "val,test",
+        "--frames",
+        "25",
+        "--pairs",
+        "1",
+        "--no-speed",
+        "--out",
+        str(out),
+    ]
+    words += [
+        "--renderers",
+        "mesh",
+        "my_luck:Late",
+        "my_luck:Failing",
+        "keypoint",
+        "--checkpoint-dir",
+        f"keypoint={out}",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [*sys.path, str(out)])
         compare.main(words)
@@ -78,16 +98,29 @@ def mean(report: dict, part: str, row: str, score: str) -> float:
 
 def test_rows_stand_in_the_order_of_what_they_know(report: tuple[dict, Path]) -> None:
     found, _ = report
-    for score, better in (("psnr_lips", 1), ("ssim_face", 1), ("lip_error", -1), ("face_error", -1), ("st_lpips", -1)):
-        values = [better * mean(found, "self", row, score) for row in ("still portrait", "pose only", "mesh")]
+    for score, better in (
+        ("psnr_lips", 1),
+        ("ssim_face", 1),
+        ("lip_error", -1),
+        ("face_error", -1),
+        ("st_lpips", -1),
+    ):
+        values = [
+            better * mean(found, "self", row, score)
+            for row in ("still portrait", "pose only", "mesh")
+        ]
         assert values == sorted(values), score
-    assert mean(found, "self", "my_luck:Late", "lip_error") > mean(found, "self", "mesh", "lip_error")
+    assert mean(found, "self", "my_luck:Late", "lip_error") > mean(
+        found, "self", "mesh", "lip_error"
+    )
     assert mean(found, "self", "still portrait", "flicker") == 0
     assert mean(found, "cross", "mesh", "lip_open") > 0.8
     assert found["cross"]["rows"]["still portrait"]["lip_open"]["mean"] is None
     assert mean(found, "cross", "still portrait", "csim") == pytest.approx(1.0)
     minus = found["self"]["rows"]["pose only"]["lip_error"]["minus"]
-    assert minus["mean"] == pytest.approx(mean(found, "self", "pose only", "lip_error") - mean(found, "self", "mesh", "lip_error"))
+    assert minus["mean"] == pytest.approx(
+        mean(found, "self", "pose only", "lip_error") - mean(found, "self", "mesh", "lip_error")
+    )
     assert (minus["clips"], minus["people"]) == (2, 2)
 
 
@@ -96,7 +129,11 @@ def test_what_cannot_be_drawn_is_a_row_with_the_reason(report: tuple[dict, Path]
     assert "no luck" in found["self"]["reasons"]["my_luck:Failing"]
     assert "renderer.safetensors" in found["self"]["reasons"]["keypoint"]
     for row in ("my_luck:Failing", "keypoint"):
-        assert all(cell["mean"] is None for part in ("self", "cross") for cell in found[part]["rows"][row].values())
+        assert all(
+            cell["mean"] is None
+            for part in ("self", "cross")
+            for cell in found[part]["rows"][row].values()
+        )
     assert "keypoint, 2 of 2 without numbers: " in (out / "compare.md").read_text()
 
 
@@ -117,8 +154,12 @@ def test_a_head_moves_on_another_by_its_own_measure(clips: list[Clip]) -> None:
     moved, own = transfer(portrait, driver), portrait.coefficients
     assert np.array_equal(moved["exp"], driver["exp"])
     assert np.ptp(moved["id"], axis=0).max() == 0 and np.array_equal(moved["id"][0], own["id"][0])
-    assert np.allclose(moved["angle"][0], own["angle"][0]) and np.allclose(moved["trans"][0], own["trans"][0])
-    shares = [(c["trans"][-1, :2] - c["trans"][0, :2]) / np.exp(c["trans"][0, 2]) for c in (moved, driver)]
+    assert np.allclose(moved["angle"][0], own["angle"][0]) and np.allclose(
+        moved["trans"][0], own["trans"][0]
+    )
+    shares = [
+        (c["trans"][-1, :2] - c["trans"][0, :2]) / np.exp(c["trans"][0, 2]) for c in (moved, driver)
+    ]
     assert np.allclose(*shares, atol=1e-5)
 
 
@@ -143,7 +184,10 @@ def test_intervals_are_over_people() -> None:
 
 
 def test_differences_are_of_the_same_clips() -> None:
-    rows = {"mesh": Drawn([{"psnr": 20.0}, {"psnr": 40.0}, {"psnr": 30.0}]), "mine": Drawn([{"psnr": 21.0}, {"psnr": 41.0}, None])}
+    rows = {
+        "mesh": Drawn([{"psnr": 20.0}, {"psnr": 40.0}, {"psnr": 30.0}]),
+        "mine": Drawn([{"psnr": 21.0}, {"psnr": 41.0}, None]),
+    }
     minus = estimates(rows, {"psnr": None}, ["a", "b", "c"], "mesh")["mine"]["psnr"]["minus"]
     assert (minus.mean, minus.low, minus.high, minus.clips) == (1.0, 1.0, 1.0, 2)
 

@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks._level_videos import corner_rise, units
 from benchmarks.levels_corpus import Held, direction, level_error, truth, uneven_response
-from emo_lightning.coefficients import BUILTIN, EXP_NAMES, Coefficients
-from emo_lightning.emotions import EMOTIONS, SIGNATURE_UNITS, prototype_exp
 from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.models.heads import EXP_CEILING
+from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
+from emo_lightning.models.motion.motion_model import EXP_CEILING
+from emo_lightning.motion.emotions import EMOTIONS, SIGNATURE_UNITS, prototype_exp
 from evaluation.judges.geometry import FEATURES, measure
-from evaluation.levels import SIGNATURE_FEATURES
 from evaluation.metrics.level_response import level_response
+from evaluation.suite.known_levels import SIGNATURE_FEATURES
 
 LEVELS = np.arange(1, 16)
 
@@ -23,8 +23,12 @@ LEVELS = np.arange(1, 16)
 def faces(emotion: str) -> np.ndarray:
     """Points ``(15, 468, 3)`` of the mean face at each level."""
     exp = np.outer(LEVELS / 15.0, prototype_exp(emotion, EXP_NAMES))
-    values = {block: np.zeros((len(LEVELS), BUILTIN.width(block)), np.float32) for block in BUILTIN.blocks}
-    return BuiltinFaceModel.load().vertices(Coefficients(BUILTIN, {**values, "exp": exp.astype(np.float32)}))
+    values = {
+        block: np.zeros((len(LEVELS), BUILTIN.width(block)), np.float32) for block in BUILTIN.blocks
+    }
+    return BuiltinFaceModel.load().vertices(
+        Coefficients(BUILTIN, {**values, "exp": exp.astype(np.float32)})
+    )
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS[1:])
@@ -34,8 +38,12 @@ def test_signature_distances_show_each_level(emotion: str) -> None:
     shown["corner_left"] = np.array([corner_rise(face[None])["corner_left"] for face in points])
     whole = sum(sign * shown[name] for name, sign in SIGNATURE_FEATURES[emotion].items())
     response = level_response(LEVELS.tolist(), whole.tolist())
-    assert response.rho == pytest.approx(1.0) and response.range > 0.03 and 0.4 < response.half < 0.6
-    assert set(SIGNATURE_UNITS[emotion]) <= {u for u in (*EXP_NAMES, *(n.removesuffix("_L").removesuffix("_R") for n in EXP_NAMES))}
+    assert (
+        response.rho == pytest.approx(1.0) and response.range > 0.03 and 0.4 < response.half < 0.6
+    )
+    assert set(SIGNATURE_UNITS[emotion]) <= {
+        u for u in (*EXP_NAMES, *(n.removesuffix("_L").removesuffix("_R") for n in EXP_NAMES))
+    }
 
 
 def test_prototypes_are_possible_and_differ() -> None:
@@ -64,13 +72,27 @@ def test_levels_are_read_off_the_line_that_the_corpus_draws() -> None:
     for emotion in (0, 1, 5):
         for level in (0,) * 4 if emotion == 0 else range(1, 16):
             shown = 0.1 + 0.06 * level * direction(emotion) + rng.normal(0.0, 0.002, len(EXP_NAMES))
-            clips.append(Held("s0", emotion, level, np.zeros((0, 80), np.float32), shown, np.zeros((1, BUILTIN.size), np.float32)))
+            clips.append(
+                Held(
+                    "s0",
+                    emotion,
+                    level,
+                    np.zeros((0, 80), np.float32),
+                    shown,
+                    np.zeros((1, BUILTIN.size), np.float32),
+                )
+            )
     lines = truth(clips)
-    assert sorted(lines) == [1, 5] and all(line.slope == pytest.approx(0.06, rel=0.05) for line in lines.values())
+    assert sorted(lines) == [1, 5] and all(
+        line.slope == pytest.approx(0.06, rel=0.05) for line in lines.values()
+    )
     shown = lines[1].level(0.06 * (LEVELS + 2.0))
     assert level_error(shown[None]) == pytest.approx(2.0, abs=0.2)
 
 
 def test_evenness_evens_out_actors_who_are_not() -> None:
-    halves = [uneven_response((0.45, 0.85, 0.97), weight, refine=True, steps=150).half for weight in (0.0, 2.0)]
+    halves = [
+        uneven_response((0.45, 0.85, 0.97), weight, refine=True, steps=150).half
+        for weight in (0.0, 2.0)
+    ]
     assert halves[0] > 0.75 and abs(halves[1] - 0.5) < abs(halves[0] - 0.5) - 0.08

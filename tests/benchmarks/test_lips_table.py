@@ -9,7 +9,7 @@ pytest.importorskip("espeakng_loader")
 
 from benchmarks import _lips
 from benchmarks.lips import main, share_cell
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 
 def lips(seed: int, frames: int = 120) -> np.ndarray:
@@ -30,7 +30,9 @@ def test_closures_are_counted_by_phone() -> None:
     phones = [("", 0.0, 0.3), ("m", 0.4, 0.5), ("a", 0.5, 1.0), ("ˈb", 1.0, 1.1), ("t", 1.1, 2.0)]
     assert _lips.closures(opening, 0.0, phones) == [True, False]
     assert _lips.closures(opening + 0.05, 0.05, phones) == [True, False], "rest is the face's own"
-    assert share_cell([[True, False], []]).startswith("50%") and share_cell([[]]) == "phones unknown"
+    assert (
+        share_cell([[True, False], []]).startswith("50%") and share_cell([[]]) == "phones unknown"
+    )
 
 
 def test_noise_is_as_loud_as_asked() -> None:

@@ -19,7 +19,10 @@ def test_twice_the_motion_is_six_decibels_and_twice_the_spread() -> None:
     double = [2.0 * head for head in heads]
     assert spectrum_gap(bands(double), bands(heads)) == pytest.approx(20 * np.log10(2.0), abs=1e-6)
     assert describe(double[0], None)[:3] == pytest.approx(2.0 * describe(heads[0], None)[:3])
-    assert np.isnan(describe(heads[0], None)[3:]).all() and np.isnan(describe(heads[0], np.zeros(400 * 640, np.float32))[3:]).all()
+    assert (
+        np.isnan(describe(heads[0], None)[3:]).all()
+        and np.isnan(describe(heads[0], np.zeros(400 * 640, np.float32))[3:]).all()
+    )
 
 
 def test_faded_windows_lose_slow_movement() -> None:
@@ -30,7 +33,9 @@ def test_speed_that_follows_the_voice_is_seen() -> None:
     rng, loud = np.random.default_rng(0), (np.arange(400) // 25) % 2
     wave = (0.1 * np.repeat(loud, 640) * rng.standard_normal(400 * 640)).astype(np.float32)
     follows = walk(1).copy()
-    follows[:, 0] = np.cumsum(np.where(loud, 0.01, 0.001) * np.where(np.arange(400) % 10 < 5, 1, -1))
+    follows[:, 0] = np.cumsum(
+        np.where(loud, 0.01, 0.001) * np.where(np.arange(400) % 10 < 5, 1, -1)
+    )
     assert describe(follows, wave)[4] > 0.3 > abs(describe(walk(2), wave)[4])
 
 

@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from benchmarks import __main__ as runner
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 
 def test_the_comparison_comes_first_and_nothing_is_missing() -> None:
@@ -17,7 +17,9 @@ def test_the_comparison_comes_first_and_nothing_is_missing() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, words in runner.SHORTER.items() if words])
-def test_what_is_shortened_is_an_argument_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_shortened_is_an_argument_there(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"benchmarks.{name}").main(["--help"])
     listed = capsys.readouterr().out

@@ -8,16 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.schema import Sample, SampleMeta
-from datamodules.shards import ShardWriter
-from emo_lightning.coefficients import BUILTIN, Coefficients
-from emo_lightning.video import encode_mp4_bytes
+from datamodules.shards.schema import Sample, SampleMeta
+from datamodules.shards.tar_io import ShardWriter
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.media.video_reader import encode_mp4_bytes
 
 
-def sample_of(number: int, frames: int = 60, speaker: str = "s0", split: str = "train", video: bool = True, **labels) -> Sample:
+def sample_of(
+    number: int,
+    frames: int = 60,
+    speaker: str = "s0",
+    split: str = "train",
+    video: bool = True,
+    **labels,
+) -> Sample:
     """A sample whose every frame can be told: exp[0] is the frame's number, the picture's grey is twice that."""
     rng = np.random.default_rng(number)
-    values = {block: rng.standard_normal((frames, width)).astype(np.float32) for block, width in BUILTIN.widths}
+    values = {
+        block: rng.standard_normal((frames, width)).astype(np.float32)
+        for block, width in BUILTIN.widths
+    }
     values["exp"][:, 0] = np.arange(frames)
     values["exp"][:, 1] = number
     meta = SampleMeta("test", speaker, frames, BUILTIN.to_dict(), split, **labels)
@@ -47,6 +57,8 @@ def shard_set(tmp_path_factory) -> Path:
             train = number < 12
             labels = {"emotion": "happy", "level": 8.0, "intensity": 2} if number % 2 else {}
             speaker = f"s{number % 4}" if train else "s9"
-            writer.add(sample_of(number, 40 + number, speaker, "train" if train else "val", **labels))
+            writer.add(
+                sample_of(number, 40 + number, speaker, "train" if train else "val", **labels)
+            )
         writer.finish()
     return out

@@ -31,7 +31,11 @@ def good(tmp_path: Path) -> dict[str, Path]:
     out.mkdir()
     save(inputs / "face.png", data.astronaut())
     soundfile.write(inputs / "voice.wav", voice(1.0), RATE)
-    return {"--portrait": inputs / "face.png", "--audio": inputs / "voice.wav", "--out": out / "video.mp4"}
+    return {
+        "--portrait": inputs / "face.png",
+        "--audio": inputs / "voice.wav",
+        "--out": out / "video.mp4",
+    }
 
 
 def save(path: Path, rgb: np.ndarray) -> Path:
@@ -62,10 +66,22 @@ FACE = data.astronaut()
 PICTURES = {
     "no face": (lambda: blur(400), "no face"),
     "two faces": (lambda: np.hstack([FACE[:300, 100:400], FACE[:300, 400:100:-1]]), "2 faces"),
-    "a smaller second face": (lambda: np.hstack([FACE, np.pad(cv2.resize(FACE, (360, 360)), ((152, 0), (0, 0), (0, 0)))]), "2 faces"),
-    "a profile": (lambda: np.repeat(cv2.resize(data.camera(), (1024, 1024))[..., None], 3, axis=2), "turned"),
-    "40 x 40": (lambda: cv2.resize(FACE[:256, 100:356], (40, 40), interpolation=cv2.INTER_AREA), "too small"),
-    "a face of 40 pixels": (lambda: cv2.resize(FACE, (200, 200), interpolation=cv2.INTER_AREA), "too small"),
+    "a smaller second face": (
+        lambda: np.hstack([FACE, np.pad(cv2.resize(FACE, (360, 360)), ((152, 0), (0, 0), (0, 0)))]),
+        "2 faces",
+    ),
+    "a profile": (
+        lambda: np.repeat(cv2.resize(data.camera(), (1024, 1024))[..., None], 3, axis=2),
+        "turned",
+    ),
+    "40 x 40": (
+        lambda: cv2.resize(FACE[:256, 100:356], (40, 40), interpolation=cv2.INTER_AREA),
+        "too small",
+    ),
+    "a face of 40 pixels": (
+        lambda: cv2.resize(FACE, (200, 200), interpolation=cv2.INTER_AREA),
+        "too small",
+    ),
     "cut at the chin": (lambda: FACE[:150], "cut off at the bottom edge"),
     "cut at the side": (lambda: FACE[:, 212:], "cut off at the left edge"),
     "on its side": (lambda: np.rot90(FACE), "tilted by|no face|2 faces"),
@@ -77,28 +93,43 @@ def test_pictures(name, good, tmp_path, capfd):
     make, words = PICTURES[name]
     save(good["--portrait"], make())
     line = refused(good, capfd, tmp_path)
-    assert line.startswith("emo: --portrait '") and any(word in line for word in words.split("|")), line
+    assert line.startswith("emo: --portrait '") and any(
+        word in line for word in words.split("|")
+    ), line
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "does not exist"), (b"", "is not a picture"), (b"\x89PNG\r\n\x1a\n" + bytes(500), "damaged"), (b"hello", "is not a picture")],
+    [
+        (None, "does not exist"),
+        (b"", "is not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "damaged"),
+        (b"hello", "is not a picture"),
+    ],
 )
 def test_picture_files(content, words, good, tmp_path, capfd):
     good["--portrait"].unlink()
     if content is not None:
         good["--portrait"].write_bytes(content)
     line = refused(good, capfd, tmp_path)
-    assert line.startswith("emo: --portrait '") and (words in line or "is not a picture" in line), line
+    assert line.startswith("emo: --portrait '") and (words in line or "is not a picture" in line), (
+        line
+    )
 
 
 SOUNDS = {
     "silent": (lambda path: soundfile.write(path, np.zeros(RATE), RATE), "silent"),
-    "0.1 s": (lambda path: soundfile.write(path, voice(0.1), RATE), "0.10 s long; accepted: a recording of at least 0.2 s"),
+    "0.1 s": (
+        lambda path: soundfile.write(path, voice(0.1), RATE),
+        "0.10 s long; accepted: a recording of at least 0.2 s",
+    ),
     "no samples": (lambda path: soundfile.write(path, np.zeros(0), RATE), "accepted: a recording"),
     "zero bytes": (lambda path: path.write_bytes(b""), "is empty"),
     "text": (lambda path: path.write_text("this is not a recording\n" * 40), "cannot be decoded"),
-    "a picture": (lambda path: save(path.with_suffix(".png"), FACE).rename(path), "accepted: a recording"),
+    "a picture": (
+        lambda path: save(path.with_suffix(".png"), FACE).rename(path),
+        "accepted: a recording",
+    ),
     "missing": (lambda path: path.unlink(), "does not exist"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "is not a file"),
 }
@@ -115,23 +146,47 @@ def test_sounds(name, good, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("extra", "start"),
     [
-        ({"--emotion": "joyful", "--level": "3"}, "emo: --emotion 'joyful' is not an emotion; accepted: neutral, angry, contempt"),
-        ({"--emotion": "happy", "--level": "0"}, "emo: --level '0' is out of range; accepted: a number from 1 to 15"),
-        ({"--emotion": "happy", "--level": "16"}, "emo: --level '16' is out of range; accepted: a number from 1 to 15"),
+        (
+            {"--emotion": "joyful", "--level": "3"},
+            "emo: --emotion 'joyful' is not an emotion; accepted: neutral, angry, contempt",
+        ),
+        (
+            {"--emotion": "happy", "--level": "0"},
+            "emo: --level '0' is out of range; accepted: a number from 1 to 15",
+        ),
+        (
+            {"--emotion": "happy", "--level": "16"},
+            "emo: --level '16' is out of range; accepted: a number from 1 to 15",
+        ),
         ({"--emotion": "happy", "--level": "nan"}, "emo: --level 'nan' is out of range"),
-        ({"--emotion": "happy", "--level": "high"}, "emo: --level 'high' is not a number; accepted: a number from 1 to 15"),
+        (
+            {"--emotion": "happy", "--level": "high"},
+            "emo: --level 'high' is not a number; accepted: a number from 1 to 15",
+        ),
         ({"--level": "8"}, "emo: --level '8' has no emotion; accepted: an --emotion"),
-        ({"--voice-level": "5.5"}, "emo: --voice-level '5.5' is out of range; accepted: a number of levels from 0 (off) to 5"),
+        (
+            {"--voice-level": "5.5"},
+            "emo: --voice-level '5.5' is out of range; accepted: a number of levels from 0 (off) to 5",
+        ),
         ({"--voice-level": "-1"}, "emo: --voice-level '-1' is out of range"),
         ({"--voice-level": "loud"}, "emo: --voice-level 'loud' is not a number"),
         ({"--renderer": "oil"}, "emo: --renderer 'oil' is not a renderer; accepted: "),
-        ({"--size": "64"}, "emo: --size '64' is out of range; accepted: a whole number from 128 to 1024"),
-        ({"--size": "257"}, "emo: --size '257' is not accepted; accepted: a whole number from 128 to 1024, a multiple of 16"),
+        (
+            {"--size": "64"},
+            "emo: --size '64' is out of range; accepted: a whole number from 128 to 1024",
+        ),
+        (
+            {"--size": "257"},
+            "emo: --size '257' is not accepted; accepted: a whole number from 128 to 1024, a multiple of 16",
+        ),
         ({"--seed": "-1"}, "emo: --seed '-1' is out of range; accepted: a whole number"),
         ({"--emotion-track": "absent.yaml"}, "emo: --emotion-track 'absent.yaml' cannot be read"),
         ({"--checkpoint-dir": "absent"}, "emo: --checkpoint-dir 'absent' "),
         ({"--ear": "left"}, "emo: --ear 'left' "),
-        ({"--ear": "whisper", "--checkpoint-dir": "."}, "emo: --ear 'whisper' does not go with --checkpoint-dir"),
+        (
+            {"--ear": "whisper", "--checkpoint-dir": "."},
+            "emo: --ear 'whisper' does not go with --checkpoint-dir",
+        ),
     ],
 )
 def test_settings(extra, start, good, tmp_path, capfd):
@@ -144,7 +199,9 @@ def test_a_track_excludes_an_emotion(good, tmp_path, capfd):
     line = refused({**good, "--emotion-track": track, "--emotion": "happy"}, capfd, tmp_path)
     assert line.startswith("emo: --emotion 'happy' does not go with --emotion-track")
     track.write_text("- {time: 0, emotion: sad, level: 40}\n")
-    assert refused({**good, "--emotion-track": track}, capfd, tmp_path).startswith("emo: --emotion-track key 0 level '40' is out of range")
+    assert refused({**good, "--emotion-track": track}, capfd, tmp_path).startswith(
+        "emo: --emotion-track key 0 level '40' is out of range"
+    )
 
 
 @pytest.mark.parametrize(

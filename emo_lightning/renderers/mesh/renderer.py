@@ -1,8 +1,8 @@
 """The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
 
-It needs no training. The parts have a file each: vertices (retarget), flow (warp, lattice, raster), folds of the skin
+It needs no training. The parts have a file each: vertices (retarget), flow (warp, background_mesh, raster), folds of the skin
 (wrinkles), where the eyes look (gaze), the mouth's inside (mouth), closing lids (eyelids), what is person and what
-wall (matte, layers), how much moves with the head (background).
+wall (matte, compositing), how much moves with the head (follow_weights).
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from emo_lightning.coefficients import Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh import background, contour, eyelids, gaze, lattice, layers, matte, mouth, seam, topology, wrinkles
-from emo_lightning.renderers.mesh.geometry import Pose
-from emo_lightning.renderers.mesh.raster import soften
-from emo_lightning.renderers.mesh.retarget import Retarget, unposed
-from emo_lightning.renderers.mesh.warp import Warp
+from emo_lightning.renderers.mesh import wrinkles
+from emo_lightning.renderers.mesh.background import compositing, follow_weights, matte, silhouette
+from emo_lightning.renderers.mesh.eyes import eyelids, gaze
+from emo_lightning.renderers.mesh.geometry import background_mesh, topology
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose
+from emo_lightning.renderers.mesh.geometry.raster import soften
+from emo_lightning.renderers.mesh.geometry.retarget import Retarget, unposed
+from emo_lightning.renderers.mesh.geometry.warp import Warp
+from emo_lightning.renderers.mesh.mouth import lip_seam, mouth
 
 if TYPE_CHECKING:
-    from emo_lightning.portrait import Portrait
+    from emo_lightning.face.portrait import Portrait
 
 HIDDEN = 0.008
 """Share of the frame's side by which what neighbours show lies apart where one thing hides another."""
@@ -41,7 +45,7 @@ class Source:
     mouth: mouth.Mouth
     lids: tuple[eyelids.Lid, eyelids.Lid]
     wrinkles: wrinkles.Wrinkles
-    layers: layers.Layers | None
+    layers: compositing.Layers | None
 
 
 @register("mesh")
@@ -63,22 +67,30 @@ class MeshRenderer:
             MismatchError: the portrait's coefficients are not the built-in model's.
         """
         own = portrait.coefficients
-        self.model.layout.check_same(own.layout, "the geometric renderer", "the portrait's coefficients")
+        self.model.layout.check_same(
+            own.layout, "the geometric renderer", "the portrait's coefficients"
+        )
         image = np.ascontiguousarray(portrait.image)
         rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
-        rest, cleared = seam.snap(rest, pose, image)
+        rest, cleared = lip_seam.snap(rest, pose, image)
         person = matte.person(image, pose.apply(rest))
         apart = None
         if person is not None:
             alpha = matte.alpha(image, person)
-            rest, apart = contour.draw_in(rest, pose, alpha), layers.build(image, alpha)
+            rest, apart = silhouette.draw_in(rest, pose, alpha), compositing.build(image, alpha)
         retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
         points = pose.apply(rest)
-        rings = lattice.build(points, pose.scale, background.follow(points, pose, person, portrait.still))
-        warp = Warp(self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size)
+        rings = background_mesh.build(
+            points, pose.scale, follow_weights.follow(points, pose, person, portrait.still)
+        )
+        warp = Warp(
+            self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size
+        )
         inside = mouth.read(image, rest, retarget.neutral, pose)
         folds = wrinkles.read(image, rest, pose, own["exp"][0])
-        return Source(image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds, apart)
+        return Source(
+            image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds, apart
+        )
 
     def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
@@ -86,7 +98,9 @@ class MeshRenderer:
         Raises:
             MismatchError: the coefficients are not the built-in model's.
         """
-        self.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
+        self.model.layout.check_same(
+            coefficients.layout, "the geometric renderer", "the coefficients"
+        )
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
             shape = source.retarget.vertices(exp, coefficients["id"][t])
@@ -118,7 +132,10 @@ def remap(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def _without_holes(triangles: np.ndarray) -> np.ndarray:
     """The model's triangles less those that span the eyes and the mouth's opening."""
     keep = np.ones(len(triangles), bool)
-    rims = [*(np.concatenate(eye) for eye in topology.EYES), np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])]
+    rims = [
+        *(np.concatenate(eye) for eye in topology.EYES),
+        np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER]),
+    ]
     for rim in rims:
         keep &= ~np.isin(triangles, rim).all(axis=1)
     return triangles[keep]

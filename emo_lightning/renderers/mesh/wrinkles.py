@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numba import njit
 
-from emo_lightning.coefficients import EXP_NAMES
-from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
+from emo_lightning.face.coefficients import EXP_NAMES
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels, smoothstep
 
 Point = tuple[tuple[int, float], ...]
 """A place on the face: vertices and their shares."""
@@ -70,8 +70,15 @@ def _across(low: Sequence[int], high: Sequence[int], share: float, part: slice) 
 
 
 def _forehead(units: Mapping[str, float], part: slice, depth: float) -> list[Fold]:
-    places = ((_BROW_ROW, _FOREHEAD[0], 0.62), (_FOREHEAD[0], _FOREHEAD[1], 0.08), (_FOREHEAD[0], _FOREHEAD[1], 0.55))
-    return [Fold(units, _across(low, high, share, part), 0.011, depth, 0.5) for low, high, share in places]
+    places = (
+        (_BROW_ROW, _FOREHEAD[0], 0.62),
+        (_FOREHEAD[0], _FOREHEAD[1], 0.08),
+        (_FOREHEAD[0], _FOREHEAD[1], 0.55),
+    )
+    return [
+        Fold(units, _across(low, high, share, part), 0.011, depth, 0.5)
+        for low, high, share in places
+    ]
 
 
 def _side(units: Mapping[str, float], side: str) -> dict[str, float]:
@@ -87,10 +94,16 @@ _MIRROR = {
 """The other side's vertex of those that lie on the subject's right."""
 
 
-def _pair(units: Mapping[str, float], line: Sequence[Point], width: float, depth: float, bulge: float) -> tuple[Fold, Fold]:
+def _pair(
+    units: Mapping[str, float], line: Sequence[Point], width: float, depth: float, bulge: float
+) -> tuple[Fold, Fold]:
     """A fold on the subject's right and its mirror image."""
-    mirrored = [tuple((_MIRROR.get(vertex, vertex), share) for vertex, share in place) for place in line]
-    return Fold(_side(units, "R"), line, width, depth, bulge), Fold(_side(units, "L"), mirrored, width, depth, -bulge)
+    mirrored = [
+        tuple((_MIRROR.get(vertex, vertex), share) for vertex, share in place) for place in line
+    ]
+    return Fold(_side(units, "R"), line, width, depth, bulge), Fold(
+        _side(units, "L"), mirrored, width, depth, -bulge
+    )
 
 
 FOLDS: tuple[Fold, ...] = (
@@ -157,9 +170,13 @@ def read(image: np.ndarray, rest: np.ndarray, pose: Pose, exp: np.ndarray) -> Wr
     skin = _skin(image, points, unit)
     units, places, fields = [], [], []
     for fold in FOLDS:
-        line = np.array([sum(share * points[vertex] for vertex, share in place) for place in fold.line])
+        line = np.array(
+            [sum(share * points[vertex] for vertex, share in place) for place in fold.line]
+        )
         corner, field = _field(_smooth(line), max(fold.width * unit, 0.6), fold, size)
-        field *= skin[corner[0] : corner[0] + field.shape[0], corner[1] : corner[1] + field.shape[1]]
+        field *= skin[
+            corner[0] : corner[0] + field.shape[0], corner[1] : corner[1] + field.shape[1]
+        ]
         units.append([fold.units.get(name, 0.0) for name in EXP_NAMES])
         places.append(corner)
         fields.append(field)
@@ -176,7 +193,9 @@ def _skin(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
     rough = cv2.GaussianBlur(rough, (0, 0), max(2.0, 0.06 * unit))
     age = float(smoothstep(*ROUGH, np.median(rough[at[:, 1], at[:, 0]])))
     bare = cv2.erode(soft, np.ones((3, 3), np.uint8), iterations=max(1, round(0.02 * unit)))
-    clear = cv2.GaussianBlur(smoothstep(0.35, 0.55, bare / tone).astype(np.float32), (0, 0), max(0.7, 0.02 * unit))
+    clear = cv2.GaussianBlur(
+        smoothstep(0.35, 0.55, bare / tone).astype(np.float32), (0, 0), max(0.7, 0.02 * unit)
+    )
     return clear * np.float32(YOUNG + (1.0 - YOUNG) * age)
 
 
@@ -187,10 +206,17 @@ def _smooth(line: np.ndarray, count: int = 24) -> np.ndarray:
     k = np.minimum(at.astype(int), len(line) - 2)
     t = (at - k)[:, None]
     p0, p1, p2, p3 = (np.array(ends)[k + i] for i in range(4))
-    return 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
+    return 0.5 * (
+        2 * p1
+        + (p2 - p0) * t
+        + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
+        + (3 * p1 - p0 - 3 * p2 + p3) * t**3
+    )
 
 
-def _field(line: np.ndarray, width: float, fold: Fold, size: int) -> tuple[tuple[int, int], np.ndarray]:
+def _field(
+    line: np.ndarray, width: float, fold: Fold, size: int
+) -> tuple[tuple[int, int], np.ndarray]:
     """Corner (row, column) and logarithm of the shade of one fold around its line in pixels."""
     low = np.clip(np.floor(line.min(axis=0) - 7 * width).astype(int), 0, size - 1)
     high = np.clip(np.ceil(line.max(axis=0) + 7 * width).astype(int), low + 1, size)
@@ -204,7 +230,9 @@ def _field(line: np.ndarray, width: float, fold: Fold, size: int) -> tuple[tuple
 
 
 @njit(cache=True)
-def _distance(line: np.ndarray, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def _distance(
+    line: np.ndarray, left: int, top: int, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance of each pixel from a line ``(N, 2)``, positive on its left going along, and the share of the way along."""
     distance, along = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     parts = len(line) - 1
@@ -218,7 +246,9 @@ def _distance(line: np.ndarray, left: int, top: int, width: int, height: int) ->
                 away = (x - share * dx) ** 2 + (y - share * dy) ** 2
                 if away < best:
                     best = away
-                    distance[row, column] = np.sqrt(away) * (1.0 if dy * x - dx * y >= 0.0 else -1.0)
+                    distance[row, column] = np.sqrt(away) * (
+                        1.0 if dy * x - dx * y >= 0.0 else -1.0
+                    )
                     along[row, column] = (k + share) / parts
     return distance, along
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from emo_lightning.face.pose import angles
-from emo_lightning.renderers.mesh import topology
-from emo_lightning.renderers.mesh.geometry import Pose, pixels, smoothstep
-from emo_lightning.renderers.mesh.raster import rasterise
+from emo_lightning.renderers.mesh.geometry import topology
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels, smoothstep
+from emo_lightning.renderers.mesh.geometry.raster import rasterise
 from emo_lightning.renderers.mesh.renderer import Source, draw
 
 CELL = 2
@@ -70,20 +70,39 @@ def read(source: Source, triangles: np.ndarray, side: int) -> np.ndarray:
     cells, pose = side // CELL, source.pose
     points = pose.apply(source.retarget.rest)
     planes = np.empty((6, cells, cells), np.float32)
-    planes[:3] = cv2.resize(source.image, (cells, cells), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) / np.float32(255.0)
+    planes[:3] = cv2.resize(source.image, (cells, cells), interpolation=cv2.INTER_AREA).transpose(
+        2, 0, 1
+    ) / np.float32(255.0)
     row, column = np.mgrid[:cells, :cells] + 0.5
-    at = np.stack([2.0 * column / cells - 1.0, 2.0 * row / cells - 1.0, np.full((cells, cells), pose.shift[2])], axis=-1)
+    at = np.stack(
+        [
+            2.0 * column / cells - 1.0,
+            2.0 * row / cells - 1.0,
+            np.full((cells, cells), pose.shift[2]),
+        ],
+        axis=-1,
+    )
     place = pose.undo(at.reshape(-1, 3))[:, :2].T.reshape(2, cells, cells).astype(np.float32) - 0.5
     # Where the mesh is, its own places count; the kernel writes them half a unit less, as it does pixels.
     depth = np.full((cells, cells), np.inf, np.float32)
-    goal, mean = pixels(points, cells).astype(np.float32), source.retarget.mean[:, :2].astype(np.float32)
+    goal, mean = (
+        pixels(points, cells).astype(np.float32),
+        source.retarget.mean[:, :2].astype(np.float32),
+    )
     rasterise(triangles, goal, points[:, 2].astype(np.float32), mean, place, depth)
     planes[3:5] = np.clip(place + 0.5, -2.0, 2.0)
     planes[5] = _face(goal[topology.OVAL], cells, pose.scale * cells / 2.0)
     return planes
 
 
-def look(source: Source, side: int, vertices: np.ndarray, pose: Pose, exp: np.ndarray, whole: bool = False) -> Look:
+def look(
+    source: Source,
+    side: int,
+    vertices: np.ndarray,
+    pose: Pose,
+    exp: np.ndarray,
+    whole: bool = False,
+) -> Look:
     """Draw a frame by geometry and say what the network must know of it.
 
     Args:
@@ -96,11 +115,23 @@ def look(source: Source, side: int, vertices: np.ndarray, pose: Pose, exp: np.nd
     cells, size = side // CELL, frame.shape[0]
     placed = pose.apply(vertices)
     region = (slice(0, side),) * 2 if whole else _region(placed[topology.OVAL], pose.scale, side)
-    part = (slice(region[0].start // CELL, region[0].stop // CELL), slice(region[1].start // CELL, region[1].stop // CELL))
+    part = (
+        slice(region[0].start // CELL, region[0].stop // CELL),
+        slice(region[1].start // CELL, region[1].stop // CELL),
+    )
     dense = source.warp.flow(vertices, pose)
-    flow = np.stack([cv2.resize(axis, (cells, cells), interpolation=cv2.INTER_AREA)[part] for axis in dense], axis=-1)
+    flow = np.stack(
+        [cv2.resize(axis, (cells, cells), interpolation=cv2.INTER_AREA)[part] for axis in dense],
+        axis=-1,
+    )
     flow = (flow + 0.5) * np.float32(2.0 / size) - 1.0
-    moving = np.concatenate([_outlines(placed, cells)[:, *part], _stretch(flow, cells), _shift(flow, part, cells, source, placed)])
+    moving = np.concatenate(
+        [
+            _outlines(placed, cells)[:, *part],
+            _stretch(flow, cells),
+            _shift(flow, part, cells, source, placed),
+        ]
+    )
     turn = angles(pose.turn @ source.pose.turn.T)
     condition = np.concatenate([exp, source.retarget.exp, turn]).astype(np.float32)
     return Look(frame, region, flow, moving, condition)
@@ -120,10 +151,15 @@ def _outlines(placed: np.ndarray, cells: int) -> np.ndarray:
     planes = np.zeros((3, cells, cells), np.uint8)
     shapes = [(0, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
     shapes += [(1, upper, lower) for upper, lower in topology.EYES]
-    shapes += [(2, crease, upper) for (upper, _), (crease, _) in zip(topology.EYES, topology.LID_ROWS, strict=True)]
+    shapes += [
+        (2, crease, upper)
+        for (upper, _), (crease, _) in zip(topology.EYES, topology.LID_ROWS, strict=True)
+    ]
     for plane, upper, lower in shapes:
         outline = points[np.concatenate([upper, lower[::-1]])]
-        cv2.fillPoly(planes[plane], [np.round((outline - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(
+            planes[plane], [np.round((outline - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4
+        )
     return planes.astype(np.float32) / np.float32(255.0)
 
 
@@ -134,7 +170,9 @@ def _stretch(flow: np.ndarray, cells: int) -> np.ndarray:
     return np.clip(np.log(area + 1e-3), -MOST_STRETCH, MOST_STRETCH)[None].astype(np.float32)
 
 
-def _shift(flow: np.ndarray, part: tuple[slice, slice], cells: int, source: Source, placed: np.ndarray) -> np.ndarray:
+def _shift(
+    flow: np.ndarray, part: tuple[slice, slice], cells: int, source: Source, placed: np.ndarray
+) -> np.ndarray:
     """``(2, h, w)``: how far in IOD each cell moved, less what the bridge of the nose did."""
     centre = (2.0 * np.arange(cells, dtype=np.float32) + 1.0) / np.float32(cells) - 1.0
     own = source.pose.apply(source.retarget.rest[[topology.NASION]])[0]
@@ -146,7 +184,12 @@ def _shift(flow: np.ndarray, part: tuple[slice, slice], cells: int, source: Sour
 
 def _region(oval: np.ndarray, scale: float, side: int) -> tuple[slice, slice]:
     """Rows and columns of the work picture around the face; at least one step of SNAP each."""
-    low, high = ((bound(oval[:, :2], axis=0) + sign * MARGIN * scale + 1.0) * side / 2.0 for bound, sign in ((np.min, -1), (np.max, 1)))
+    low, high = (
+        (bound(oval[:, :2], axis=0) + sign * MARGIN * scale + 1.0) * side / 2.0
+        for bound, sign in ((np.min, -1), (np.max, 1))
+    )
     left, top = (int(x) for x in np.clip(SNAP * np.floor(low / SNAP), 0, side - SNAP))
-    right, bottom = (int(x) for x in np.clip(SNAP * np.ceil(high / SNAP), (left + SNAP, top + SNAP), side))
+    right, bottom = (
+        int(x) for x in np.clip(SNAP * np.ceil(high / SNAP), (left + SNAP, top + SNAP), side)
+    )
     return slice(top, bottom), slice(left, right)

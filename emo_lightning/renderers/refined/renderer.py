@@ -16,17 +16,17 @@ import cv2
 import numpy as np
 import torch
 
-from emo_lightning.checkpoints import SHIPPED, load_refiner, read_network
-from emo_lightning.coefficients import Coefficients
-from emo_lightning.models.refiner import Prepared
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.inference.weights import SHIPPED, load_refiner, read_network
+from emo_lightning.models.renderer.refiner import Prepared
 from emo_lightning.renderers.base import register
-from emo_lightning.renderers.mesh.geometry import Pose
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 from emo_lightning.renderers.mesh.renderer import MeshRenderer
 from emo_lightning.renderers.mesh.renderer import Source as MeshSource
 from emo_lightning.renderers.refined.planes import Look, look, read, work_side
 
 if TYPE_CHECKING:
-    from emo_lightning.portrait import Portrait
+    from emo_lightning.face.portrait import Portrait
 
 FILE = "refiner.safetensors"
 
@@ -61,8 +61,12 @@ class RefinedRenderer:
         network = read_network(path, "refiner", "--checkpoint-dir")
         self.files = (path,)
         self.mesh = MeshRenderer()
-        network.layout.check_same(self.mesh.model.layout, "the geometric renderer", "the trained refinement")
-        self.network = load_refiner(network, "--checkpoint-dir").to(memory_format=torch.channels_last)
+        network.layout.check_same(
+            self.mesh.model.layout, "the geometric renderer", "the trained refinement"
+        )
+        self.network = load_refiner(network, "--checkpoint-dir").to(
+            memory_format=torch.channels_last
+        )
 
     @torch.no_grad()
     def prepare(self, portrait: Portrait) -> Source:
@@ -82,7 +86,9 @@ class RefinedRenderer:
         Raises:
             MismatchError: the coefficients are not the built-in model's.
         """
-        self.mesh.model.layout.check_same(coefficients.layout, "the geometric renderer", "the coefficients")
+        self.mesh.model.layout.check_same(
+            coefficients.layout, "the geometric renderer", "the coefficients"
+        )
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
             vertices = source.mesh.retarget.vertices(exp, coefficients["id"][t])
@@ -93,11 +99,19 @@ class RefinedRenderer:
     def refine(self, source: Source, drawn: Look) -> tuple[np.ndarray, np.ndarray]:
         """A repaired frame ``(S, S, 3)`` uint8, and the mask ``(s, s)`` float32 of the work picture that says where."""
         frame, side = drawn.frame, source.side
-        small = frame if len(frame) == side else cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+        small = (
+            frame
+            if len(frame) == side
+            else cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+        )
         rows, columns = drawn.region
         # Channels stay last in memory, which is faster.
-        picture = torch.from_numpy(small[rows, columns].astype(np.float32) / np.float32(255.0)).permute(2, 0, 1)
-        flow, moving, condition = (torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition))
+        picture = torch.from_numpy(
+            small[rows, columns].astype(np.float32) / np.float32(255.0)
+        ).permute(2, 0, 1)
+        flow, moving, condition = (
+            torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition)
+        )
         with _one_thread():
             repair = self.network(picture[None], source.prepared, flow, moving, condition)
         change, mask = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)

@@ -10,18 +10,34 @@ import pytest
 pytest.importorskip("espeakng_loader")
 
 from datamodules.corpus.fit_visemes import NAMES, SPREADS, Clip, agreement, fit, phones_of, settled
-from datamodules.corpus.visemes import LIPS, OPENING_BY, TARGETS, UNITS, VISEMES, WIDTH_BY, prior, towards
-from emo_lightning.coefficients import EXP_NAMES
+from datamodules.corpus.visemes import (
+    LIPS,
+    OPENING_BY,
+    TARGETS,
+    UNITS,
+    VISEMES,
+    WIDTH_BY,
+    prior,
+    towards,
+)
+from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.losses.lips import OPENING, WIDTH
 
 
 def test_units_reach_the_fitted_lips() -> None:
-    assert dict(zip(UNITS, OPENING_BY, strict=True)) == pytest.approx({unit: OPENING.get(unit, 0.0) for unit in UNITS})
-    assert dict(zip(UNITS, WIDTH_BY, strict=True)) == pytest.approx({unit: WIDTH.get(unit, 0.0) for unit in UNITS})
+    assert dict(zip(UNITS, OPENING_BY, strict=True)) == pytest.approx(
+        {unit: OPENING.get(unit, 0.0) for unit in UNITS}
+    )
+    assert dict(zip(UNITS, WIDTH_BY, strict=True)) == pytest.approx(
+        {unit: WIDTH.get(unit, 0.0) for unit in UNITS}
+    )
     for name, (opening, width) in LIPS.items():
         made = TARGETS[name] @ OPENING_BY, TARGETS[name] @ WIDTH_BY
         assert made[0] == pytest.approx(opening, abs=0.002)
-        assert made[1] == pytest.approx(width, abs=0.002) or TARGETS[name][UNITS.index("pucker")] == 1.0
+        assert (
+            made[1] == pytest.approx(width, abs=0.002)
+            or TARGETS[name][UNITS.index("pucker")] == 1.0
+        )
         assert (TARGETS[name] >= 0.0).all() and (TARGETS[name] <= 1.0).all()
     assert set(UNITS) <= set(EXP_NAMES)
 
@@ -47,7 +63,9 @@ def test_a_fit_finds_the_table_that_moved_the_lips() -> None:
     for _ in range(20):
         shares = rng.dirichlet(np.full(len(NAMES), 0.1), 100)
         shares -= shares.mean(axis=0)
-        clips.append(Clip(shares, shares, shares @ truth + rng.normal(0.0, 0.005, (100, 2)), "train"))
+        clips.append(
+            Clip(shares, shares, shares @ truth + rng.normal(0.0, 0.005, (100, 2)), "train")
+        )
     fitted = fit(clips, start, 1.0)
     centred = (fitted - truth) - (fitted - truth).mean(axis=0)
     assert np.abs(centred).max() < 0.01
@@ -58,7 +76,9 @@ def test_a_fit_finds_the_table_that_moved_the_lips() -> None:
 
 
 def test_words_become_phones_in_their_own_time() -> None:
-    phones = phones_of([(0.0, 0.5, "sil"), (0.5, 0.8, "bin"), (0.8, 1.2, "blue"), (1.2, 2.0, "sil")], 2.0)
+    phones = phones_of(
+        [(0.0, 0.5, "sil"), (0.5, 0.8, "bin"), (0.8, 1.2, "blue"), (1.2, 2.0, "sil")], 2.0
+    )
     assert phones[0] == ("", 0.0, 0.5) and phones[-1] == ("", 1.2, 2.0)
     assert phones[1][0].endswith("b") and phones[1][1] == 0.5
     assert all(a[2] == pytest.approx(b[1]) for a, b in itertools.pairwise(phones))

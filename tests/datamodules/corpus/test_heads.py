@@ -12,7 +12,9 @@ from emo_lightning.face.landmarks import open_landmarker
 
 @pytest.fixture(scope="module")
 def portraits() -> list:
-    return [draw_head(Looks.draw(np.random.default_rng([7, i]), float(i % 2)), 192, i) for i in range(6)]
+    return [
+        draw_head(Looks.draw(np.random.default_rng([7, i]), float(i % 2)), 192, i) for i in range(6)
+    ]
 
 
 def test_the_points_are_the_models_own(portraits: list) -> None:

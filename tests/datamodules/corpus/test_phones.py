@@ -9,7 +9,17 @@ from datamodules.corpus.phones import NAMES, SILENCE, frame_phones, phone_class
 
 @pytest.mark.parametrize(
     ("symbol", "name"),
-    [("ˈɑː", "AA"), ("ɔːɹ", "AO"), ("tʃ", "CH"), ("ʧ", "CH"), ("t", "T"), ("eɪ", "EY"), ("A", "EY"), ("ˌaɪɚ", "AY"), ("ð", "DH")],
+    [
+        ("ˈɑː", "AA"),
+        ("ɔːɹ", "AO"),
+        ("tʃ", "CH"),
+        ("ʧ", "CH"),
+        ("t", "T"),
+        ("eɪ", "EY"),
+        ("A", "EY"),
+        ("ˌaɪɚ", "AY"),
+        ("ð", "DH"),
+    ],
 )
 def test_symbols_of_both_synthesisers_have_one_name(symbol: str, name: str) -> None:
     assert NAMES[phone_class(symbol)] == name

@@ -15,7 +15,17 @@ pytest.importorskip("hibari")
 from datamodules.corpus.prosody import FULL, prosody_for
 from datamodules.corpus.sentences import HELD_OUT, SENTENCES, TRAIN
 from datamodules.corpus.speakers import VOICES
-from datamodules.corpus.speech import SAMPLE_RATE, Prosody, Speech, Voice, colour, roughen, shake, synthesise, waver
+from datamodules.corpus.speech import (
+    SAMPLE_RATE,
+    Prosody,
+    Speech,
+    Voice,
+    colour,
+    roughen,
+    shake,
+    synthesise,
+    waver,
+)
 from datamodules.corpus.visemes import VISEME_OF, viseme_of
 
 HIBARI, ESPEAK = Voice("hibari", "heart"), Voice("espeak", "en-us+f2")
@@ -23,7 +33,9 @@ TEXT = "Bob found a purple map above the old piano."
 
 
 def energy(wave: np.ndarray, start: float, end: float) -> float:
-    piece = wave[int(start * SAMPLE_RATE) : max(int(end * SAMPLE_RATE), int(start * SAMPLE_RATE) + 1)]
+    piece = wave[
+        int(start * SAMPLE_RATE) : max(int(end * SAMPLE_RATE), int(start * SAMPLE_RATE) + 1)
+    ]
     return 10 * np.log10(float((piece.astype(np.float64) ** 2).mean()) + 1e-10)
 
 
@@ -36,11 +48,19 @@ def test_same_arguments_same_bytes_whatever_was_said_before(voice: Voice) -> Non
     assert first.phones == again.phones
 
 
-@pytest.mark.parametrize("voice", [v for v, _ in VOICES], ids=[f"{v.engine}-{v.name}-{v.semitones}" for v, _ in VOICES])
+@pytest.mark.parametrize(
+    "voice", [v for v, _ in VOICES], ids=[f"{v.engine}-{v.name}-{v.semitones}" for v, _ in VOICES]
+)
 def test_every_voice_speaks_and_its_phones_cover_the_clip(voice: Voice) -> None:
     speech = synthesise(TEXT, voice)
-    assert speech.wave.dtype == np.float32 and 1.5 < speech.seconds < 6 and np.abs(speech.wave).max() <= 1.0
-    assert speech.phones[0][1] == 0.0 and speech.phones[-1][2] == pytest.approx(speech.seconds, abs=1e-6)
+    assert (
+        speech.wave.dtype == np.float32
+        and 1.5 < speech.seconds < 6
+        and np.abs(speech.wave).max() <= 1.0
+    )
+    assert speech.phones[0][1] == 0.0 and speech.phones[-1][2] == pytest.approx(
+        speech.seconds, abs=1e-6
+    )
     for before, after in zip(speech.phones, speech.phones[1:], strict=False):
         assert before[2] == pytest.approx(after[1], abs=1e-6) and before[2] > before[1]
     assert sum(viseme_of(p) == "m" for p, _, _ in speech.phones) >= 5
@@ -71,7 +91,9 @@ def test_one_sentence_at_two_paces_is_aligned_by_scaling_time() -> None:
 def test_needs_no_program_on_the_path() -> None:
     code = "from datamodules.corpus.speech import *; print(synthesise('Hello.', Voice('espeak', 'en-us+m3')).seconds)"
     environment = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert float(done.stdout) > 0.5
 
 
@@ -80,12 +102,18 @@ def test_the_level_orders_how_a_feeling_sounds(emotion: str) -> None:
     loud, bright, length = [], [], []
     for level in (1, 8, 15):
         prosody = prosody_for(emotion, level)
-        speech = synthesise("We might move the table over to the window.", ESPEAK, prosody, lead=0.0, tail=0.0)
+        speech = synthesise(
+            "We might move the table over to the window.", ESPEAK, prosody, lead=0.0, tail=0.0
+        )
         loud.append(energy(speech.wave, 0, speech.seconds))
         length.append(-speech.seconds)
         bright.append(prosody.semitones)
     full = FULL[emotion]
-    for values, direction in ((loud, full.gain_db), (length, np.log(full.rate)), (bright, full.semitones)):
+    for values, direction in (
+        (loud, full.gain_db),
+        (length, np.log(full.rate)),
+        (bright, full.semitones),
+    ):
         if abs(direction) > 0.07:
             steps = np.diff(values) * np.sign(direction)
             assert (steps > -0.25).all() and steps.sum() > 0, (emotion, values)
@@ -108,8 +136,14 @@ def test_anger_is_louder_and_brighter_than_sadness() -> None:
 def test_effects_keep_time_and_power() -> None:
     wave = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
     rng = np.random.default_rng(2)
-    for changed in (colour(wave, 3.0, 6.0, -5.0), roughen(wave, 0.8, rng), waver(wave, 0.5, -6.0, rng)):
-        assert changed.shape == wave.shape and changed.std() == pytest.approx(float(wave.std()), rel=0.02)
+    for changed in (
+        colour(wave, 3.0, 6.0, -5.0),
+        roughen(wave, 0.8, rng),
+        waver(wave, 0.5, -6.0, rng),
+    ):
+        assert changed.shape == wave.shape and changed.std() == pytest.approx(
+            float(wave.std()), rel=0.02
+        )
     click = np.zeros(16000, np.float32)
     click[8000] = 1.0
     assert abs(int(np.abs(shake(click, 0.04, np.random.default_rng(1))).argmax()) - 8000) <= 16
@@ -121,13 +155,20 @@ def test_each_effect_does_what_it_says() -> None:
 
     def band(wave: np.ndarray, low: float, high: float) -> float:
         frequency = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
-        return float(10 * np.log10((np.abs(np.fft.rfft(wave)) ** 2)[(frequency > low) & (frequency < high)].mean()))
+        return float(
+            10
+            * np.log10(
+                (np.abs(np.fft.rfft(wave)) ** 2)[(frequency > low) & (frequency < high)].mean()
+            )
+        )
 
     ringing, nasal = colour(wave, 0.0, ring_db=10.0), colour(wave, 0.0, nasal_db=10.0)
     assert band(ringing, 2700, 3300) - band(ringing, 300, 800) == pytest.approx(10, abs=1.5)
     assert band(nasal, 250, 310) - band(nasal, 950, 1050) == pytest.approx(20, abs=2.5)
     swelling = waver(wave, 0.0, 9.0, rng)
-    assert 20 * np.log10(swelling[-3200:].std() / swelling[:3200].std()) == pytest.approx(9 * 0.9, abs=1)
+    assert 20 * np.log10(swelling[-3200:].std() / swelling[:3200].std()) == pytest.approx(
+        9 * 0.9, abs=1
+    )
     tone = np.sin(2 * np.pi * 1000 * np.arange(32000) / SAMPLE_RATE).astype(np.float32)
     assert band(roughen(tone, 0.8, rng), 1040, 1100) > band(tone, 1040, 1100) + 20
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodules.shards.splits import assign_splits
 from datamodules.sources import Clip, Rejected, Stored, open_source
 from datamodules.sources.cremad import read_votes
 from datamodules.sources.grid import GridRecord
@@ -17,9 +18,8 @@ from datamodules.sources.hdtf import HdtfRecord
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, table
 from datamodules.sources.mead import MeadRecord
 from datamodules.sources.ravdess import RavdessRecord
-from datamodules.splits import assign_splits
-from emo_lightning.emotions import EMOTIONS
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
+from emo_lightning.motion.emotions import EMOTIONS
 
 
 def files(root: Path, *names: str) -> Path:
@@ -33,7 +33,11 @@ def listed(name: str, root: Path, **options) -> tuple[dict[str, Clip], dict[str,
     source = open_source(name, root, **options)
     items = list(source.clips())
     clips = {item.name: item for item in items if isinstance(item, Clip)}
-    return clips, {item.name: item.reason for item in items if isinstance(item, Rejected)}, source.notes
+    return (
+        clips,
+        {item.name: item.reason for item in items if isinstance(item, Rejected)},
+        source.notes,
+    )
 
 
 def test_the_table_maps_every_code_to_one_of_ours():
@@ -42,7 +46,9 @@ def test_the_table_maps_every_code_to_one_of_ours():
         assert set(INTENSITY_OF[corpus].values()) <= {1, 2, 3, None}, corpus
     assert set(EMOTION_OF["mead"].values()) == set(EMOTIONS)
     rows = {line.split("  ")[0]: line.split() for line in table().splitlines() if line}
-    assert rows["surprised"] == ["surprised", "surprised", "-", "08", "-", "-"] and rows["neutral"][3:5] == ["01,", "02"]
+    assert rows["surprised"] == ["surprised", "surprised", "-", "08", "-", "-"] and rows["neutral"][
+        3:5
+    ] == ["01,", "02"]
     assert rows["intensity 2"][2:] == ["2", "MD", "01", "-", "-"]
 
 
@@ -72,10 +78,24 @@ def test_mead_reads_its_own_folders(tmp_path):
     clips, rejected, notes = listed("mead", tmp_path)
     assert rejected == {} and notes == ["2 videos of other views than front were left out"]
     first = clips["M003/video/front/disgusted/level_1/015.mp4"]
-    assert (first.speaker, first.emotion, first.intensity, first.sentence, first.split) == ("M003", "disgusted", 1, "disgusted-015", "test")
-    assert first.audio == tmp_path / "M003/audio/disgusted/level_1/015.m4a" and first.extra["view"] == "front"
+    assert (first.speaker, first.emotion, first.intensity, first.sentence, first.split) == (
+        "M003",
+        "disgusted",
+        1,
+        "disgusted-015",
+        "test",
+    )
+    assert (
+        first.audio == tmp_path / "M003/audio/disgusted/level_1/015.m4a"
+        and first.extra["view"] == "front"
+    )
     neutral = clips["Part0/W009/video/front/neutral/level_1/002.mp4"]
-    assert (neutral.emotion, neutral.intensity, neutral.sentence, neutral.split) == ("neutral", None, "common-002", None)
+    assert (neutral.emotion, neutral.intensity, neutral.sentence, neutral.split) == (
+        "neutral",
+        None,
+        "common-002",
+        None,
+    )
     assert clips["W023/audio/happy/level_3/004.m4a"].path is None
     every, _, notes = listed("mead", tmp_path, views=("all",))
     assert len(every) == 5 and notes == []
@@ -88,31 +108,75 @@ def test_mead_reads_its_own_folders(tmp_path):
 
 def test_mead_test_sentences_and_speakers_stay_out_of_training(tmp_path):
     neutral = [f"neutral/level_1/{n:03d}" for n in (1, 30, 31, 40)]
-    others = [f"{e}/level_{level}/{n:03d}" for e in ("sad", "fear") for level in (1, 3) for n in (1, 24, 25, 30)]
+    others = [
+        f"{e}/level_{level}/{n:03d}"
+        for e in ("sad", "fear")
+        for level in (1, 3)
+        for n in (1, 24, 25, 30)
+    ]
     # By the hash of their names.
-    assert assign_splits(["W011", "W009", "W018"]) == {"W011": "train", "W009": "val", "W018": "test"}
-    files(tmp_path, *(f"{s}/video/front/{name}.mp4" for s in ("M003", "W011", "W009", "W018") for name in neutral + others))
+    assert assign_splits(["W011", "W009", "W018"]) == {
+        "W011": "train",
+        "W009": "val",
+        "W018": "test",
+    }
+    files(
+        tmp_path,
+        *(
+            f"{s}/video/front/{name}.mp4"
+            for s in ("M003", "W011", "W009", "W018")
+            for name in neutral + others
+        ),
+    )
     files(tmp_path, "W040/video/front/happy/level_3/029.mp4")
     clips, rejected, notes = listed("mead", tmp_path)
     # Nobody's clip is a failure: what is left out is counted.
-    assert rejected == {} and notes == ["20 clips of MEAD's test sentences were left out: their speakers are not in the test split"]
-    by_speaker = {s: {n.partition("front/")[2][:-4] for n in clips if n.startswith(s)} for s in ("M003", "W011", "W009", "W018", "W040")}
-    trained = {"neutral/level_1/001", "neutral/level_1/030", *(name for name in others if name.endswith(("001", "024")))}
-    assert by_speaker["M003"] == by_speaker["W018"] == {*neutral, *others} and by_speaker["W011"] == by_speaker["W009"] == trained
-    assert {clip.split for clip in clips.values() if clip.speaker in ("M003", "W018", "W040")} == {"test"}
+    assert rejected == {} and notes == [
+        "20 clips of MEAD's test sentences were left out: their speakers are not in the test split"
+    ]
+    by_speaker = {
+        s: {n.partition("front/")[2][:-4] for n in clips if n.startswith(s)}
+        for s in ("M003", "W011", "W009", "W018", "W040")
+    }
+    trained = {
+        "neutral/level_1/001",
+        "neutral/level_1/030",
+        *(name for name in others if name.endswith(("001", "024"))),
+    }
+    assert (
+        by_speaker["M003"] == by_speaker["W018"] == {*neutral, *others}
+        and by_speaker["W011"] == by_speaker["W009"] == trained
+    )
+    assert {clip.split for clip in clips.values() if clip.speaker in ("M003", "W018", "W040")} == {
+        "test"
+    }
     assert {clip.split for clip in clips.values() if clip.speaker in ("W011", "W009")} == {None}
     marked = {name for name, clip in clips.items() if clip.extra.get("test_sentence")}
-    assert marked == {name for name in clips if name[-7:-4] in ("031", "040", "025", "030", "029") and "neutral/level_1/030" not in name}
+    assert marked == {
+        name
+        for name in clips
+        if name[-7:-4] in ("031", "040", "025", "030", "029") and "neutral/level_1/030" not in name
+    }
 
 
 def test_another_list_of_test_sentences_takes_the_place_of_the_authors(tmp_path):
-    names = [f"{s}/video/front/{e}/level_2/{n}.mp4" for s in ("M003", "W009") for e in ("sad", "fear") for n in ("001", "020", "030")]
+    names = [
+        f"{s}/video/front/{e}/level_2/{n}.mp4"
+        for s in ("M003", "W009")
+        for e in ("sad", "fear")
+        for n in ("001", "020", "030")
+    ]
     files(tmp_path, *names)
     (tmp_path / "test_sentences.txt").write_text("# held out\n001\nfear   020\n")
     clips, rejected, _ = listed("mead", tmp_path)
-    assert {name for name in clips if name.startswith("M003")} == {name for name in names if name.startswith("M003")}
+    assert {name for name in clips if name.startswith("M003")} == {
+        name for name in names if name.startswith("M003")
+    }
     left_out = {"fear/level_2/001", "fear/level_2/020", "sad/level_2/001"}
-    assert set(names) - set(clips) == {f"W009/video/front/{name}.mp4" for name in left_out} and rejected == {}
+    assert (
+        set(names) - set(clips) == {f"W009/video/front/{name}.mp4" for name in left_out}
+        and rejected == {}
+    )
     (tmp_path / "test_sentences.txt").write_text("# nothing is held out\n")
     assert set(listed("mead", tmp_path)[0]) == set(names)
     (tmp_path / "test_sentences.txt").write_text("the quick brown fox\n")
@@ -137,18 +201,29 @@ def test_mead_reads_its_own_archives_and_takes_no_path_from_them(tmp_path):
     root, out = tmp_path / "MEAD", tmp_path / "out"
     out.mkdir()
     good = "video/front/angry/level_1/001.mp4"
-    hostile = ("../../escaped/M003/video/front/angry/level_1/002.mp4", "/tmp/M003/video/front/angry/level_1/003.mp4")
-    archived(root / "M003" / "video.tar", {good: b"tar", **dict.fromkeys(hostile, b"x"), "notes.txt": b""}, ("video/link.mp4",))
+    hostile = (
+        "../../escaped/M003/video/front/angry/level_1/002.mp4",
+        "/tmp/M003/video/front/angry/level_1/003.mp4",
+    )
+    archived(
+        root / "M003" / "video.tar",
+        {good: b"tar", **dict.fromkeys(hostile, b"x"), "notes.txt": b""},
+        ("video/link.mp4",),
+    )
     with zipfile.ZipFile(root / "M003" / "audio.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("audio/angry/level_1/001.m4a", b"zip" * 1000)
     files(root, "W009/video.tar.gz", "W011/video.tar")
     clips, rejected, _ = listed("mead", root)
     assert list(clips) == [f"M003/{good}"]
     clip = clips[f"M003/{good}"]
-    assert isinstance(clip.path, Stored) and isinstance(clip.audio, Stored) and clip.emotion == "angry"
+    assert (
+        isinstance(clip.path, Stored) and isinstance(clip.audio, Stored) and clip.emotion == "angry"
+    )
     clip.path.copy_to(out / "video.mp4")
     clip.audio.copy_to(out / "audio.m4a")
-    assert (out / "video.mp4").read_bytes() == b"tar" and (out / "audio.m4a").read_bytes() == b"zip" * 1000
+    assert (out / "video.mp4").read_bytes() == b"tar" and (
+        out / "audio.m4a"
+    ).read_bytes() == b"zip" * 1000
     reasons = Counter(rejected.values())
     assert reasons == {"unsafe_name": 2, "archive": 3}
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
@@ -168,7 +243,9 @@ def test_an_archive_cut_short_loses_only_what_it_lacks(tmp_path):
     archived(path, {f"video/front/angry/level_1/{n:03d}.mp4": b"v" * 40_000 for n in range(1, 4)})
     path.write_bytes(path.read_bytes()[:100_000])
     clips, rejected, _ = listed("mead", tmp_path)
-    assert len(clips) + len(rejected) >= 1 and all(item.path.size == 40_000 for item in clips.values())
+    assert len(clips) + len(rejected) >= 1 and all(
+        item.path.size == 40_000 for item in clips.values()
+    )
     assert set(rejected.values()) <= {"archive"} and rejected
 
 
@@ -184,16 +261,36 @@ def test_cremad_names_and_votes(tmp_path):
         "VideoFlash/1001_ABC_SAD_HI.flv",
     )
     (tmp_path / "processedResults").mkdir()
-    rows = ['"","A","D","F","H","N","S","fileName"', '"100002",0,0,0,3,6,1,"1001_IEO_HAP_LO"', '"300002",0,0,0,4,0,0,"1001_IEO_HAP_LO"']
+    rows = [
+        '"","A","D","F","H","N","S","fileName"',
+        '"100002",0,0,0,3,6,1,"1001_IEO_HAP_LO"',
+        '"300002",0,0,0,4,0,0,"1001_IEO_HAP_LO"',
+    ]
     (tmp_path / "processedResults" / "tabulatedVotes.csv").write_text("\n".join(rows) + "\n")
     clips, rejected, notes = listed("cremad", tmp_path)
-    assert rejected == {"VideoFlash/1040_ITH_SAD_X.flv": "naming", "VideoFlash/1001_ABC_SAD_HI.flv": "naming"} and notes == []
+    assert (
+        rejected
+        == {"VideoFlash/1040_ITH_SAD_X.flv": "naming", "VideoFlash/1001_ABC_SAD_HI.flv": "naming"}
+        and notes == []
+    )
     happy = clips["VideoFlash/1001_IEO_HAP_LO.flv"]
-    assert (happy.speaker, happy.emotion, happy.intensity, happy.sentence) == ("1001", "happy", 1, "It's eleven o'clock.")
+    assert (happy.speaker, happy.emotion, happy.intensity, happy.sentence) == (
+        "1001",
+        "happy",
+        1,
+        "It's eleven o'clock.",
+    )
     assert happy.audio == tmp_path / "AudioWAV/1001_IEO_HAP_LO.wav"
-    assert happy.extra["votes"] == {"voice": {"happy": 0.3, "neutral": 0.6, "sad": 0.1}, "both": {"happy": 1.0}}
+    assert happy.extra["votes"] == {
+        "voice": {"happy": 0.3, "neutral": 0.6, "sad": 0.1},
+        "both": {"happy": 1.0},
+    }
     angry = clips["AudioWAV/1002_DFA_ANG_XX.wav"]
-    assert (angry.path, angry.emotion, angry.intensity) == (None, "angry", None) and "votes" not in angry.extra
+    assert (angry.path, angry.emotion, angry.intensity) == (
+        None,
+        "angry",
+        None,
+    ) and "votes" not in angry.extra
     assert clips["VideoFlash/1002_DFA_NEU_XX.flv"].intensity is None
     (tmp_path / "processedResults" / "tabulatedVotes.csv").write_text("no,table\n1,2\n")
     with pytest.raises(UserError, match="tabulatedVotes"):
@@ -203,8 +300,14 @@ def test_cremad_names_and_votes(tmp_path):
 def test_cremad_s_own_summary_gives_shares(shared_data):
     votes = read_votes(shared_data / "cremad_labels")
     assert len(votes) == 7442
-    assert votes["1001_IEO_NEU_XX"] == {"voice": {"neutral": 1.0}, "face": {"neutral": 1.0}, "both": {"neutral": 1.0}}
-    assert all(abs(sum(shares.values()) - 1) < 0.01 for clip in votes.values() for shares in clip.values())
+    assert votes["1001_IEO_NEU_XX"] == {
+        "voice": {"neutral": 1.0},
+        "face": {"neutral": 1.0},
+        "both": {"neutral": 1.0},
+    }
+    assert all(
+        abs(sum(shares.values()) - 1) < 0.01 for clip in votes.values() for shares in clip.values()
+    )
 
 
 def test_ravdess_joins_the_files_of_a_take(tmp_path):
@@ -223,11 +326,23 @@ def test_ravdess_joins_the_files_of_a_take(tmp_path):
         "Audio/Actor_03/take 4.wav",
     )
     clips, rejected, notes = listed("ravdess", tmp_path)
-    fear, calm = clips["Actor_12/01-01-06-02-02-01-12.mp4"], clips["Actor_12/02-01-02-01-01-02-12.mp4"]
+    fear, calm = (
+        clips["Actor_12/01-01-06-02-02-01-12.mp4"],
+        clips["Actor_12/02-01-02-01-01-02-12.mp4"],
+    )
     angry = clips["Audio/Actor_03/03-01-05-01-01-01-03.wav"]
     assert len(clips) == 3 and notes == ["1 files of song were left out"]
-    assert (fear.speaker, fear.emotion, fear.intensity, fear.sentence) == ("Actor_12", "fear", 3, "Dogs are sitting by the door")
-    assert (calm.emotion, calm.intensity, calm.extra["label"]) == ("neutral", None, "calm normal") and calm.audio is not None
+    assert (fear.speaker, fear.emotion, fear.intensity, fear.sentence) == (
+        "Actor_12",
+        "fear",
+        3,
+        "Dogs are sitting by the door",
+    )
+    assert (calm.emotion, calm.intensity, calm.extra["label"]) == (
+        "neutral",
+        None,
+        "calm normal",
+    ) and calm.audio is not None
     assert (angry.path, angry.emotion, angry.intensity) == (None, "angry", 2)
     # No such emotion, no such actor, neutral acted strongly, no code at all.
     assert set(rejected.values()) == {"naming"} and len(rejected) == 4
@@ -237,7 +352,16 @@ def test_ravdess_joins_the_files_of_a_take(tmp_path):
 
 def test_grid_reads_sentence_and_word_times(tmp_path):
     root = tmp_path / "grid_s1"
-    files(root, "bbaf2n.mp4", "lwbz1s.mpg", "s2/pgid9a.mp4", "hello.mp4", "s35/bbaf2n.mp4", "lwbw1s.mp4", "sgwp4n.align")
+    files(
+        root,
+        "bbaf2n.mp4",
+        "lwbz1s.mpg",
+        "s2/pgid9a.mp4",
+        "hello.mp4",
+        "s35/bbaf2n.mp4",
+        "lwbw1s.mp4",
+        "sgwp4n.align",
+    )
     (root / "bbaf2n.align").write_text("0 23750 sil\n23750 29500 bin\n29500 34000 blue\n34000 35500 at\n35500 41000 f\n41000 47250 two\n"
                                        "47250 53000 now\n53000 74500 sil\n")  # fmt: skip
     (root / "lwbz1s.align").write_text("0 10000 bin\n10000 20000 blue\n")
@@ -255,7 +379,10 @@ def test_grid_reads_sentence_and_word_times(tmp_path):
     first = clips["bbaf2n.mp4"]
     assert (first.speaker, first.sentence, first.emotion) == ("s1", "bin blue at f two now", None)
     assert first.words[1] == (0.95, 1.18, "bin") and len(first.words) == 8
-    assert clips["lwbz1s.mpg"].sentence == "lay white by z one soon" and clips["lwbz1s.mpg"].words == ()
+    assert (
+        clips["lwbz1s.mpg"].sentence == "lay white by z one soon"
+        and clips["lwbz1s.mpg"].words == ()
+    )
     assert clips["s2/pgid9a.mp4"].speaker == "s2" and clips["s2/pgid9a.mp4"].words == ()
     assert GridRecord.parse("clips/bbaf2n.mpg", "data") is None
 
@@ -275,8 +402,14 @@ def test_hdtf_lists_cut_long_videos(tmp_path):
         "AmyKlobuchar1_0.mp4": None,
     }
     assert {clip.speaker for clip in clips.values()} == {"BarackObama", "AmyKlobuchar", "Radio11"}
-    assert rejected == {"WDA_AmyKlobuchar1_004.mp4": "not_listed", "holiday 3.mp4": "naming", "Nobody.mp4": "not_listed"}
-    (tmp_path / "HDTF_dataset" / "WDA_annotion_time.txt").write_text("BarackObama1.mp4 00:20-00:10\n")
+    assert rejected == {
+        "WDA_AmyKlobuchar1_004.mp4": "not_listed",
+        "holiday 3.mp4": "naming",
+        "Nobody.mp4": "not_listed",
+    }
+    (tmp_path / "HDTF_dataset" / "WDA_annotion_time.txt").write_text(
+        "BarackObama1.mp4 00:20-00:10\n"
+    )
     with pytest.raises(UserError, match="line 1"):
         open_source("hdtf", tmp_path)
 
@@ -288,7 +421,12 @@ def test_hdtf_without_lists_takes_only_clips_of_its_naming(tmp_path):
     assert HdtfRecord.parse("cnn2_25fps.mp4") is None
 
 
-REAL = [("mead", "MEAD", 3), ("mead", "mead_coeffs", 16), ("grid", "grid_s1", 401), ("ravdess", "ravdess_16k", 176)]
+REAL = [
+    ("mead", "MEAD", 3),
+    ("mead", "mead_coeffs", 16),
+    ("grid", "grid_s1", 401),
+    ("ravdess", "ravdess_16k", 176),
+]
 
 
 @pytest.mark.parametrize(("source", "folder", "count"), REAL)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.sources import Clip, Rejected, open_source
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 
 
 def folder(root: Path, *names: str) -> Path:
@@ -25,18 +25,46 @@ def listed(root: Path) -> tuple[dict[str, Clip], dict[str, str]]:
 
 
 def test_speakers_come_from_the_top_folder_or_the_name(tmp_path):
-    folder(tmp_path, "M003/video/front/angry/015.mp4", "video/W009.MOV", "alone.mkv", ".hidden/x.mp4", "notes.txt", "pic.png")
+    folder(
+        tmp_path,
+        "M003/video/front/angry/015.mp4",
+        "video/W009.MOV",
+        "alone.mkv",
+        ".hidden/x.mp4",
+        "notes.txt",
+        "pic.png",
+    )
     clips, rejected = listed(tmp_path)
     speakers = {name: clip.speaker for name, clip in clips.items()}
-    assert speakers == {"M003/video/front/angry/015.mp4": "M003", "alone.mkv": "alone", "video/W009.MOV": "W009"}
-    assert rejected == {} and all(clip.emotion is None and clip.split is None for clip in clips.values())
+    assert speakers == {
+        "M003/video/front/angry/015.mp4": "M003",
+        "alone.mkv": "alone",
+        "video/W009.MOV": "W009",
+    }
+    assert rejected == {} and all(
+        clip.emotion is None and clip.split is None for clip in clips.values()
+    )
     assert list(clips) == sorted(clips)
 
 
 def test_recordings_join_their_videos_and_lonely_ones_are_reported(tmp_path):
-    folder(tmp_path, "video/a.mp4", "wav/a.wav", "b/v.mp4", "b/v.wav", "c/v.wav", "c/w.mp4", "d/w.wav", "e/w.flac", "song.mp3")
+    folder(
+        tmp_path,
+        "video/a.mp4",
+        "wav/a.wav",
+        "b/v.mp4",
+        "b/v.wav",
+        "c/v.wav",
+        "c/w.mp4",
+        "d/w.wav",
+        "e/w.flac",
+        "song.mp3",
+    )
     clips, rejected = listed(tmp_path)
-    companions = {name: clip.audio and clip.audio.relative_to(tmp_path).as_posix() for name, clip in clips.items()}
+    companions = {
+        name: clip.audio and clip.audio.relative_to(tmp_path).as_posix()
+        for name, clip in clips.items()
+    }
     # Two recordings called w, neither beside its video: there is no telling which.
     assert companions == {"video/a.mp4": "wav/a.wav", "b/v.mp4": "b/v.wav", "c/w.mp4": None}
     assert rejected == {"song.mp3": "no_video"}
@@ -70,14 +98,28 @@ def test_a_manifest_says_what_the_clips_are(tmp_path):
     source = open_source("folder", tmp_path)
     items = list(source.clips())
     clips = {item.name: item for item in items if isinstance(item, Clip)}
-    assert set(clips) == {"x/a.mp4", "x/c.mp4", "x/d.wav"} and source.notes == ["2 videos below the root are not in manifest.csv"]
+    assert set(clips) == {"x/a.mp4", "x/c.mp4", "x/d.wav"} and source.notes == [
+        "2 videos below the root are not in manifest.csv"
+    ]
     a, c, d = clips["x/a.mp4"], clips["x/c.mp4"], clips["x/d.wav"]
     assert (d.path, d.audio, d.emotion) == (None, tmp_path / "x/d.wav", "sad")
-    assert (a.speaker, a.emotion, a.intensity, a.level, a.sentence, a.split) == ("anna", "happy", 3, 12.5, "Hello, you", "val")
+    assert (a.speaker, a.emotion, a.intensity, a.level, a.sentence, a.split) == (
+        "anna",
+        "happy",
+        3,
+        12.5,
+        "Hello, you",
+        "val",
+    )
     assert (c.speaker, c.emotion, c.split) == ("x", None, None) and c.audio == tmp_path / "x/c.wav"
     reasons = [(item.reason, item.detail) for item in items if isinstance(item, Rejected)]
     assert [reason for reason, _ in reasons] == ["bad_manifest"] * 7 + ["duplicate", "bad_manifest"]
-    assert all(word in reasons[i][1] for i, word in enumerate(["bored", "intensity", "16", "everything", "not exist", "out of", "out of"]))
+    assert all(
+        word in reasons[i][1]
+        for i, word in enumerate(
+            ["bored", "intensity", "16", "everything", "not exist", "out of", "out of"]
+        )
+    )
 
 
 @pytest.mark.parametrize("text", ["", "speaker,emotion\nanna,sad\n", "path,colour\nx.mp4,red\n"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from emo_lightning.coefficients import BFM, BUILTIN, Coefficients
-from emo_lightning.errors import MismatchError, UserError
+from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.bfm import BFMFaceModel, read_deep3d_mat, write_deep3d_mat
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
 
 VERTICES = 300
 
@@ -20,7 +20,9 @@ def arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     built_in = BuiltinFaceModel.load()
     face = built_in.mean[built_in.landmarks_68] * [1.0, -1.0, -1.0]
-    mean = np.concatenate([face, face[rng.integers(0, 68, VERTICES - 68)] + rng.normal(0, 0.1, (VERTICES - 68, 3))])
+    mean = np.concatenate(
+        [face, face[rng.integers(0, 68, VERTICES - 68)] + rng.normal(0, 0.1, (VERTICES - 68, 3))]
+    )
     waves = np.sin(mean @ rng.normal(0, 2, (3, 144)) + rng.uniform(0, 6, 144))
     bases = (waves[:, None] * rng.normal(0, 0.012, (1, 3, 144))).reshape(VERTICES * 3, 144)
     return {
@@ -65,13 +67,17 @@ def test_projection_is_deep3ds(model) -> None:
 
 
 def test_signs_of_angles(model) -> None:
-    still = _coefficients(1).replace(id=np.zeros(80), exp=np.zeros(64), angle=np.zeros(3), trans=np.zeros(3))
+    still = _coefficients(1).replace(
+        id=np.zeros(80), exp=np.zeros(64), angle=np.zeros(3), trans=np.zeros(3)
+    )
     nose, crown = 30, 27
     turned = {"0": [0, 0, 0], "p": [0.2, 0, 0], "y": [0, 0.2, 0], "r": [0, 0, 0.2]}
     place = {name: model.project(still.replace(angle=angle))[0] for name, angle in turned.items()}
     centre = place["0"].mean(0)
     assert place["p"][nose, 1] > place["0"][nose, 1] and place["y"][nose, 0] > place["0"][nose, 0]
-    assert place["0"][crown, 1] < centre[1] and place["r"][crown, 0] < place["0"][crown, 0]  # counter-clockwise, unlike the built-in model
+    assert (
+        place["0"][crown, 1] < centre[1] and place["r"][crown, 0] < place["0"][crown, 0]
+    )  # counter-clockwise, unlike the built-in model
 
 
 def test_fit_finds_pose_and_perspective_again(model) -> None:
@@ -87,7 +93,10 @@ def test_fit_follows_the_landmarks_of_any_shape(model) -> None:
     marks = model.project(truth)[:, model.landmarks_68]
     found = model.fit(marks)
     assert found.residual.max() < 0.01
-    assert np.ptp(found.coefficients["id"], axis=0).max() == 0 and not found.coefficients["gamma"].any()
+    assert (
+        np.ptp(found.coefficients["id"], axis=0).max() == 0
+        and not found.coefficients["gamma"].any()
+    )
     with pytest.raises(ValueError, match="landmarks"):
         model.fit(marks[:, :50])
 
@@ -100,7 +109,9 @@ def test_coefficient_files_round_trip(tmp_path) -> None:
     scipy.io.savemat(path, {"full_3dmm_coeff": given.joined(), "other": np.zeros(3)})
     np.testing.assert_array_equal(read_deep3d_mat(path).joined(), given.joined())
     with pytest.raises(MismatchError):
-        write_deep3d_mat(path, Coefficients(BUILTIN, {b: np.zeros((1, w)) for b, w in BUILTIN.widths}))
+        write_deep3d_mat(
+            path, Coefficients(BUILTIN, {b: np.zeros((1, w)) for b, w in BUILTIN.widths})
+        )
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mat"]
 
 
@@ -147,8 +158,15 @@ def test_wrong_model_files_are_one_line(arrays, tmp_path, change, problem: str) 
 
 
 def test_real_coefficient_files(shared_data) -> None:
-    files = [*(shared_data / "mead_coeffs" / "3DMM").glob("*.mat"), *(shared_data / "speeches" / "3DMM").glob("*.mat")]
+    files = [
+        *(shared_data / "mead_coeffs" / "3DMM").glob("*.mat"),
+        *(shared_data / "speeches" / "3DMM").glob("*.mat"),
+    ]
     assert files
     for path in files:
         clip = read_deep3d_mat(path)
-        assert len(clip) > 10 and np.abs(clip["angle"]).max() < 1.5 and np.abs(clip["trans"][:, :2]).max() < 2, path.name
+        assert (
+            len(clip) > 10
+            and np.abs(clip["angle"]).max() < 1.5
+            and np.abs(clip["trans"][:, :2]).max() < 2
+        ), path.name

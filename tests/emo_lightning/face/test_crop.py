@@ -27,7 +27,11 @@ def test_box_holds_the_head_and_does_not_follow_jitter() -> None:
     assert box.half == pytest.approx(95.0) and box.cx == pytest.approx(200.0) and box.cy < 150.0
     clip = face + rng.normal(0, 0.5, (50, 1, 3))
     fixed = crop_box(clip)
-    assert abs(fixed.cx - box.cx) < 0.5 and abs(fixed.cy - box.cy) < 0.5 and abs(fixed.half - box.half) < 2.0
+    assert (
+        abs(fixed.cx - box.cx) < 0.5
+        and abs(fixed.cy - box.cy) < 0.5
+        and abs(fixed.half - box.half) < 2.0
+    )
 
 
 def test_box_grows_with_a_head_that_travels() -> None:
@@ -45,7 +49,10 @@ def test_crop_keeps_continuous_pixel_positions_at_any_scale() -> None:
         box = CropBox(330.0, 270.0, 200.0)
         out = crop_image(image, box, size)[..., 0].astype(float)
         assert out.shape == (size, size)
-        x, y = ((np.arange(size) + 0.5) @ out / out.sum() for out in (out.T @ np.eye(size), out @ np.eye(size)))
+        x, y = (
+            (np.arange(size) + 0.5) @ out / out.sum()
+            for out in (out.T @ np.eye(size), out @ np.eye(size))
+        )
         centre = np.array([x.sum(), y.sum()]) / size * 2 - 1
         np.testing.assert_allclose(centre, to_crop(np.array([400.0, 300.0]), box), atol=0.02)
 
@@ -54,5 +61,7 @@ def test_beyond_the_image_its_border_repeats_and_fine_patterns_do_not_alias() ->
     image = np.full((50, 50, 3), 7, np.uint8)
     assert (crop_image(image, CropBox(0.0, 0.0, 80.0), 64) == 7).all()
     checks = np.indices((512, 512)).sum(0) % 2 * 255
-    out = crop_image(np.repeat(checks[..., None], 3, 2).astype(np.uint8), CropBox(256.0, 256.0, 250.0), 96)
+    out = crop_image(
+        np.repeat(checks[..., None], 3, 2).astype(np.uint8), CropBox(256.0, 256.0, 250.0), 96
+    )
     assert abs(out.astype(float) - 127.5).max() < 12

@@ -9,17 +9,33 @@ import numpy as np
 import pytest
 from skimage import data
 
-from emo_lightning.coefficients import AU_NAMES, BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import AU_NAMES, BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.crop import crop_box, to_crop
 from emo_lightning.face.landmarks import open_landmarker, to_68
 
 MODEL = BuiltinFaceModel.load()
 # A fit may explain a face by another mix of units that look alike; these are told apart best.
-CLEAR = [EXP_NAMES.index(n) for n in ("AU1_L", "AU2_R", "AU4", "AU5", "AU12_L", "AU12_R", "AU15", "AU26", "AU45_L", "AU45_R")]
+CLEAR = [
+    EXP_NAMES.index(n)
+    for n in (
+        "AU1_L",
+        "AU2_R",
+        "AU4",
+        "AU5",
+        "AU12_L",
+        "AU12_R",
+        "AU15",
+        "AU26",
+        "AU45_L",
+        "AU45_R",
+    )
+]
 
 
-def _clip(rng: np.random.Generator, frames: int, identity: float = 0.7, active: int = 3) -> Coefficients:
+def _clip(
+    rng: np.random.Generator, frames: int, identity: float = 0.7, active: int = 3
+) -> Coefficients:
     exp = np.zeros((frames, len(EXP_NAMES)))
     for row in exp[frames // 3 :]:
         row[rng.choice(len(EXP_NAMES), active, replace=False)] = rng.uniform(0.2, 0.9, active)
@@ -30,7 +46,9 @@ def _clip(rng: np.random.Generator, frames: int, identity: float = 0.7, active: 
             "exp": exp,
             "tex": np.zeros((frames, 24)),
             "angle": rng.uniform(-0.3, 0.3, (frames, 3)),
-            "trans": np.column_stack([rng.uniform(-0.1, 0.1, (frames, 2)), np.log(rng.uniform(0.6, 0.8, frames))]),
+            "trans": np.column_stack(
+                [rng.uniform(-0.1, 0.1, (frames, 2)), np.log(rng.uniform(0.6, 0.8, frames))]
+            ),
         },
     )
 
@@ -66,7 +84,9 @@ def test_sixty_eight_points_of_the_plane_are_enough() -> None:
     np.testing.assert_array_equal(found.coefficients["exp"], ignoring_depth.coefficients["exp"])
 
 
-@pytest.mark.parametrize("unit", ["AU1", "AU2", "AU4", "AU5", "AU9", "AU12", "AU15", "AU20", "AU26", "AU45"])
+@pytest.mark.parametrize(
+    "unit", ["AU1", "AU2", "AU4", "AU5", "AU9", "AU12", "AU15", "AU20", "AU26", "AU45"]
+)
 def test_each_unit_is_read_from_one_picture(unit: str) -> None:
     values = {block: np.zeros((1, width)) for block, width in BUILTIN.widths}
     values["trans"][:, 2] = np.log(0.7)

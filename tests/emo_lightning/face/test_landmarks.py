@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from emo_lightning.errors import UserError
+from emo_lightning.core.errors import UserError
 from emo_lightning.face import landmarks
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LANDMARKS_68, open_landmarker, to_68
@@ -31,10 +31,16 @@ def astronaut() -> np.ndarray:
 def test_one_face_with_478_points_and_blendshapes(landmarker, astronaut) -> None:
     (face,) = landmarker.detect(astronaut)
     assert face.points.shape == (478, 3) and face.points.dtype == np.float32
-    assert face.blendshapes is not None and face.blendshapes.shape == (52,) and 0 <= face.blendshapes.min()
+    assert (
+        face.blendshapes is not None
+        and face.blendshapes.shape == (52,)
+        and 0 <= face.blendshapes.min()
+    )
     left, top, right, bottom = face.box
     assert 150 < left < right < 300 and 50 < top < bottom < 220
-    assert face.points[33, 0] < face.points[263, 0]  # the subject's right eye is on the image's left
+    assert (
+        face.points[33, 0] < face.points[263, 0]
+    )  # the subject's right eye is on the image's left
     assert face.points[4, 2] < face.points[234, 2]  # the nose is nearer than the ear
 
 
@@ -45,9 +51,13 @@ def test_the_same_picture_gives_the_same_points(landmarker, astronaut) -> None:
 
 
 def test_results_read_at_once_are_the_library_s_own(landmarker, astronaut) -> None:
-    image = landmarker._mediapipe.Image(image_format=landmarker._mediapipe.ImageFormat.SRGB, data=astronaut)
+    image = landmarker._mediapipe.Image(
+        image_format=landmarker._mediapipe.ImageFormat.SRGB, data=astronaut
+    )
     ((points, shapes),) = landmarks._results(landmarker._landmarker, image)
-    ((fast_points, fast_shapes),) = landmarks._reader(landmarker._landmarker)(landmarker._landmarker, image)
+    ((fast_points, fast_shapes),) = landmarks._reader(landmarker._landmarker)(
+        landmarker._landmarker, image
+    )
     np.testing.assert_array_equal(points, fast_points)
     np.testing.assert_array_equal(shapes, fast_shapes)
     assert landmarks._reader(object()) is landmarks._results
@@ -58,7 +68,9 @@ def test_small_pictures(landmarker, astronaut, size: int) -> None:
     full = landmarker.detect(astronaut)[0].points
     box = crop_box(full)
     small = landmarker.detect(crop_image(astronaut, box, size))[0].points
-    error = np.abs(to_crop(small, CropBox(size / 2, size / 2, size / 2)) - to_crop(full, box))[:, :2]
+    error = np.abs(to_crop(small, CropBox(size / 2, size / 2, size / 2)) - to_crop(full, box))[
+        :, :2
+    ]
     assert error.mean() < 0.05
 
 
@@ -73,7 +85,10 @@ def test_a_face_that_fills_the_picture_and_one_in_a_large_one(landmarker, astron
 
 def test_faces_come_largest_first_and_no_face_is_an_empty_list(landmarker, astronaut) -> None:
     both = np.zeros((300, 500, 3), np.uint8)
-    both[:200, :200], both[:, 200:] = cv2.resize(astronaut[:300, 70:370], (200, 200)), astronaut[:300, 70:370]
+    both[:200, :200], both[:, 200:] = (
+        cv2.resize(astronaut[:300, 70:370], (200, 200)),
+        astronaut[:300, 70:370],
+    )
     faces = landmarker.detect(both)
     assert len(faces) == 2 and np.ptp(faces[0].points[:, 0]) > np.ptp(faces[1].points[:, 0])
     assert landmarker.detect(np.zeros((300, 300, 3), np.uint8)) == []
@@ -84,7 +99,16 @@ def test_faces_come_largest_first_and_no_face_is_an_empty_list(landmarker, astro
 def test_the_68_are_symmetric_and_stand_where_ibug_has_them() -> None:
     points = to_68(np.arange(478 * 3, dtype=float).reshape(478, 3))
     assert points.shape == (68, 3) and len(set(LANDMARKS_68)) == 68
-    assert list(LANDMARKS_68[[8, 27, 36, 45, 48, 54, 62, 66]]) == [152, 168, 33, 263, 61, 291, 13, 14]
+    assert list(LANDMARKS_68[[8, 27, 36, 45, 48, 54, 62, 66]]) == [
+        152,
+        168,
+        33,
+        263,
+        61,
+        291,
+        13,
+        14,
+    ]
 
 
 def test_unknown_and_missing_back_ends_say_what_to_do() -> None:

@@ -13,13 +13,17 @@ NOSE, TOP = np.array([0.0, 0.0, -1.0]), np.array([0.0, -1.0, 0.0])
 def test_signs_are_as_documented() -> None:
     assert (rotation(np.array([0.3, 0, 0])) @ NOSE)[1] > 0.2  # pitch: the nose moves down
     assert (rotation(np.array([0, 0.3, 0])) @ NOSE)[0] > 0.2  # yaw: to the image's right
-    assert (rotation(np.array([0, 0, 0.3])) @ TOP)[0] > 0.2  # roll: clockwise, the crown moves right
+    assert (rotation(np.array([0, 0, 0.3])) @ TOP)[
+        0
+    ] > 0.2  # roll: clockwise, the crown moves right
 
 
 def test_rotations_are_proper_and_angles_invert_them() -> None:
     angle = np.random.default_rng(0).uniform(-1.2, 1.2, (200, 3))
     matrix = rotation(angle)
-    np.testing.assert_allclose(matrix @ np.swapaxes(matrix, 1, 2), np.broadcast_to(np.eye(3), matrix.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        matrix @ np.swapaxes(matrix, 1, 2), np.broadcast_to(np.eye(3), matrix.shape), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(matrix), 1.0)
     np.testing.assert_allclose(angles(matrix), angle, atol=1e-9)
 

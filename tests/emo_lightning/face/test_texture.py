@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from emo_lightning.coefficients import BUILTIN
+from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.texture import REGIONS, read_texture

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from emo_lightning.losses.adversary import Readers, ramp, reverse_gradient, statistics
-from emo_lightning.models.content import Erasure, bits
-from emo_lightning.stages.stage1 import PHONES, phone_loss
+from emo_lightning.losses.domain_adversarial import Readers, ramp, reverse_gradient, statistics
+from emo_lightning.models.decoupler.content_layers import Erasure, bits
+from emo_lightning.training.decoupler import PHONES, phone_loss
 
 
 def feeling(strength: float, steps: int = 250) -> tuple[float, float]:
@@ -18,8 +18,14 @@ def feeling(strength: float, steps: int = 250) -> tuple[float, float]:
     labels, mask = torch.arange(48) % 4, torch.ones(48, 6, dtype=torch.bool)
     speech = torch.randn(48, 6, 4)
     sound = torch.cat([3.0 * torch.eye(4)[labels][:, None].expand(-1, 6, -1), speech], dim=-1)
-    encoder, readers, readout = torch.nn.Linear(8, 8), Readers(8, 4, hidden=16), torch.nn.Linear(8, 4)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *readers.parameters(), *readout.parameters()], lr=0.01)
+    encoder, readers, readout = (
+        torch.nn.Linear(8, 8),
+        Readers(8, 4, hidden=16),
+        torch.nn.Linear(8, 4),
+    )
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *readers.parameters(), *readout.parameters()], lr=0.01
+    )
     for step in range(steps):
         content = encoder(sound)
         read = readers(reverse_gradient(content, strength * ramp(step / steps)), labels, mask)
@@ -45,14 +51,18 @@ def test_statistics_leave_out_masked_frames() -> None:
     other = x.clone()
     other[0, 3:] = 99.0
     assert torch.allclose(statistics(x, mask), statistics(other, mask))
-    assert torch.allclose(statistics(x, mask)[1], torch.cat([x[1].mean(0), x[1].std(0, correction=0)]), atol=1e-4)
+    assert torch.allclose(
+        statistics(x, mask)[1], torch.cat([x[1].mean(0), x[1].std(0, correction=0)]), atol=1e-4
+    )
 
 
 def test_too_few_clips_cost_nothing_but_reach_every_weight() -> None:
     readers, x = Readers(3, 4), torch.randn(2, 5, 3, requires_grad=True)
     loss = readers(x, torch.tensor([0, 1]), torch.zeros(2, 5, dtype=torch.bool))
     loss.backward()
-    assert float(loss.detach()) == 0.0 and all(weight.grad is not None for weight in readers.parameters())
+    assert float(loss.detach()) == 0.0 and all(
+        weight.grad is not None for weight in readers.parameters()
+    )
 
 
 def test_unknown_phones_do_not_count() -> None:
@@ -75,7 +85,12 @@ def test_erasure_takes_the_label_s_means_and_nothing_else() -> None:
         erasure.update(x, labels)
     clean = erasure(x)
     means = torch.stack([clean[labels == k].mean(dim=0) for k in range(4)])
-    assert means.std(dim=0).max() < 1e-3 < 0.3 < torch.stack([x[labels == k].mean(dim=0) for k in range(4)]).std(dim=0).mean()
+    assert (
+        means.std(dim=0).max()
+        < 1e-3
+        < 0.3
+        < torch.stack([x[labels == k].mean(dim=0) for k in range(4)]).std(dim=0).mean()
+    )
     assert torch.linalg.matrix_rank(erasure.taken, rtol=1e-4) == 3
     assert torch.allclose(erasure(clean), clean, atol=1e-3), "once erased, nothing is left to erase"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from emo_lightning.coefficients import BFM, BUILTIN, Coefficients
 from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
 from emo_lightning.losses.lips import LONGEST, brief_closures, closure_loss, lip_distance, lip_table
 
 
@@ -15,7 +15,13 @@ def test_the_table_is_what_the_face_does() -> None:
     exp = np.concatenate([np.zeros((1, 28)), np.eye(28)]).astype(np.float32)
     still = {block: np.zeros((29, BUILTIN.width(block)), np.float32) for block in BUILTIN.blocks}
     points = BuiltinFaceModel.load().vertices(Coefficients(BUILTIN, {**still, "exp": exp}))
-    lips = np.stack([points[:, 14, 1] - points[:, 13, 1], np.linalg.norm(points[:, 291] - points[:, 61], axis=1)], 1)
+    lips = np.stack(
+        [
+            points[:, 14, 1] - points[:, 13, 1],
+            np.linalg.norm(points[:, 291] - points[:, 61], axis=1),
+        ],
+        1,
+    )
     assert lip_table(BUILTIN).numpy() == pytest.approx(lips[1:] - lips[0], abs=0.003)
     assert not lip_table(BFM).any() and lip_table(BFM).shape == (BFM.width("exp"), 2)
 

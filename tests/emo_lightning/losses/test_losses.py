@@ -6,16 +6,29 @@ import numpy as np
 import pytest
 import torch
 
-from emo_lightning.coefficients import BFM, BUILTIN
-from emo_lightning.emotions import EMOTIONS
-from emo_lightning.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
-from emo_lightning.losses.adversary import reverse_gradient
+from emo_lightning.face.coefficients import BFM, BUILTIN
 from emo_lightning.losses.contrast import au_contrast, emotion_units
+from emo_lightning.losses.domain_adversarial import reverse_gradient
+from emo_lightning.losses.gan import discriminator_hinge, feature_matching, generator_hinge
 from emo_lightning.losses.keypoint import equivariance, keypoint_prior, random_affine, warp_affine
 from emo_lightning.losses.levels import even_response
-from emo_lightning.losses.masked import articulation, away_from_edges, known_levels, masked_mean, prototype_table, velocity
-from emo_lightning.losses.motion import bearing_distance, kl_divergence, mean_distance, spectrum_distance, walk_likelihood
+from emo_lightning.losses.masked import (
+    articulation,
+    away_from_edges,
+    known_levels,
+    masked_mean,
+    prototype_table,
+    velocity,
+)
+from emo_lightning.losses.motion import (
+    bearing_distance,
+    kl_divergence,
+    mean_distance,
+    spectrum_distance,
+    walk_likelihood,
+)
 from emo_lightning.losses.perceptual import PyramidLoss, VGGLoss
+from emo_lightning.motion.emotions import EMOTIONS
 
 MASK = torch.ones(3, 6, dtype=torch.bool)
 
@@ -31,7 +44,9 @@ def test_contrast_wants_low_near_and_high_far() -> None:
     assert value(true, away) < 0.05 < value(true, true) < value(away, true)
     speech = true.clone()
     speech[..., [14, 15, 16]] = 1.0 - speech[..., [14, 15, 16]]
-    assert value(true, speech) == pytest.approx(value(true, true), abs=1e-5), "AU25, AU26 and AU45 do not count"
+    assert value(true, speech) == pytest.approx(value(true, true), abs=1e-5), (
+        "AU25, AU26 and AU45 do not count"
+    )
     assert float(au_contrast(away, true, true, torch.zeros_like(MASK), units)) == 0.0
 
 
@@ -58,7 +73,9 @@ def test_articulation_takes_the_emotion_away() -> None:
     face = speech + prototypes[happy] * 9 / 15
     assert torch.allclose(articulation(face, happy, level, prototypes), speech, atol=1e-6)
     unnamed = torch.randn(1, 4, BFM.width("exp"))
-    assert torch.equal(articulation(unnamed, happy, level, prototype_table(BFM)), unnamed), "no named units, nothing to take away"
+    assert torch.equal(articulation(unnamed, happy, level, prototype_table(BFM)), unnamed), (
+        "no named units, nothing to take away"
+    )
 
 
 def test_even_steps_cost_nothing_and_backward_steps_most() -> None:
@@ -82,7 +99,9 @@ def test_motion_losses() -> None:
     torch.manual_seed(0)
     real, like = torch.randn(64, 32, 6).cumsum(1), torch.randn(8, 64, 32, 6).cumsum(2)
     assert float(spectrum_distance(like, real)) < 0.6 < float(spectrum_distance(0.3 * like, real))
-    assert float(spectrum_distance(like, real)) < float(spectrum_distance(torch.randn(8, 64, 32, 6), real))
+    assert float(spectrum_distance(like, real)) < float(
+        spectrum_distance(torch.randn(8, 64, 32, 6), real)
+    )
 
 
 def test_draws_may_differ_but_their_mean_may_not() -> None:
@@ -96,18 +115,31 @@ def test_a_walk_is_likeliest_at_its_own_size() -> None:
     torch.manual_seed(0)
     spread = torch.tril(torch.randn(6, 6) * 0.3, -1) + torch.eye(6)
     moved = (spread @ torch.randn(4000, 6, 1))[..., 0] * 1.5**0.5
-    at = [float(walk_likelihood(moved, spread.expand(4000, 6, 6) * size, 1.5)) for size in (0.7, 1.0, 1.4)]
+    at = [
+        float(walk_likelihood(moved, spread.expand(4000, 6, 6) * size, 1.5))
+        for size in (0.7, 1.0, 1.4)
+    ]
     assert at[1] < min(at[0], at[2])
 
 
 def test_bearing_does_not_see_where_heads_are() -> None:
     held = torch.randn(8, 6)
-    assert float(bearing_distance(held, held + 100.0)) < 1e-6 < float(bearing_distance(torch.zeros(8, 6), held))
+    assert (
+        float(bearing_distance(held, held + 100.0))
+        < 1e-6
+        < float(bearing_distance(torch.zeros(8, 6), held))
+    )
 
 
 def test_gan_losses_prefer_the_right_side() -> None:
-    real, fake = [[torch.ones(2, 3), torch.full((2, 1), 2.0)]], [[torch.zeros(2, 3), torch.full((2, 1), -2.0)]]
-    assert float(discriminator_hinge(real, fake)) == 0.0 and float(discriminator_hinge(fake, real)) == 6.0
+    real, fake = (
+        [[torch.ones(2, 3), torch.full((2, 1), 2.0)]],
+        [[torch.zeros(2, 3), torch.full((2, 1), -2.0)]],
+    )
+    assert (
+        float(discriminator_hinge(real, fake)) == 0.0
+        and float(discriminator_hinge(fake, real)) == 6.0
+    )
     assert float(generator_hinge(real)) < float(generator_hinge(fake))
     assert float(feature_matching(real, fake)) == 1.0
 
@@ -115,10 +147,16 @@ def test_gan_losses_prefer_the_right_side() -> None:
 def test_keypoints_that_move_with_the_picture_are_equivariant() -> None:
     torch.manual_seed(0)
     points, theta = torch.rand(2, 5, 3) - 0.5, random_affine(torch.randn(2, 6))
-    inverse = torch.linalg.inv(torch.cat([theta, torch.tensor([[[0.0, 0.0, 1.0]]]).expand(2, -1, -1)], 1))
+    inverse = torch.linalg.inv(
+        torch.cat([theta, torch.tensor([[[0.0, 0.0, 1.0]]]).expand(2, -1, -1)], 1)
+    )
     moved = points.clone()
     moved[..., :2] = points[..., :2] @ inverse[:, :2, :2].transpose(1, 2) + inverse[:, None, :2, 2]
-    assert float(equivariance(points, moved, theta)) < 1e-6 < float(equivariance(points, points, theta))
+    assert (
+        float(equivariance(points, moved, theta))
+        < 1e-6
+        < float(equivariance(points, points, theta))
+    )
     image = torch.rand(2, 3, 16, 16)
     identity = torch.eye(2, 3)[None].expand(2, -1, -1)
     assert torch.allclose(warp_affine(image, identity), image, atol=1e-5)
@@ -133,7 +171,16 @@ def test_crowded_keypoints_cost_more() -> None:
 def test_image_losses_are_zero_for_the_same_image_and_grow() -> None:
     torch.manual_seed(0)
     image, noise = torch.rand(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
-    widths = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), *[(256, 256)] * 3, (256, 512), *[(512, 512)] * 4]
+    widths = [
+        (3, 64),
+        (64, 64),
+        (64, 128),
+        (128, 128),
+        (128, 256),
+        *[(256, 256)] * 3,
+        (256, 512),
+        *[(512, 512)] * 4,
+    ]
     places = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28]
     state = {}
     for place, (n_in, n_out) in zip(places, widths, strict=True):

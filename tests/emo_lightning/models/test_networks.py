@@ -6,25 +6,36 @@ import numpy as np
 import pytest
 import torch
 
-from emo_lightning.coefficients import BFM, BUILTIN
-from emo_lightning.emotions import EMOTIONS
 from emo_lightning.face import pose
+from emo_lightning.face.coefficients import BFM, BUILTIN
 from emo_lightning.losses.masked import prototype_table
-from emo_lightning.models.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.emotion_matrix import EmotionMatrix
-from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
-from emo_lightning.models.heads import Heads, HeadsConfig
-from emo_lightning.models.keypoints import pose_points, rotation, unpose_points
-from emo_lightning.models.mapping import MappingNet, Motion, expected_angle
-from emo_lightning.models.posenet import SMOOTH, PoseNet, PoseStream
+from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.motion.emotion_matrix import EmotionMatrix
+from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, PoseStream
+from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
+from emo_lightning.models.renderer.keypoint_detector import pose_points, rotation, unpose_points
+from emo_lightning.models.renderer.mapping_net import MappingNet, Motion, expected_angle
+from emo_lightning.motion.emotions import EMOTIONS
 
-SMALL = RendererConfig(image_size=32, keypoints=5, depth=2, channels=4, width=8, max_width=16, levels=2, mapping_width=16)
+SMALL = RendererConfig(
+    image_size=32,
+    keypoints=5,
+    depth=2,
+    channels=4,
+    width=8,
+    max_width=16,
+    levels=2,
+    mapping_width=16,
+)
 
 
 @pytest.mark.parametrize(("window", "look_ahead"), [(1, 0), (5, 2), (9, 8)])
 def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) -> None:
     torch.manual_seed(0)
-    net = AudioDecoupler(DecouplerConfig(window=window, look_ahead=look_ahead, width=16, front_width=8))
+    net = AudioDecoupler(
+        DecouplerConfig(window=window, look_ahead=look_ahead, width=16, front_width=8)
+    )
     mel = torch.randn(1, 200, 80)
     frame, reach = 25, net.reach
     changed = mel.clone()
@@ -40,7 +51,9 @@ def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) ->
 
 def test_settling_takes_out_what_stays_and_streams() -> None:
     torch.manual_seed(0)
-    net = AudioDecoupler(DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10)).eval()
+    net = AudioDecoupler(
+        DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10)
+    ).eval()
     mel = torch.randn(1, 400, 80) - 5.0
     whole, reach = net(mel), net.reach
     assert reach.past == net.near.past + 10 and reach.future == net.near.future
@@ -50,7 +63,9 @@ def test_settling_takes_out_what_stays_and_streams() -> None:
         assert torch.allclose(a[:, first : first + count], b, atol=1e-5)
     assert torch.equal(net.features(piece).content, net.content(piece))
     raw = net.unsettled(mel[:, 4 * (first - reach.past) : 4 * (first + count + reach.future)])
-    assert torch.allclose(net.finished(raw), net.features(piece).content, atol=1e-6), "a stream may keep the rows and settle them later"
+    assert torch.allclose(net.finished(raw), net.features(piece).content, atol=1e-6), (
+        "a stream may keep the rows and settle them later"
+    )
     rows = torch.randn(1, 60, net.config.content)
     with torch.no_grad():
         net.settling.gate.weight.zero_()
@@ -61,7 +76,9 @@ def test_settling_takes_out_what_stays_and_streams() -> None:
 
 def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
     torch.manual_seed(0)
-    net = AudioDecoupler(DecouplerConfig(width=16, front_width=8, content=12, settle=5, erase=True, bits=True))
+    net = AudioDecoupler(
+        DecouplerConfig(width=16, front_width=8, content=12, settle=5, erase=True, bits=True)
+    )
     mel = torch.randn(2, 100, 80) - 5.0
     whole, clean = net.train()(mel).content, net.eval()(mel).content
     assert set(clean.unique().tolist()) == {-1.0, 1.0} and len(whole.unique()) > 100
@@ -71,7 +88,9 @@ def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
 def test_one_au_decoder_serves_low_and_high() -> None:
     net = AudioDecoupler(DecouplerConfig())
     out = net(torch.randn(1, 40, 80))
-    assert torch.equal(out.au_low, net.au_decoder(out.low)) and torch.equal(out.au_high, net.au_decoder(out.high))
+    assert torch.equal(out.au_low, net.au_decoder(out.low)) and torch.equal(
+        out.au_high, net.au_decoder(out.high)
+    )
 
 
 def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
@@ -79,23 +98,36 @@ def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
     names = BUILTIN.exp_names
     felt = prototype_table(BUILTIN)[EMOTIONS.index("surprised")][None, None]
     jaw, brow = names.index("AU26"), names.index("AU1_L")
-    kept = [heads.compose(felt * 0.0, felt, torch.full((1, 1, 1), c))[0, 0] / felt[0, 0] for c in (0.0, 0.15, 0.3)]
+    kept = [
+        heads.compose(felt * 0.0, felt, torch.full((1, 1, 1), c))[0, 0] / felt[0, 0]
+        for c in (0.0, 0.15, 0.3)
+    ]
     said = heads.compose(felt, felt * 0.0, torch.full((1, 1, 1), 0.15))[0, 0] / felt[0, 0]
-    assert kept[0][jaw] == 1.0 and 0.2 < kept[1][jaw] < 0.8 and kept[2][jaw] == 0.0 and said[jaw] == 1.0
+    assert (
+        kept[0][jaw] == 1.0
+        and 0.2 < kept[1][jaw] < 0.8
+        and kept[2][jaw] == 0.0
+        and said[jaw] == 1.0
+    )
     assert all(k[brow] == 1.0 for k in kept)
 
 
 def test_a_matrix_that_is_not_refined_stays_as_it_starts() -> None:
     assert not [p for p in EmotionMatrix(refine=False).parameters() if p.requires_grad]
     heads = Heads(HeadsConfig(refine_levels=False), BUILTIN, 64, prototype_table(BUILTIN))
-    assert heads.state_dict().keys() == Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN)).state_dict().keys()
+    assert (
+        heads.state_dict().keys()
+        == Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN)).state_dict().keys()
+    )
 
 
 def test_matrix_starts_on_the_line_between_annotated_levels() -> None:
     matrix = EmotionMatrix()
     happy = torch.full((4,), EMOTIONS.index("happy"))
     control = matrix(happy, torch.tensor([3.0, 8.0, 13.0, 10.5])).view(4, 8, 3)
-    assert torch.allclose(control[:, 5], torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.5, 0.5]]))
+    assert torch.allclose(
+        control[:, 5], torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.5, 0.5]])
+    )
     assert control.abs().sum(dim=(0, 2)).nonzero().tolist() == [[5]], "other emotions' cells stay 0"
     neutral = torch.zeros(2, dtype=torch.int64)
     assert torch.equal(*matrix(neutral, torch.tensor([1.0, 15.0])))
@@ -123,8 +155,14 @@ def test_closing_lips_win_over_the_emotion() -> None:
 def test_heads_shapes(wiring: str, layout: object) -> None:
     heads = Heads(HeadsConfig(wiring=wiring), layout, 32, prototype_table(layout))
     frames = 12
-    out = heads(torch.randn(2, frames + heads.reach.total, 32), torch.randn(2, layout.size), torch.randn(2, frames, 24))
-    assert (out.exp.shape, out.id.shape, out.tex.shape) == tuple((2, frames, layout.width(b)) for b in ("exp", "id", "tex"))
+    out = heads(
+        torch.randn(2, frames + heads.reach.total, 32),
+        torch.randn(2, layout.size),
+        torch.randn(2, frames, 24),
+    )
+    assert (out.exp.shape, out.id.shape, out.tex.shape) == tuple(
+        (2, frames, layout.width(b)) for b in ("exp", "id", "tex")
+    )
     with pytest.raises(ValueError, match="wiring"):
         Heads(HeadsConfig(wiring="loose"), layout, 32, prototype_table(layout))
 
@@ -146,7 +184,9 @@ def test_pose_stream_does_not_depend_on_how_it_is_cut() -> None:
 def test_posture_and_quick_movements_add_up_and_are_parted_at_one_hertz() -> None:
     net = PoseNet(12, 4)
     time = torch.arange(200)[:, None] / 25
-    pose = torch.cat([torch.sin(2 * torch.pi * hertz * time) for hertz in (0.2, 0.2, 0.4, 3.0, 3.0, 4.0)], dim=1)[None]
+    pose = torch.cat(
+        [torch.sin(2 * torch.pi * hertz * time) for hertz in (0.2, 0.2, 0.4, 3.0, 3.0, 4.0)], dim=1
+    )[None]
     slow, quick = net.part(pose)
     assert torch.allclose(slow + quick, pose[:, SMOOTH:-SMOOTH], atol=1e-5)
     assert float(quick[..., :3].std()) < 0.1 and float(slow[..., 3:].std()) < 0.1
@@ -180,22 +220,32 @@ def test_unposing_undoes_posing() -> None:
 def test_turning_the_head_moves_the_keypoints_as_the_axes_say() -> None:
     nose = torch.tensor([[[0.0, 0.0, -1.0]]])
     still = torch.zeros(1, 3)
-    right = pose_points(nose, Motion(torch.tensor([[0.0, 0.3, 0.0]]), still, torch.zeros_like(nose), None))
-    down = pose_points(nose, Motion(torch.tensor([[0.3, 0.0, 0.0]]), still, torch.zeros_like(nose), None))
+    right = pose_points(
+        nose, Motion(torch.tensor([[0.0, 0.3, 0.0]]), still, torch.zeros_like(nose), None)
+    )
+    down = pose_points(
+        nose, Motion(torch.tensor([[0.3, 0.0, 0.0]]), still, torch.zeros_like(nose), None)
+    )
     assert right[0, 0, 0] > 0.2 and down[0, 0, 1] > 0.2
 
 
 def test_pose_bins_average_to_an_angle() -> None:
     logits = torch.full((1, 3, 66), -50.0)
     logits[:, :, 33] = 50.0
-    assert torch.allclose(expected_angle(logits), torch.deg2rad(torch.tensor(1.5)).expand(1, 3), atol=1e-5)
+    assert torch.allclose(
+        expected_angle(logits), torch.deg2rad(torch.tensor(1.5)).expand(1, 3), atol=1e-5
+    )
     assert MappingNet(BFM, 5, 16, bins=66)(torch.randn(2, 27, BFM.size)).bins.shape == (2, 3, 66)
 
 
 def test_renderer_trains_and_keeps_sizes() -> None:
     torch.manual_seed(0)
     net = FaceRenderer(SMALL, BUILTIN)
-    image, one, two = torch.rand(2, 3, 32, 32), 0.1 * torch.randn(2, 27, BUILTIN.size), 0.1 * torch.randn(2, 27, BUILTIN.size)
+    image, one, two = (
+        torch.rand(2, 3, 32, 32),
+        0.1 * torch.randn(2, 27, BUILTIN.size),
+        0.1 * torch.randn(2, 27, BUILTIN.size),
+    )
     source, made = net(image, one, two)
     made.image.mean().backward()
     assert made.image.shape == image.shape and made.keypoints.shape == (2, 5, 3)

@@ -9,19 +9,34 @@ import numpy as np
 import pytest
 import torch
 
-from emo_lightning.checkpoints import export
-from emo_lightning.coefficients import BFM, BUILTIN, Coefficients
-from emo_lightning.errors import MismatchError, UserError
-from emo_lightning.models.face_renderer import FaceRenderer, RendererConfig
-from emo_lightning.portrait import Portrait
+from emo_lightning.core.errors import MismatchError, UserError
+from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
+from emo_lightning.face.portrait import Portrait
+from emo_lightning.inference.weights import export
+from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.renderers import base
 
-SIZES = {"image_size": 32, "keypoints": 5, "depth": 2, "channels": 4, "width": 8, "max_width": 16, "levels": 2, "mapping_width": 16}
+SIZES = {
+    "image_size": 32,
+    "keypoints": 5,
+    "depth": 2,
+    "channels": 4,
+    "width": 8,
+    "max_width": 16,
+    "levels": 2,
+    "mapping_width": 16,
+}
 
 
 def coefficients(frames: int, layout: object = BUILTIN) -> Coefficients:
     rng = np.random.default_rng(0)
-    return Coefficients(layout, {b: 0.2 * rng.standard_normal((frames, layout.width(b))).astype(np.float32) for b in layout.blocks})
+    return Coefficients(
+        layout,
+        {
+            b: 0.2 * rng.standard_normal((frames, layout.width(b))).astype(np.float32)
+            for b in layout.blocks
+        },
+    )
 
 
 def chunks(whole: Coefficients, sizes: list[int]) -> Iterator[Coefficients]:
@@ -42,7 +57,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("weights")
     config = RendererConfig(**SIZES)
-    meta = {"stage": 3, "product": "renderer", "model": SIZES, "layout": BUILTIN.to_dict(), "predecessor": None}
+    meta = {
+        "stage": 3,
+        "product": "renderer",
+        "model": SIZES,
+        "layout": BUILTIN.to_dict(),
+        "predecessor": None,
+    }
     export(place / "renderer.safetensors", FaceRenderer(config, BUILTIN), meta, half=True)
     return place
 
@@ -54,7 +75,9 @@ def test_pieces_give_exactly_the_whole(folder: Path) -> None:
     assert whole.shape == (19, 48, 48, 3) and whole.dtype == np.uint8
     assert np.abs(whole[0].astype(int) - whole[1]).max() > 0
     for sizes in ([1] * 19, [3, 0, 5, 11], [18, 1]):
-        assert np.array_equal(whole, np.stack(list(base.stream(renderer, source, chunks(moving, sizes)))))
+        assert np.array_equal(
+            whole, np.stack(list(base.stream(renderer, source, chunks(moving, sizes))))
+        )
 
 
 def test_a_frame_sees_thirteen_frames_either_side_of_it(folder: Path) -> None:
@@ -62,7 +85,10 @@ def test_a_frame_sees_thirteen_frames_either_side_of_it(folder: Path) -> None:
     source, moving = renderer.prepare(portrait()), coefficients(40)
     exp = moving["exp"].copy()
     exp[20] += 20.0
-    before, after = (np.stack(list(base.stream(renderer, source, [c]))) for c in (moving, moving.replace(exp=exp)))
+    before, after = (
+        np.stack(list(base.stream(renderer, source, [c])))
+        for c in (moving, moving.replace(exp=exp))
+    )
     changed = np.abs(before.astype(int) - after).max(axis=(1, 2, 3)) > 0
     assert changed[20] and changed[:20].any() and changed[21:].any()
     assert not changed[:7].any() and not changed[34:].any()

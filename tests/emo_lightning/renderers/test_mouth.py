@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import skimage.data
 
-from emo_lightning.coefficients import EXP_NAMES
+from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
-from emo_lightning.portrait import Portrait, make_portrait
+from emo_lightning.face.portrait import Portrait, make_portrait
 from emo_lightning.renderers import base
-from emo_lightning.renderers.mesh import mouth, mouth_tones, teeth, topology
-from emo_lightning.renderers.mesh.geometry import Pose, pixels
+from emo_lightning.renderers.mesh.geometry import topology
+from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
+from emo_lightning.renderers.mesh.mouth import mouth, mouth_tones, teeth
 from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source
 
 ENAMEL, GUMS = np.array([230.0, 220.0, 205.0]), np.array([170.0, 100.0, 95.0])
@@ -41,27 +42,52 @@ def source(renderer: MeshRenderer, smile: Portrait) -> Source:
     return renderer.prepare(smile)
 
 
-def shot(renderer: MeshRenderer, source: Source, portrait: Portrait, **units: float) -> tuple[np.ndarray, np.ndarray]:
+def shot(
+    renderer: MeshRenderer, source: Source, portrait: Portrait, **units: float
+) -> tuple[np.ndarray, np.ndarray]:
     """A frame with these units alone, and what it shows from the upper lip's edge to the lower one's in the middle, ``(9, 3)``."""
     exp = np.array([[units.get(n, units.get(n[:-2], 0.0)) for n in EXP_NAMES]], np.float32)
     moving = portrait.coefficients.replace(exp=exp)
     frame = next(renderer.render(source, moving))
-    rows = [source.retarget.vertices(exp[0])[r[4:7]] for r in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
+    rows = [
+        source.retarget.vertices(exp[0])[r[4:7]]
+        for r in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
+    ]
     steps = np.linspace(0.1, 0.9, 9)[:, None, None]
-    at = pixels(Pose.of(moving, 0).apply((rows[0] + steps * (rows[1] - rows[0])).reshape(-1, 3)), len(frame)) - 0.5
-    seen = cv2.remap(frame, at[:, 0].astype(np.float32)[:, None], at[:, 1].astype(np.float32)[:, None], cv2.INTER_LINEAR)
+    at = (
+        pixels(
+            Pose.of(moving, 0).apply((rows[0] + steps * (rows[1] - rows[0])).reshape(-1, 3)),
+            len(frame),
+        )
+        - 0.5
+    )
+    seen = cv2.remap(
+        frame,
+        at[:, 0].astype(np.float32)[:, None],
+        at[:, 1].astype(np.float32)[:, None],
+        cv2.INTER_LINEAR,
+    )
     return frame, seen.reshape(9, -1, 3).mean(axis=1)
 
 
 def test_a_drawn_row_has_the_proportions_of_a_smile() -> None:
     row = teeth.draw(teeth.UPPER, ENAMEL, GUMS, 200.0, 0)
     x, y = (v.ravel() for v in teeth.grid(200.0))
-    low = np.array([y[np.nonzero(column > 0.5)[0][-1]] if (column > 0.5).any() else np.nan for column in row[..., 3].T])
-    front, beside, back = (np.nanmax(low[(np.abs(x) > a) & (np.abs(x) < b)]) for a, b in ((0.02, 0.07), (0.10, 0.15), (0.25, 0.30)))
+    low = np.array(
+        [
+            y[np.nonzero(column > 0.5)[0][-1]] if (column > 0.5).any() else np.nan
+            for column in row[..., 3].T
+        ]
+    )
+    front, beside, back = (
+        np.nanmax(low[(np.abs(x) > a) & (np.abs(x) < b)])
+        for a, b in ((0.02, 0.07), (0.10, 0.15), (0.25, 0.30))
+    )
     assert front > beside > back, "the edges rise from the middle to the sides"
     light = row[..., :3].mean(axis=2)
     middle, side = (
-        light[np.ix_((y > -0.06) & (y < -0.04), (np.abs(x) > a) & (np.abs(x) < b))].mean() for a, b in ((0.03, 0.07), (0.25, 0.3))
+        light[np.ix_((y > -0.06) & (y < -0.04), (np.abs(x) > a) & (np.abs(x) < b))].mean()
+        for a, b in ((0.03, 0.07), (0.25, 0.3))
     )
     assert side < 0.6 * middle, "dark towards the corners"
     contact = light[np.ix_((y > -0.06) & (y < -0.05), np.abs(x) < 0.004)].mean()
@@ -70,9 +96,13 @@ def test_a_drawn_row_has_the_proportions_of_a_smile() -> None:
     assert gum[0] > 1.4 * gum[1], "flesh above the crowns"
 
 
-def test_teeth_are_as_soft_as_the_photograph(renderer: MeshRenderer, smile: Portrait, source: Source) -> None:
+def test_teeth_are_as_soft_as_the_photograph(
+    renderer: MeshRenderer, smile: Portrait, source: Source
+) -> None:
     soft = cv2.GaussianBlur(smile.image, (0, 0), 2.5)
-    blur = [mouth_tones.blur(image, source.retarget.rest, source.pose) for image in (smile.image, soft)]
+    blur = [
+        mouth_tones.blur(image, source.retarget.rest, source.pose) for image in (smile.image, soft)
+    ]
     assert blur[0] < blur[1] <= mouth_tones.SOFTEST
     row = teeth.draw(teeth.UPPER, ENAMEL, GUMS, 120.0, 0)[..., :4]
     sharp, dull = (np.abs(np.diff(teeth.soften(row, b, 120.0)[..., 1], axis=1)).max() for b in blur)
@@ -80,7 +110,9 @@ def test_teeth_are_as_soft_as_the_photograph(renderer: MeshRenderer, smile: Port
 
 
 @pytest.mark.parametrize("dim", [1.0, 0.45])
-def test_drawn_teeth_keep_within_the_face_s_light(renderer: MeshRenderer, smile: Portrait, source: Source, dim: float) -> None:
+def test_drawn_teeth_keep_within_the_face_s_light(
+    renderer: MeshRenderer, smile: Portrait, source: Source, dim: float
+) -> None:
     image = (smile.image * dim).astype(np.uint8)
     enamel, *_, black = mouth_tones.colours(image, source.retarget.rest, source.pose)
     face = image.reshape(-1, 3)
@@ -89,7 +121,9 @@ def test_drawn_teeth_keep_within_the_face_s_light(renderer: MeshRenderer, smile:
     assert black.max() < 0.3 * enamel.mean()
 
 
-def test_own_teeth_stay_as_bright_as_they_are_and_have_no_second_row(renderer: MeshRenderer, smile: Portrait, source: Source) -> None:
+def test_own_teeth_stay_as_bright_as_they_are_and_have_no_second_row(
+    renderer: MeshRenderer, smile: Portrait, source: Source
+) -> None:
     assert source.mouth.parted
     _, own = shot(renderer, source, smile, AU12=0.6, AU25=0.4, AU26=0.25)
     _, raised = shot(renderer, source, smile, AU12=0.6, AU10=0.5, AU25=0.4, AU26=0.25)
@@ -99,7 +133,9 @@ def test_own_teeth_stay_as_bright_as_they_are_and_have_no_second_row(renderer: M
         assert seen.mean(axis=1).max() > 0.75 * source.mouth.colours[0].mean()
 
 
-def test_a_closed_portrait_shows_more_of_its_teeth_the_more_its_lip_rises(renderer: MeshRenderer, smile: Portrait, source: Source) -> None:
+def test_a_closed_portrait_shows_more_of_its_teeth_the_more_its_lip_rises(
+    renderer: MeshRenderer, smile: Portrait, source: Source
+) -> None:
     shut, _ = shot(renderer, source, smile)
     landmarker = open_landmarker(max_faces=1)
     points = landmarker.detect(shut)[0].points
@@ -108,14 +144,21 @@ def test_a_closed_portrait_shows_more_of_its_teeth_the_more_its_lip_rises(render
     prepared = renderer.prepare(closed)
     assert not prepared.mouth.parted
     enamel = prepared.mouth.colours[0].mean()
-    talk, sneer = (shot(renderer, prepared, closed, AU26=0.5, AU25=0.2, **u)[1].mean(axis=1) for u in ({}, {"AU10": 0.8}))
+    talk, sneer = (
+        shot(renderer, prepared, closed, AU26=0.5, AU25=0.2, **u)[1].mean(axis=1)
+        for u in ({}, {"AU10": 0.8})
+    )
     share = [(seen > 0.55 * enamel).mean() for seen in (talk, sneer)]
     assert 0.0 < share[0] < share[1], "a raised lip bares more"
     assert share[0] < 0.6, "teeth leave part of the gap dark"
 
 
-def test_teeth_appear_without_a_jump(renderer: MeshRenderer, smile: Portrait, source: Source) -> None:
-    frames = np.stack([shot(renderer, source, smile, AU26=a)[0] for a in np.linspace(0.0, 0.5, 26)]).astype(float)
+def test_teeth_appear_without_a_jump(
+    renderer: MeshRenderer, smile: Portrait, source: Source
+) -> None:
+    frames = np.stack(
+        [shot(renderer, source, smile, AU26=a)[0] for a in np.linspace(0.0, 0.5, 26)]
+    ).astype(float)
     at = pixels(source.pose.apply(source.retarget.rest), 256)[[78, 308, 13, 14]]
     (left, top), (right, bottom) = at.min(axis=0).astype(int) - 4, at.max(axis=0).astype(int) + 8
     change = np.abs(np.diff(frames[:, top:bottom, left:right], axis=0)).mean(axis=(1, 2, 3))

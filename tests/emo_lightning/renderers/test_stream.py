@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emo_lightning.coefficients import BUILTIN, Coefficients
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.renderers import base
 
 
@@ -54,13 +54,17 @@ def test_a_renderer_without_context_needs_none() -> None:
 
 @pytest.mark.parametrize("context", [(0, 0), (3, 0), (0, 5), (2, 7), (13, 13)])
 @pytest.mark.parametrize("frames", [1, 2, 7, 8, 31])
-def test_each_frame_once_with_its_context_and_repeated_edges(context: tuple[int, int], frames: int) -> None:
+def test_each_frame_once_with_its_context_and_repeated_edges(
+    context: tuple[int, int], frames: int
+) -> None:
     before, after = context
     wanted = [np.clip(np.arange(t - before, t + after + 1), 0, frames - 1) for t in range(frames)]
     rng = np.random.default_rng(frames)
     for cuts in ([], range(1, frames), sorted(rng.integers(0, frames + 1, 3))):
         edges = [0, *cuts, frames]
-        seen = list(base.stream(Looking(*context), None, (numbered(a, b) for a, b in pairwise(edges))))
+        seen = list(
+            base.stream(Looking(*context), None, (numbered(a, b) for a, b in pairwise(edges)))
+        )
         assert np.array_equal(seen, wanted)
 
 

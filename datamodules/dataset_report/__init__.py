@@ -1,0 +1,1 @@
+"""Reports on a shard set: data card, histograms, contact sheet."""

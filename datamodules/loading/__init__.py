@@ -1,0 +1,1 @@
+"""Training data loaders: deterministic sampling, decoding, windows, LightningDataModules."""

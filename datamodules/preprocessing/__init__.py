@@ -1,0 +1,1 @@
+"""From a corpus of videos to shards: face tracking, extraction, packing, worker engines."""

@@ -1,0 +1,50 @@
+"""What runs the workers: processes on this machine, or actors on a Ray cluster. Both give the same shards, byte for byte."""
+
+from __future__ import annotations
+
+from datamodules.preprocessing.engines.worker_pool import Crew, extract_all
+from datamodules.preprocessing.jobs import Recipe
+from emo_lightning.core.errors import UserError
+
+__all__ = ["ENGINES", "Crew", "extract_all", "open_crew"]
+
+ENGINES = {"local": 256, "ray": 4096}
+"""Name, as the command line takes it -> the most workers."""
+
+
+def check_engine(engine: str, workers: int, ray_address: str | None = None) -> None:
+    """UserError for an engine that is not there, too many workers of it, or an address that it has no use for."""
+    if engine not in ENGINES:
+        raise UserError("--engine", engine, ", ".join(ENGINES), "is not an engine")
+    if not 1 <= workers <= ENGINES[engine]:
+        raise UserError("--workers", workers, f"1 to {ENGINES[engine]}")
+    if engine == "ray":
+        from datamodules.preprocessing.engines.ray import check_installed
+
+        check_installed()
+    elif ray_address is not None:
+        raise UserError(
+            "--ray-address", ray_address, "--engine ray with it", "is of no use to the local engine"
+        )
+
+
+def open_crew(engine: str, workers: int, recipe: Recipe, ray_address: str | None = None) -> Crew:
+    """Workers of an engine, of which none is hired yet; close it to end them all.
+
+    Args:
+        engine: of :data:`ENGINES`.
+        workers: how many may work at a time.
+        recipe: what they must know.
+        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayCrew`.
+
+    Raises:
+        UserError: see :func:`check_engine`, or the cluster cannot be reached.
+    """
+    check_engine(engine, workers, ray_address)
+    if engine == "ray":
+        from datamodules.preprocessing.engines.ray import RayCrew
+
+        return RayCrew(workers, recipe, ray_address)
+    from datamodules.preprocessing.engines.local import LocalCrew
+
+    return LocalCrew(workers, recipe)

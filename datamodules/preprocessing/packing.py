@@ -1,0 +1,196 @@
+"""Finished clips to shards: in the order of the corpus, whoever extracted them and whenever, so the bytes are always the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datamodules.preprocessing.done_store import Spool
+from datamodules.preprocessing.extraction import Failure
+from datamodules.preprocessing.jobs import Job, Settings
+from datamodules.shards.schema import SampleMeta
+from datamodules.shards.splits import assign_splits
+from datamodules.shards.tar_io import INDEX, ShardIndex, ShardWriter
+from datamodules.sources import Source
+from emo_lightning.core.errors import UserError
+
+FAILURES = "failures.jsonl"
+_SHARD = r"(light|video|audio|mute)-(train|val|test)-\d{6,}\.tar"
+_PART = re.compile(rf"\.({_SHARD}|{re.escape(INDEX)}|{re.escape(FAILURES)})\.part")
+_LEFT = re.compile(f"{_SHARD}|{_PART.pattern}")
+
+
+@dataclass
+class Report:
+    """What a run did.
+
+    Attributes:
+        index: of the shards.
+        clips: clips and files that ought to be one.
+        lost: those of them that gave no sample at all.
+        failures: why, and what was left out of the others.
+        frames: frames looked at.
+        seconds: of workers, by part of the extraction.
+    """
+
+    index: ShardIndex
+    clips: int
+    lost: int
+    failures: list[Failure]
+    frames: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def pack(
+    jobs: Sequence[Job],
+    spool: Spool,
+    rejected: Sequence[Failure],
+    out: Path,
+    settings: Settings,
+    source: Source,
+) -> Report:
+    """Write ``failures.jsonl``, the shards and last their index; all appear by rename.
+
+    Args:
+        jobs: in the order that the shards shall have; all of them finished.
+        spool: what they gave.
+        rejected: files that were no clips.
+        out: the output folder.
+        settings: see :class:`datamodules.preprocessing.jobs.Settings`.
+        source: for its name and notes.
+
+    Raises:
+        UserError: there is not one sample; ``failures.jsonl`` says why.
+        OSError: the folder cannot be written; nothing half-written bears a final name then.
+    """
+    failures, frames, seconds, flags = list(rejected), 0, Counter[str](), Counter[str]()
+    good: list[Job] = []
+    for job in jobs:
+        outcome = spool.outcome(job)
+        failures += outcome.failures
+        frames += outcome.frames
+        seconds.update(outcome.seconds)
+        flags.update(flag for kept in outcome.samples for flag in kept.flags)
+        if outcome.samples:
+            good.append(job)
+    splits, notes = _splits(good, settings.split_by)
+    if flags:
+        notes.append(
+            "samples flagged, none left out: "
+            + ", ".join(f"{flag} {count}" for flag, count in sorted(flags.items()))
+        )
+    clips, lost = len(jobs) + len(rejected), len(jobs) + len(rejected) - len(good)
+    with _tidy(out), ShardWriter(out, samples_per_shard=settings.samples_per_shard) as writer:
+        for job in good:
+            lost += not _append(writer, job, spool, splits[job.clip.name], failures)
+        _write_failures(out / FAILURES, failures)
+        for failure in failures:
+            writer.fail(failure.reason)
+        if writer.index is None:
+            table = (
+                ", ".join(f"{reason} {count}" for reason, count in sorted(writer.failures.items()))
+                or "there are no videos"
+            )
+            accepted = "at least one video with a face and sound, or a recording"
+            raise UserError(
+                "--root", source.name, accepted, f"gave no sample ({table}; see {out / FAILURES})"
+            )
+        provenance = {
+            "source": source.name,
+            "size": settings.size,
+            "landmarks": settings.landmarks,
+            "clips": clips,
+            "lost": lost,
+        }
+        index = writer.finish(provenance, [*source.notes, *notes])
+    return Report(index, clips, lost, failures, frames, dict(seconds))
+
+
+def _append(
+    writer: ShardWriter, job: Job, spool: Spool, split: str, failures: list[Failure]
+) -> bool:
+    """Add a clip's samples; False, and a failure, when the work folder has them no more."""
+    payload = spool.payload(job)
+    if payload is None:
+        failures.append(
+            Failure(job.clip.name, "work_damaged", "the disk did not keep what was extracted")
+        )
+        return False
+    for key, members in spool.outcome(job).members(payload):
+        writer.add_members(
+            key, replace(SampleMeta.from_json(members["json"]), split=split), members
+        )
+    return True
+
+
+def _splits(jobs: Sequence[Job], split_by: str) -> tuple[Mapping[str, str], list[str]]:
+    """Split of each clip, and what is to be noted of it.
+
+    What the source fixes holds; a speaker of whom it fixes some clips follows the first of them with the others; the
+    rest go by a hash.
+    """
+    notes = []
+    names = {
+        job.clip.name: job.clip.name if split_by == "clip" else job.clip.speaker for job in jobs
+    }
+    fixed = {job.clip.name: job.clip.split for job in jobs if job.clip.split}
+    owned: dict[str, str] = {}
+    for clip, split in fixed.items():
+        owned.setdefault(names[clip], split)
+    chosen = owned | assign_splits(set(names.values()) - set(owned))
+    if split_by == "clip":
+        notes.append(
+            "splits are by clip: the same speakers are in several splits, so validation says nothing about new people"
+        )
+    elif any(owned[names[clip]] != split for clip, split in fixed.items()):
+        notes.append("the source puts clips of one speaker into several splits")
+    if set(chosen.values()) == {"train"}:
+        notes.append(
+            "everything is in train and there is no validation split: a split by speaker takes two speakers"
+        )
+    return {clip: fixed.get(clip, chosen[name]) for clip, name in names.items()}, notes
+
+
+@contextmanager
+def _tidy(out: Path) -> Iterator[None]:
+    """Remove what a run that was killed while packing left, and, when this one fails, what it leaves itself."""
+    _remove(out, _LEFT)
+    try:
+        yield
+    except BaseException:
+        _remove(out, _PART)
+        raise
+
+
+def _remove(out: Path, names: re.Pattern[str]) -> None:
+    for path in list(out.iterdir()):
+        if names.fullmatch(path.name):
+            path.unlink()
+
+
+def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    rows = sorted(failures, key=lambda f: (f.clip, f.reason, f.detail))
+    with open(part, "w", encoding="utf-8") as file:
+        for f in rows:
+            file.write(
+                json.dumps(
+                    {"clip": f.clip, "reason": f.reason, "detail": f.detail}, ensure_ascii=False
+                )
+                + "\n"
+            )
+    os.replace(part, path)
+
+
+def read_failures(out: Path) -> list[Failure]:
+    """What ``failures.jsonl`` of a finished set says."""
+    if not (out / FAILURES).exists():
+        return []
+    rows = (json.loads(line) for line in (out / FAILURES).read_text(encoding="utf-8").splitlines())
+    return [Failure(row["clip"], row["reason"], row["detail"]) for row in rows]

@@ -1,0 +1,131 @@
+"""A corpus to shards: every clip is extracted on its own, then all are packed in one order, whoever extracted them.
+
+The work folder ``OUT/.work`` keeps what each finished clip gave (:mod:`datamodules.preprocessing.done_store`). So a run can be killed at any moment
+and resumed, and the shards' bytes depend neither on the engine, nor on the number of workers, nor on where the run was
+broken off. Until the shards are written the folder takes about as much room as they do.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from datamodules.preprocessing.done_store import Spool
+from datamodules.preprocessing.engines import check_engine, extract_all, open_crew
+from datamodules.preprocessing.extraction import CLIP_SECONDS, Failure
+from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
+from datamodules.preprocessing.packing import FAILURES, Report, pack, read_failures
+from datamodules.shards.tar_io import INDEX, prepare_folder, read_index
+from datamodules.sources import Clip, Rejected, Source
+from emo_lightning.core.errors import UserError
+
+__all__ = ["FAILURES", "Report", "Settings", "preprocess"]
+
+WORK = ".work"
+_FULL = {
+    errno.ENOSPC: "is full",
+    errno.EDQUOT: "is full to its quota",
+    errno.EFBIG: "takes no larger file",
+}
+
+
+def preprocess(
+    source: Source,
+    out: str | Path,
+    workers: int = 1,
+    resume: bool = False,
+    settings: Settings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    clip_seconds: float = CLIP_SECONDS,
+    engine: str = "local",
+    ray_address: str | None = None,
+) -> Report:
+    """Turn every clip of a source into light and video shards in ``out``, with ``index.json`` and ``failures.jsonl``.
+
+    Args:
+        source: the clips.
+        out: a new or empty folder, or with ``resume`` one that an earlier run left.
+        workers: processes or actors that extract; never this process, which a clip could take with it.
+        resume: keep the clips that are finished in ``out``.
+        settings: see :class:`Settings`.
+        progress: called with (clips finished, clips in all) after each.
+        clip_seconds: work on one clip ends after so long with the reason ``timeout``, even in a decoder that hangs.
+        engine: ``local`` or ``ray``.
+        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayCrew`.
+
+    Raises:
+        UserError: ``out`` cannot be used or is full, the engine cannot be had, the source has no clips, or none of them
+            gave a sample (``failures.jsonl`` says why).
+    """
+    settings, out = settings or Settings(), Path(out)
+    check_engine(engine, workers, ray_address)
+    work = out / WORK
+    if resume and (out / INDEX).exists():
+        shutil.rmtree(work, ignore_errors=True)
+        return _finished(out)
+    prepare_folder(out)
+    if Spool.begun(work) and not resume:
+        raise UserError(
+            "--out", out, "a new or empty folder, or --resume to go on", "holds an unfinished run"
+        )
+    with _writing(out), Spool(work) as spool:
+        listed = list(source.clips())
+        jobs = [Job.of(item, source.name, settings) for item in listed if isinstance(item, Clip)]
+        rejected = [
+            Failure(item.name, item.reason, item.detail)
+            for item in listed
+            if isinstance(item, Rejected)
+        ]
+        todo = [job for job in jobs if not spool.has(job)]
+        pictures = any(job.clip.path is not None for job in todo)
+        recipe = Recipe(
+            source.name,
+            settings.size,
+            settings.landmarks,
+            settings.keep_mute,
+            clip_seconds,
+            pictures,
+        )
+        with closing(_extracted(todo, recipe, engine, workers, ray_address)) as results:
+            for done, (job, outcome) in enumerate(results, start=len(jobs) - len(todo) + 1):
+                spool.add(job, outcome)
+                if progress is not None:
+                    progress(done, len(jobs))
+        report = pack(jobs, spool, rejected, out, settings, source)
+        shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def _extracted(
+    jobs: list[Job], recipe: Recipe, engine: str, workers: int, ray_address: str | None
+) -> Iterator[tuple[Job, Outcome]]:
+    """The jobs' outcomes; workers live no longer than this."""
+    if not jobs:
+        return
+    with closing(open_crew(engine, min(workers, len(jobs)), recipe, ray_address)) as crew:
+        yield from extract_all(crew, jobs, recipe.clip_seconds)
+
+
+def _finished(out: Path) -> Report:
+    """The report of a set that was finished before."""
+    index = read_index(out, "--out")
+    return Report(
+        index, index.provenance.get("clips", 0), index.provenance.get("lost", 0), read_failures(out)
+    )
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Say that the disk cannot be written as what it is, which the user can mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        accepted = "a folder with room for the shards twice over, the work on them included; free some, then go on with --resume"
+        raise UserError(
+            "--out", out, accepted, f"{_FULL[error.errno]} ({error.strerror})"
+        ) from None

@@ -1,0 +1,1 @@
+"""Shard sets: sample schema, tar archives, index, verification, remote access."""

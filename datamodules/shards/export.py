@@ -1,0 +1,99 @@
+"""Clips of a shard set as ordinary files: a video with sound, its first frame, its sound, and a manifest."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import soundfile
+
+from datamodules.shards.schema import Sample
+from datamodules.shards.tar_io import iter_samples
+from emo_lightning.media.audio_reader import SAMPLE_RATE
+from emo_lightning.media.video_reader import decode_mp4_bytes
+from emo_lightning.media.video_writer import write_video
+
+COLUMNS = ("generated", "reference", "emotion", "level", "speaker", "sentence")
+
+
+@dataclass(frozen=True)
+class ExportedClip:
+    """Where one clip's files are, and what is known of it."""
+
+    key: str
+    video: Path
+    portrait: Path
+    audio: Path
+    emotion: str | None
+    level: float | None
+    speaker: str
+    sentence: str | None
+
+
+def export_clips(
+    data: str | Path,
+    out: Path,
+    split: str | None = None,
+    limit: int | None = None,
+    argument: str = "data",
+) -> list[ExportedClip]:
+    """Write ``KEY.mp4`` to ``out`` and ``KEY.png`` and ``KEY.wav`` to ``out/inputs``.
+
+    Args:
+        data: a shard set with video.
+        out: a folder; made if it is missing.
+        split: train, val or test; all by default.
+        limit: at most so many clips, the first in the set's own order.
+        argument: what the user calls the shard set, for messages.
+
+    Raises:
+        UserError: see :func:`datamodules.shards.tar_io.read_index`.
+    """
+    inputs = out / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    clips: list[ExportedClip] = []
+    for sample in iter_samples(data, split, argument=argument):
+        if limit is not None and len(clips) >= limit:
+            break
+        clips.append(_export(sample, out, inputs))
+    return clips
+
+
+def write_manifest(clips: list[ExportedClip], folder: Path) -> Path:
+    """``manifest.csv`` for a folder of videos made from these clips, as :mod:`evaluation.runner.pairs` reads it."""
+    path = folder / "manifest.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for clip in clips:
+            level = "" if clip.level is None else clip.level
+            writer.writerow(
+                [
+                    f"{clip.key}.mp4",
+                    clip.video.name,
+                    clip.emotion or "",
+                    level,
+                    clip.speaker,
+                    clip.sentence or "",
+                ]
+            )
+    return path
+
+
+def _export(sample: Sample, out: Path, inputs: Path) -> ExportedClip:
+    frames = decode_mp4_bytes(sample.video)
+    video, portrait, audio = (
+        out / f"{sample.key}.mp4",
+        inputs / f"{sample.key}.png",
+        inputs / f"{sample.key}.wav",
+    )
+    write_video(video, frames, sample.wave)
+    cv2.imwrite(str(portrait), np.ascontiguousarray(frames[0][:, :, ::-1]))
+    soundfile.write(audio, sample.wave, SAMPLE_RATE, subtype="PCM_16")
+    meta = sample.meta
+    return ExportedClip(
+        sample.key, video, portrait, audio, meta.emotion, meta.level, meta.speaker, meta.sentence
+    )

@@ -1,0 +1,1 @@
+"""Errors, atomic files, progress, provenance, external assets: what every other package may use."""

@@ -1,0 +1,210 @@
+"""A portrait in its whole picture: what is animated is a square of it, laid back where it was.
+
+The square consists of the picture's own pixels, moved by none, and the renderers leave the square's rim where it is, so
+there is no seam; a soft rim hides what little a learned renderer changes there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.builtin import BuiltinFaceModel
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
+from emo_lightning.face.detection import extent
+from emo_lightning.face.landmarks import open_landmarker
+from emo_lightning.face.portrait import (
+    MAX_FACES,
+    Portrait,
+    check_frontal,
+    inside,
+    make_portrait,
+    the_face,
+)
+from emo_lightning.media.image_reader import load_picture
+
+MULTIPLE = 16
+"""The square's side in pixels is one of this, as the learned renderer needs."""
+LEAST_SIDE = 96
+"""Pixels of the square around the head below which a face has too few to speak with."""
+RIM = 0.05
+"""Share of the square's side over which it passes into the picture."""
+LOWER = 0.12
+"""How much further down a wider square lies, as a share of the head's square: shoulders move, walls do not."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The part of a picture that is drawn anew in each frame.
+
+    Attributes:
+        picture: ``(H, W, 3)`` uint8 RGB, both even.
+        portrait: the square.
+        corner: (column, row) of the square in the picture; parts of it may lie outside.
+        rim: ``(S, S, 1)`` float32, 1 where the square replaces the picture.
+        head: the square by which the coefficients are made.
+    """
+
+    picture: np.ndarray
+    portrait: Portrait
+    corner: tuple[int, int]
+    rim: np.ndarray
+    head: CropBox
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the video in pixels."""
+        return self.picture.shape[1], self.picture.shape[0]
+
+    def coefficients(self, made: Coefficients) -> Coefficients:
+        """Coefficients for the head's square as ones for this one."""
+        return _moved(made, self.head, self.portrait.box or self.head)
+
+    def put(self, frame: np.ndarray) -> np.ndarray:
+        """The picture ``(H, W, 3)`` with a frame ``(S, S, 3)`` in its place."""
+        out, size = self.picture.copy(), len(frame)
+        (left, top), (width, height) = self.corner, self.size
+        rows, columns = (
+            slice(max(top, 0), min(top + size, height)),
+            slice(max(left, 0), min(left + size, width)),
+        )
+        part = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        out[rows, columns] = frame[part]
+        for band in _bands(size):
+            place = tuple(
+                slice(max(b.start, p.start), min(b.stop, p.stop))
+                for b, p in zip(band, part, strict=True)
+            )
+            into = tuple(
+                slice(max(p.start + c, 0), max(p.stop + c, 0))
+                for p, c in zip(place, (top, left), strict=True)
+            )
+            below = self.picture[into].astype(np.float32)
+            out[into] = np.rint(below + self.rim[place] * (frame[place] - below))
+        return out
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A whole picture with one face.
+
+    Attributes:
+        picture: ``(H, W, 3)`` uint8 RGB, both even.
+        points: ``(478, 3)`` landmarks in its pixels.
+        face: the head in its square, from which coefficients are made.
+    """
+
+    picture: np.ndarray
+    points: np.ndarray
+    face: Portrait
+
+    def stage(self, margin: float) -> Stage:
+        """The square that a renderer gets.
+
+        Args:
+            margin: its side over that of the head's square, 1 or more; cut down to the picture's longer side.
+        """
+        head = self.face.box
+        assert head is not None
+        height, width = self.picture.shape[:2]
+        box = head
+        if margin > 1.0:
+            half = max(min(margin * head.half, max(width, height) / 2), head.half)
+            # Where the square is wider than the picture, any place will do that covers it.
+            cx, cy = (
+                float(np.clip(c, *sorted((half, side - half))))
+                for c, side in ((head.cx, width), (head.cy + 2.0 * LOWER * head.half, height))
+            )
+            box = CropBox(cx, cy, half)
+        box = _whole(box)
+        corner, size = (round(box.cx - box.half), round(box.cy - box.half)), round(2 * box.half)
+        coefficients = _moved(self.face.coefficients, head, box)
+        still = (corner[0] > 0, corner[1] > 0, corner[0] + size < width, corner[1] + size < height)
+        portrait = Portrait(
+            crop_image(self.picture, box, size), to_crop(self.points, box), coefficients, box, still
+        )
+        return Stage(self.picture, portrait, corner, _rim(corner, size, width, height), head)
+
+
+def load_scene(path: str | Path, size: int, argument: str = "--portrait") -> Scene:
+    """Read a picture and find its one face.
+
+    Args:
+        path: see :func:`emo_lightning.media.image_reader.load_picture`.
+        size: most pixels of the picture's longer side; a smaller picture keeps its size.
+        argument: what the user calls the file, for messages.
+
+    Raises:
+        UserError: see :func:`emo_lightning.face.portrait.load_portrait`, or a face that is too small once the picture is.
+    """
+    picture = load_picture(path, argument)
+    landmarker = open_landmarker(max_faces=MAX_FACES)
+    try:
+        points = the_face(picture, landmarker, path, argument).points
+    finally:
+        landmarker.close()
+    factor = min(1.0, size / max(picture.shape[:2]))
+    if factor < 1.0:
+        width, height = (max(2, round(n * factor)) for n in picture.shape[1::-1])
+        points = points * np.array(
+            [width / picture.shape[1], height / picture.shape[0], factor], np.float32
+        )
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    height, width = (n // 2 * 2 for n in picture.shape[:2])
+    picture = np.ascontiguousarray(picture[:height, :width])
+    box = _whole(inside(crop_box(points), extent(points), width, height))
+    if 2 * box.half < LEAST_SIDE:
+        raise UserError(
+            argument,
+            path,
+            "a larger --size, or --frame crop",
+            f"shows a face that is too small in {width} x {height} pixels",
+        )
+    face = make_portrait(
+        crop_image(picture, box, round(2 * box.half)),
+        to_crop(points, box),
+        BuiltinFaceModel.load(),
+        box,
+    )
+    check_frontal(face.coefficients, path, argument)
+    return Scene(picture, points, face)
+
+
+def _whole(box: CropBox) -> CropBox:
+    """The square on whole pixels, its side a multiple of MULTIPLE."""
+    side = max(MULTIPLE, round(2 * box.half / MULTIPLE) * MULTIPLE)
+    return CropBox(
+        round(box.cx - side / 2) + side / 2, round(box.cy - side / 2) + side / 2, side / 2
+    )
+
+
+def _moved(made: Coefficients, old: CropBox, new: CropBox) -> Coefficients:
+    """Coefficients in crop units of one square as those of another: the same face at the same place in the picture."""
+    trans = made["trans"].astype(np.float64)
+    trans[:, :2] = (trans[:, :2] * old.half + (old.cx - new.cx, old.cy - new.cy)) / new.half
+    trans[:, 2] += np.log(old.half / new.half)
+    return made.replace(trans=trans.astype(np.float32))
+
+
+def _bands(size: int) -> tuple[tuple[slice, slice], ...]:
+    """Where a rim may be less than 1: rows and columns of the four bands along a square's sides."""
+    wide, whole = int(np.ceil(RIM * size)), slice(0, size)
+    start, end = slice(0, wide), slice(size - wide, size)
+    return (start, whole), (end, whole), (whole, start), (whole, end)
+
+
+def _rim(corner: tuple[int, int], size: int, width: int, height: int) -> np.ndarray:
+    """``(S, S, 1)`` float32 that rises from 0 at the square's sides to 1; sides at the picture's own edge need none."""
+    line = np.arange(size) + 0.5
+    rises = []
+    for start, end in zip(corner, (width, height), strict=True):
+        near = np.full(size, np.inf) if start <= 0 else line
+        far = np.full(size, np.inf) if start + size >= end else size - line
+        t = np.clip(np.minimum(near, far) / (RIM * size), 0.0, 1.0)
+        rises.append(t * t * (3.0 - 2.0 * t))
+    return (rises[1][:, None] * rises[0][None, :])[..., None].astype(np.float32)

@@ -1,0 +1,240 @@
+"""Weights on disk: exported networks as safetensors, training checkpoints, and which may follow which.
+
+A network file says in its metadata which stage made it, its sizes, the coefficient layout, the fingerprint of the network
+it was trained on, and where it comes from. Nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from emo_lightning.core.errors import MismatchError, UserError
+from emo_lightning.face.coefficients import Layout
+from emo_lightning.inference.audio_frontends import open_ear
+from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.losses.masked import prototype_table
+from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.fingerprint import META_KEY, fingerprint
+from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
+from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Folder of the weights that come with the package."""
+EARS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
+"""Shipped decoupler and heads by what they hear with: our own spectrogram, or Whisper's encoder (extra ``whisper``)."""
+PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
+"""What each stage makes: the file's stem, and the stage's number."""
+FORMAT = 1
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network as read from a file: what it says of itself, its weights, and their fingerprint."""
+
+    meta: dict[str, Any]
+    state: dict[str, Tensor]
+    fingerprint: str
+    path: Path
+
+    @property
+    def layout(self) -> Layout:
+        """The coefficient layout it was trained with."""
+        return Layout.from_dict(self.meta["layout"])
+
+
+def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: bool = False) -> str:
+    """Write a network as safetensors; it appears whole or not at all.
+
+    Args:
+        path: the file.
+        module: the network.
+        meta: see :meth:`emo_lightning.training.base.Stage.meta`.
+        half: store 16-bit floats, for a smaller file.
+
+    Returns:
+        The fingerprint of the weights as stored.
+    """
+    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    if half:
+        state = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in state.items()
+        }
+    mark = fingerprint(state)
+    record = json.dumps({"format": FORMAT, "fingerprint": mark, **meta})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(state, temporary, metadata={META_KEY: record})
+    temporary.chmod(0o644)
+    os.replace(temporary, path)
+    return mark
+
+
+def read_network(path: str | Path, product: str, argument: str) -> Network:
+    """Read one network from an exported file or a training checkpoint.
+
+    Args:
+        path: ``.safetensors`` or ``.ckpt``.
+        product: which network it must be, a key of :data:`PRODUCTS`.
+        argument: what the user knows the file by.
+
+    Raises:
+        UserError: no such file, or not one of ours.
+        MismatchError: another stage's network.
+    """
+    path = Path(path)
+    accepted = (
+        f"the {product} that stage {PRODUCTS[product]} wrote ({product}.safetensors or last.ckpt)"
+    )
+    if not path.is_file():
+        raise UserError(argument, path, accepted, "is not a file")
+    try:
+        meta, state = _read_checkpoint(path) if path.suffix == ".ckpt" else _read_export(path)
+        found, stage, _ = str(meta["product"]), int(meta["stage"]), Layout.from_dict(meta["layout"])
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+    ) as error:
+        raise UserError(
+            argument, path, accepted, f"cannot be read ({str(error).splitlines()[0][:120]})"
+        ) from None
+    except Exception as error:  # torch's reader of unsafe pickles has an exception class of its own
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise UserError(argument, path, accepted, "holds more than plain weights") from None
+    if found != product:
+        raise MismatchError(argument, path, accepted, f"is the {found} of stage {stage}")
+    return Network(meta, state, fingerprint(state), path)
+
+
+def load_decoupler(network: Network, argument: str = "decoupler") -> AudioDecoupler:
+    """Stage 1's network with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: AudioDecoupler(DecouplerConfig(**network.meta["model"])), network, argument
+    )
+
+
+def load_heads(network: Network, argument: str = "heads") -> Heads:
+    """Stage 2's networks with their weights; MismatchError when sizes and weights disagree."""
+    layout, content = network.layout, int(network.meta["content"])
+    return _filled(
+        lambda: Heads(
+            HeadsConfig(**network.meta["model"]), layout, content, prototype_table(layout)
+        ),
+        network,
+        argument,
+    )
+
+
+def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
+    """Stage 3's network with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: FaceRenderer(RendererConfig(**network.meta["model"]), network.layout),
+        network,
+        argument,
+    )
+
+
+def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
+    """Stage 3's refinement of the geometric renderer with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument
+    )
+
+
+def check_follows(later: Network, earlier: Network, argument: str) -> None:
+    """Raise MismatchError unless ``later`` was trained on exactly ``earlier``."""
+    if later.meta.get("predecessor") != earlier.fingerprint:
+        wanted = str(later.meta.get("predecessor"))[:12]
+        accepted = f"the {earlier.meta['product']} it was trained on (fingerprint {wanted}; {earlier.path} has {earlier.fingerprint[:12]})"
+        raise MismatchError(
+            argument, later.path, accepted, f"does not belong to this {earlier.meta['product']}"
+        )
+
+
+def load_talker(folder: str | Path | None = None, argument: str = "--checkpoint-dir") -> Talker:
+    """The decoupler and the heads of a folder, joined.
+
+    Args:
+        folder: holds ``decoupler.safetensors`` and ``heads.safetensors``; the shipped weights by default.
+        argument: what the user knows the folder by.
+
+    Raises:
+        UserError: a file is missing or cannot be read, Whisper's among them where the decoupler hears with it.
+        MismatchError: the heads were not trained on that decoupler.
+    """
+    place = SHIPPED if folder is None else Path(folder)
+    decoupler = read_network(place / "decoupler.safetensors", "decoupler", argument)
+    heads = read_network(place / "heads.safetensors", "heads", argument)
+    check_follows(heads, decoupler, argument)
+    hearing = load_decoupler(decoupler, argument)
+    return Talker.from_modules(
+        hearing, load_heads(heads, argument), open_ear(hearing.config.front_end)
+    )
+
+
+def weight_files(folder: str | Path | None = None) -> list[Path]:
+    """The network files of a folder, or those shipped."""
+    place = SHIPPED if folder is None else Path(folder)
+    return [
+        path
+        for path in (place / f"{product}.safetensors" for product in PRODUCTS)
+        if path.is_file()
+    ]
+
+
+def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A training checkpoint as plain values and tensors."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Meta and weights of the network that a training checkpoint is about."""
+    record = read_training_checkpoint(path)
+    meta = dict(record[META_KEY])
+    prefix = str(meta.pop("prefix"))
+    return meta, {
+        name.removeprefix(prefix): value
+        for name, value in record["state_dict"].items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Meta and weights of an exported file."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        meta = json.loads((file.metadata() or {})[META_KEY])
+        return meta, {name: file.get_tensor(name).float() for name in file.keys()}
+
+
+def _filled(build: Callable[[], M], network: Network, argument: str) -> M:
+    """Build a network and fill in its weights, all of them."""
+    try:
+        module = build()
+        module.load_state_dict(network.state, strict=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise MismatchError(
+            argument,
+            network.path,
+            "a file of this version",
+            f"has sizes that do not fit its weights ({reason})",
+        ) from None
+    return module.eval()

@@ -1,0 +1,35 @@
+"""Hinge GAN (Lim & Ye, 2017) and feature matching (pix2pixHD, 2018) over a multi-scale discriminator's features.
+
+Every argument is the discriminator's output: for each scale the features of each layer, the last one the score map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Features = list[list[Tensor]]
+
+
+def discriminator_hinge(real: Features, fake: Features) -> Tensor:
+    """What the discriminator minimises."""
+    parts = [
+        torch.relu(1.0 - r[-1]).mean() + torch.relu(1.0 + f[-1]).mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(parts).mean()
+
+
+def generator_hinge(fake: Features) -> Tensor:
+    """What the generator minimises."""
+    return torch.stack([-f[-1].mean() for f in fake]).mean()
+
+
+def feature_matching(real: Features, fake: Features) -> Tensor:
+    """Mean L1 distance of the features before the score."""
+    pairs = [
+        (r, f)
+        for scale_r, scale_f in zip(real, fake, strict=True)
+        for r, f in zip(scale_r[:-1], scale_f[:-1], strict=True)
+    ]
+    return torch.stack([(r.detach() - f).abs().mean() for r, f in pairs]).mean()

@@ -1,0 +1,1 @@
+"""Stage 1: audio front ends and the AU-guided contrastive audio decoupler."""

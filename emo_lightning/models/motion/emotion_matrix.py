@@ -1,0 +1,75 @@
+"""The fine-grained emotion matrix: 8 emotions x 15 levels of control vectors over (EMO 8, INT 3).
+
+Our reading of the figure: a control vector weighs the 8 x 3 annotated cells (emotion, intensity). The table is
+initialised by interpolating between the three annotated intensities, which sit at levels 3, 8 and 13; training refines
+the weights of each level, and :mod:`emo_lightning.losses.levels` keeps the response monotone and even.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from emo_lightning.motion.emotions import ANNOTATED_LEVELS, EMOTIONS, NEUTRAL
+
+INTENSITIES = len(ANNOTATED_LEVELS)
+LEVELS = 15
+CONTROL_SIZE = len(EMOTIONS) * INTENSITIES
+
+
+def interpolated_levels() -> Tensor:
+    """Weights ``(15, 3)`` of the three annotated intensities at levels 1..15, linear between and beyond them.
+
+    Below the first, the line runs to no emotion at level 0; above the last, it goes on as it came.
+    """
+    anchors = [0.0, *ANNOTATED_LEVELS.values()]
+    rows = torch.zeros(LEVELS, INTENSITIES + 1)
+    for row, level in enumerate(range(1, LEVELS + 1)):
+        right = next((i for i, anchor in enumerate(anchors) if level <= anchor), len(anchors) - 1)
+        share = (level - anchors[right - 1]) / (anchors[right] - anchors[right - 1])
+        rows[row, right] += share
+        rows[row, right - 1] += 1.0 - share
+    return rows[:, 1:]
+
+
+class EmotionMatrix(nn.Module):
+    """Control vectors for (emotion, level); neutral has one row for all levels.
+
+    Args:
+        refine: False keeps the interpolation that the table starts as.
+    """
+
+    initial: Tensor
+
+    def __init__(self, refine: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("initial", interpolated_levels())
+        self.refinement = nn.Parameter(
+            torch.zeros(len(EMOTIONS), LEVELS, INTENSITIES), requires_grad=refine
+        )
+
+    def table(self) -> Tensor:
+        """``(8, 15, 3)`` weights of each emotion's annotated intensities at each level."""
+        table = self.initial + self.refinement
+        neutral = self.refinement[NEUTRAL, :1].expand(LEVELS, -1) + self.initial.new_tensor(
+            [1.0, 0.0, 0.0]
+        )
+        return torch.cat([table[:NEUTRAL], neutral[None], table[NEUTRAL + 1 :]])
+
+    def forward(self, emotion: Tensor, level: Tensor) -> Tensor:
+        """Control vectors.
+
+        Args:
+            emotion: ``(...,)`` int64, index into :data:`EMOTIONS`.
+            level: ``(...,)`` float, 1..15; values between two levels interpolate, values outside are clamped.
+
+        Returns:
+            ``(..., 24)``: the emotion's three weights in its own cells, zeros elsewhere.
+        """
+        position = (level.clamp(1.0, float(LEVELS)) - 1.0).to(self.initial.dtype)
+        below = position.floor().long().clamp(max=LEVELS - 2)
+        share = (position - below)[..., None]
+        table = self.table()
+        weights = (1.0 - share) * table[emotion, below] + share * table[emotion, below + 1]
+        cells = nn.functional.one_hot(emotion, len(EMOTIONS)).to(weights.dtype)
+        return (cells[..., :, None] * weights[..., None, :]).flatten(-2)

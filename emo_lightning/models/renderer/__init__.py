@@ -1,0 +1,1 @@
+"""Stage 3: keypoints, dense motion, generator, discriminator and the refiner."""

@@ -1,0 +1,1 @@
+"""Emotions, levels, emotion tracks, transitions between emotions, blinks."""

@@ -1,0 +1,1 @@
+"""Foreground/background segmentation, inpainting and compositing."""

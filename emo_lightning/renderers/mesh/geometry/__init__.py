@@ -1,0 +1,1 @@
+"""Coordinates, mesh topology, retargeting, warping and rasterisation."""

@@ -1,0 +1,1 @@
+"""Mouth interior: lip seam, teeth, tongue, tones."""

@@ -1,0 +1,1 @@
+"""Runs the suite over folders of clips: pairing, feature extraction, scoring, merging."""

@@ -1,0 +1,75 @@
+"""Coefficients while sound arrives: what the whole recording gives, soon enough."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.streaming import TalkingStream, talk
+from emo_lightning.inference.weights import load_talker
+from emo_lightning.media.audio_reader import log_mel
+from emo_lightning.media.loudness import RunningGain
+from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
+
+TRACK = EmotionTrack((EmotionKey(0.0, 5, 9.0), EmotionKey(1.0, 6, 14.0)))
+SOURCE = Coefficients(
+    BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
+)
+
+
+@pytest.fixture(scope="module")
+def talker() -> Talker:
+    return load_talker()
+
+
+def sound(seconds: float = 3.21, level: float = 0.1) -> np.ndarray:
+    time = np.arange(int(16_000 * seconds)) / 16_000
+    loud = np.maximum(np.sin(2 * np.pi * 2.1 * time), 0.0) + 0.01
+    return (level * loud * np.random.default_rng(0).standard_normal(len(time))).astype(np.float32)
+
+
+def cut(wave: np.ndarray, size: int) -> list[np.ndarray]:
+    return [wave[at : at + size] for at in range(0, len(wave), size)]
+
+
+def joined(pieces: object) -> np.ndarray:
+    return np.concatenate([piece.joined() for piece in pieces])
+
+
+@pytest.mark.parametrize("size", [160, 641, 16_000, 100_000])
+def test_pieces_of_any_size_give_what_the_whole_recording_gives(talker: Talker, size: int) -> None:
+    wave = sound()
+    whole = joined(talker.generate([log_mel(wave)], SOURCE, TRACK, seed=3))
+    assert np.array_equal(
+        joined(talk(cut(wave, size), talker, SOURCE, TRACK, seed=3, gain=1.0)), whole
+    )
+
+
+def test_frames_come_out_within_the_stated_latency(talker: Talker) -> None:
+    stream, heard, waited = TalkingStream(talker, SOURCE, TRACK), 0, []
+    for piece in cut(sound(), 80):
+        before, heard = stream.frames, heard + len(piece)
+        if len(stream.push(piece)):
+            waited.append(heard / 16_000 - (before + 1) / 25)
+    assert max(waited) <= stream.latency + 0.006 and stream.latency < 1.0
+
+
+def test_the_level_followed_live_does_not_depend_on_the_pieces(talker: Talker) -> None:
+    wave = sound(level=0.01)
+    first, second = (joined(talk(cut(wave, size), talker, SOURCE, TRACK)) for size in (333, 7000))
+    assert np.array_equal(first, second)
+
+
+def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
+    speech, noise = RunningGain(), RunningGain()
+    raised = speech.push(sound(12.0, 0.005))
+    assert np.abs(raised[-16_000:]).mean() > 5 * np.abs(sound(12.0, 0.005)[-16_000:]).mean()
+    hiss = (0.001 * np.random.default_rng(1).standard_normal(16_000 * 6)).astype(np.float32)
+    assert np.allclose(noise.push(hiss), hiss)
+
+
+def test_no_sound_is_one_frame_or_none(talker: Talker) -> None:
+    assert len(TalkingStream(talker, SOURCE, TRACK).push(np.zeros(0, np.float32))) == 0
+    assert len(joined(talk([np.zeros(100, np.float32)], talker, SOURCE, TRACK))) == 1

@@ -1,0 +1,164 @@
+"""Each stage trains from shards, hands its network on, goes on where it was killed, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emo_lightning.core.errors import MismatchError, UserError
+from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.inference.weights import load_talker, read_network
+from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.training.config import load_config
+from emo_lightning.training.train import train
+
+QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "wandb.mode=disabled"]
+
+
+def run(repository: Path, stage: int, *words: object) -> Path:
+    return train(
+        load_config(repository / "experiments" / f"stage{stage}.yaml", [*QUICK, *map(str, words)])
+    )
+
+
+@pytest.fixture(scope="module")
+def chain(
+    repository: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The three stages, one after the other, in one folder each."""
+    out = tmp_path_factory.mktemp("runs")
+    data = f"data={shards}"
+    decoupler = run(repository, 1, data, f"out={out}/1")
+    heads = run(repository, 2, data, f"out={out}/2", f"decoupler={decoupler}")
+    renderer = run(repository, 3, data, f"out={out}/3", f"heads={heads}")
+    return {"decoupler": decoupler, "heads": heads, "renderer": renderer}
+
+
+def test_each_stage_writes_its_network_and_record(chain: dict[str, Path]) -> None:
+    for stage, (product, path) in enumerate(chain.items(), start=1):
+        network = read_network(path, product, product)
+        record = json.loads((path.parent / "run.json").read_text())
+        assert path.name == f"{product}.safetensors" and network.meta["stage"] == stage
+        assert (
+            record["config"]["trainer"]["max_steps"] == 4
+            and len(record["provenance"]["data_index_sha256"]) == 64
+        )
+        rows = (path.parent / "metrics.csv").read_text().splitlines()
+        assert any(",train/loss," in row for row in rows) and any(
+            row.startswith("3,val/loss,") for row in rows
+        )
+        assert (path.parent / "best.ckpt").is_file()
+    assert record["perceptual"] == "pyramid"
+
+
+def test_checkpoint_and_export_are_the_same_network(chain: dict[str, Path]) -> None:
+    for product in ("decoupler", "heads"):
+        path = chain[product]
+        assert (
+            read_network(path, product, "x").fingerprint
+            == read_network(path.parent / "last.ckpt", product, "x").fingerprint
+        )
+    assert (
+        read_network(chain["heads"], "heads", "x").meta["predecessor"]
+        == read_network(chain["decoupler"], "decoupler", "x").fingerprint
+    )
+
+
+def test_trained_weights_talk(
+    chain: dict[str, Path], portrait: Coefficients, tmp_path: Path
+) -> None:
+    for product in ("decoupler", "heads"):
+        (tmp_path / chain[product].name).write_bytes(chain[product].read_bytes())
+    talker = load_talker(tmp_path)
+    assert (
+        sum(
+            len(piece)
+            for piece in talker.generate(
+                [np.zeros((100, 80))], portrait, EmotionTrack.constant("sad", 4)
+            )
+        )
+        == 25
+    )
+
+
+def test_wrong_predecessors_are_refused(
+    repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path
+) -> None:
+    data, out = f"data={shards}", f"out={tmp_path}/x"
+    with pytest.raises(MismatchError, match="is the renderer of stage 3"):
+        run(repository, 2, data, out, f"decoupler={chain['renderer']}")
+    with pytest.raises(MismatchError, match="is the decoupler of stage 1"):
+        run(repository, 3, data, out, f"heads={chain['decoupler'].parent}/last.ckpt")
+    with pytest.raises(UserError, match="is not a file"):
+        run(repository, 2, data, out, "decoupler=nowhere.ckpt")
+    evil = tmp_path / "evil.ckpt"
+    torch.save({"emo_lightning": Path("x")}, evil)
+    with pytest.raises(UserError, match="more than plain weights"):
+        run(repository, 2, data, out, f"decoupler={evil}")
+    other = run(repository, 1, data, f"out={tmp_path}/other", "seed=1")
+    for path in (other, chain["heads"]):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(MismatchError, match="does not belong to this decoupler"):
+        load_talker(tmp_path)
+
+
+def test_resume_refuses_another_configuration(
+    repository: Path, shards: Path, chain: dict[str, Path]
+) -> None:
+    out = chain["decoupler"].parent
+    with pytest.raises(MismatchError, match="another model"):
+        run(repository, 1, f"data={shards}", f"out={out}", "model.width=16")
+    with pytest.raises(UserError, match="auto, never"):
+        run(repository, 1, f"data={shards}", f"out={out}", "resume=nowhere")
+
+
+def test_folders_that_cannot_be_used(repository: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="out"):
+        run(repository, 1, f"data={shards}", f"out={tmp_path}/file")
+    with pytest.raises(UserError, match="data"):
+        run(repository, 1, f"data={tmp_path}/none", f"out={tmp_path}/o")
+
+
+def test_variants_of_stage_2_train(
+    repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [
+        f"data={shards}",
+        f"out={tmp_path}/v",
+        f"decoupler={chain['decoupler']}",
+        "model.wiring=figure",
+        "loss.levels=annotated",
+    ]
+    assert (
+        read_network(run(repository, 2, *words), "heads", "x").meta["model"]["wiring"] == "figure"
+    )
+
+
+def test_every_stage_trains_on_two_processes(
+    repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path
+) -> None:
+    before = {1: [], 2: [f"decoupler={chain['decoupler']}"], 3: [f"heads={chain['heads']}"]}
+    two = [*QUICK, "trainer.devices=2", "trainer.accelerator=cpu", f"data={shards}"]
+    program = [sys.executable, "-m", "emo_lightning.train"]
+    started = [
+        subprocess.Popen(
+            [*program, f"experiments/stage{stage}.yaml", *two, *extra, f"out={tmp_path}/{stage}"],
+            cwd=repository,
+        )
+        for stage, extra in before.items()
+    ]
+    assert [process.wait(300) for process in started] == [0, 0, 0]
+    for stage, product in enumerate(chain, start=1):
+        assert (
+            read_network(tmp_path / str(stage) / f"{product}.safetensors", product, "x").meta[
+                "stage"
+            ]
+            == stage
+        )

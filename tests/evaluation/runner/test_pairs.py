@@ -1,0 +1,174 @@
+"""Pairing by stem and by manifest; what has no partner or no sense is listed or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emo_lightning.core.errors import UserError
+from emo_lightning.media.video_writer import write_video
+from evaluation.protocol import CONTROLS
+from evaluation.runner.controls import plan
+from evaluation.runner.pairs import WITH_REFERENCE, label_from_sidecar, pair
+from evaluation.suite import choose
+
+
+def folder(path: Path, *names: str) -> Path:
+    """A folder with empty files of these names."""
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).touch()
+    return path
+
+
+def test_clips_meet_by_relative_stem_whatever_their_container(tmp_path: Path) -> None:
+    generated = folder(tmp_path / "g", "a.mp4", "sub/b.mkv", "notes.txt")
+    reference = folder(tmp_path / "r", "a.MOV", "sub/b.mp4")
+    groups, failures = pair({"ours": generated}, reference)
+    assert [(g.reference.path.name, [i.clip for i in g.items]) for g in groups] == [
+        ("a.MOV", ["a"]),
+        ("b.mp4", ["sub/b"]),
+    ]
+    assert not failures
+
+
+def test_what_has_no_partner_is_listed_and_generated_clips_are_kept(tmp_path: Path) -> None:
+    generated, reference = (
+        folder(tmp_path / "g", "a.mp4", "c.mp4"),
+        folder(tmp_path / "r", "a.mp4", "b.mp4"),
+    )
+    groups, failures = pair({"ours": generated}, reference)
+    assert {(f.system, f.clip, f.metric) for f in failures} == {
+        ("ours", "c", WITH_REFERENCE),
+        ("reference", "b", None),
+    }
+    assert [g.items[0].clip for g in groups if g.reference is None] == ["c"]
+
+
+def test_two_files_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
+    generated, reference = (
+        folder(tmp_path / "g", "a.mp4", "a.mov", "b.mp4"),
+        folder(tmp_path / "r", "a.mp4", "b.mp4", "b.mov"),
+    )
+    _, failures = pair({"ours": generated}, reference)
+    assert [("several" in f.reason) for f in failures if f.system == "ours"] == [True, True]
+
+
+def test_a_manifest_pairs_labels_and_carries_further_columns(tmp_path: Path) -> None:
+    generated, reference = (
+        folder(tmp_path / "g", "x/1.mp4", "x/2.mp4", "x/3.mp4"),
+        folder(tmp_path / "r", "long.mp4"),
+    )
+    rows = "generated,reference,emotion,level,speaker\nx/1.mp4,long.mp4,happy,1,M01\nx/2.mp4,long.mp4,happy,2.5,M01\nx/3.mp4,gone.mp4,,,M02\n"
+    (generated / "manifest.csv").write_text(rows, encoding="utf-8")
+    groups, failures = pair({"ours": generated}, reference, group_size=8)
+    shared = next(g for g in groups if g.reference is not None)
+    assert [(i.emotion, i.level, i.extra) for i in shared.items] == [
+        ("happy", 1.0, {"speaker": "M01"}),
+        ("happy", 2.5, {"speaker": "M01"}),
+    ]
+    assert shared.reference.emotion is None, (
+        "clips of two levels share it, so it has no level of its own"
+    )
+    assert "gone.mp4" in next(f for f in failures if f.clip == "x/3").reason
+
+
+def test_a_manifest_can_say_that_a_clip_has_no_reference(tmp_path: Path) -> None:
+    generated, reference = (
+        folder(tmp_path / "g", "a.mp4", "b.mp4"),
+        folder(tmp_path / "r", "a.mp4", "b.mp4"),
+    )
+    (generated / "manifest.csv").write_text(
+        "generated,reference\na.mp4,none\nb.mp4,\n", encoding="utf-8"
+    )
+    groups, failures = pair({"ours": generated}, reference)
+    assert {g.items[0].clip: g.reference and g.reference.clip for g in groups} == {
+        "a": None,
+        "b": "b",
+    }
+    assert [(f.system, f.clip) for f in failures] == [("reference", "a")]
+
+
+def test_the_other_sound_is_another_speakers(tmp_path: Path) -> None:
+    """Three clips of one speaker, then one of another: the next clip would be the speaker's own."""
+    wave = np.random.default_rng(0).normal(0, 0.1, 3200).astype(np.float32)
+    rows = ["generated,speaker"]
+    for name, speaker in (("a", "M1"), ("b", "M1"), ("c", "M1"), ("d", "M2")):
+        for part in ("g", "r"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            write_video(
+                tmp_path / part / f"{name}.mp4", [np.full((32, 32, 3), 90, np.uint8)] * 5, wave
+            )
+        rows.append(f"{name}.mp4,{speaker}")
+    (tmp_path / "g" / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    planned = plan(pair({"ours": tmp_path / "g"}, tmp_path / "r")[0], choose(["sync"]))
+    assert {g.reference.clip: g.other_sound.clip for g in planned} == {
+        "a": "d",
+        "b": "d",
+        "c": "d",
+        "d": "a",
+    }
+    assert all(g.controls == tuple(CONTROLS) for g in planned)
+
+
+def test_systems_share_the_look_at_one_reference_and_large_groups_are_split(tmp_path: Path) -> None:
+    systems = {name: folder(tmp_path / name, "a.mp4") for name in ("one", "two", "three")}
+    groups, _ = pair(systems, folder(tmp_path / "r", "a.mp4"), group_size=2)
+    assert [[i.system for i in g.items] for g in groups] == [["one", "three"], ["two"]]
+    assert [g.scores_reference for g in groups] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,level\na.mp4,3\n", "generated"),
+        ("generated,emotion\na.mp4,joyful\n", "joyful"),
+        ("generated,emotion,level\na.mp4,happy,16\n", "16"),
+        ("generated\na.mp4\na.mp4\n", "twice"),
+        ("generated\n", "generated"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    generated = folder(tmp_path / "g", "a.mp4")
+    (generated / "manifest.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        pair({"ours": generated}, None)
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    videos = folder(tmp_path / "g", "a.mp4")
+    with pytest.raises(UserError, match="does not exist"):
+        pair({"ours": tmp_path / "no"}, videos)
+    with pytest.raises(UserError, match="holds no videos"):
+        pair({"ours": videos}, folder(tmp_path / "empty", "x.txt"))
+    with pytest.raises(UserError, match="reference"):
+        pair({"reference": videos}, videos)
+
+
+@pytest.mark.parametrize(
+    ("track", "label"),
+    [
+        ([{"time": 0.0, "emotion": "sad", "level": 4.0}], ("sad", 4.0)),
+        (
+            {"onset": 0.6, "keys": [{"time": 0.0, "emotion": "neutral", "level": None}]},
+            ("neutral", None),
+        ),
+        (
+            [
+                {"time": 0.0, "emotion": "sad", "level": 4.0},
+                {"time": 1.0, "emotion": "happy", "level": 4.0},
+            ],
+            (None, None),
+        ),
+        ("nonsense", (None, None)),
+        ([{"time": 0.0, "emotion": "sad", "level": 99}], (None, None)),
+    ],
+)
+def test_labels_come_from_the_file_beside_the_video(
+    tmp_path: Path, track: object, label: tuple[str | None, float | None]
+) -> None:
+    (tmp_path / "v.json").write_text(json.dumps({"emotion_track": track}), encoding="utf-8")
+    assert label_from_sidecar(tmp_path / "v.mp4") == label
