@@ -25,7 +25,7 @@ from benchmarks._level_videos import (
 from benchmarks.emotion import outsiders, wilson
 from emo_lightning.commands.demo import sample_speech, write_astronaut
 from emo_lightning.core.errors import UserError
-from emo_lightning.inference.weights import load_talker
+from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 from evaluation.metrics.level_response import LevelResponse
 from evaluation.report.contact_sheet import captioned
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         portraits = pictures(args.portraits) if args.portraits else [write_astronaut(Path(folder))]
         waves = [recording(path, args.seconds) for path in args.audio or [sample_speech()]]
-        talker = load_talker(args.checkpoint_dir)
+        talker = load_audio_to_motion(args.checkpoint_dir)
         if args.sheet:
             sheets(
                 Booth(talker),

@@ -16,7 +16,7 @@ from datamodules.shards.schema import Sample
 from datamodules.shards.tar_io import iter_samples
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.audio_to_motion import FPS, Talker
+from emo_lightning.inference.audio_to_motion import FPS, AudioToMotion
 from emo_lightning.media.audio_reader import frames_for, log_mel
 from emo_lightning.media.loudness import levelled
 from emo_lightning.motion.emotions import EmotionTrack
@@ -94,7 +94,7 @@ def _clip(sample: Sample) -> Clip:
 
 
 def drive(
-    talker: Talker,
+    talker: AudioToMotion,
     wave: np.ndarray,
     source: Coefficients,
     track: EmotionTrack,
@@ -108,7 +108,7 @@ def drive(
     )
 
 
-def made_lips(talker: Talker, clip: Clip, wave: np.ndarray | None = None) -> np.ndarray:
+def made_lips(talker: AudioToMotion, clip: Clip, wave: np.ndarray | None = None) -> np.ndarray:
     """Opening and width ``(T, 2)`` of the face that the talker moves to the clip's sound, or to another."""
     return shape_lips(
         drive(talker, clip.wave if wave is None else wave, clip.source, clip.track, len(clip.lips))
@@ -181,7 +181,7 @@ def noisy(wave: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
 
 
 def stillness(
-    talker: Talker, source: Coefficients, seconds: float = 3.0
+    talker: AudioToMotion, source: Coefficients, seconds: float = 3.0
 ) -> dict[str, tuple[float, float]]:
     """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a room 45 dB below the speech.
 
@@ -205,7 +205,9 @@ def stillness(
     return found
 
 
-def languages(talker: Talker, source: Coefficients) -> Iterator[tuple[str, np.ndarray, float]]:
+def languages(
+    talker: AudioToMotion, source: Coefficients
+) -> Iterator[tuple[str, np.ndarray, float]]:
     """(language, spread of opening and width over its sentence, share of p, b, m closed), synthetic voices."""
     neutral = EmotionTrack.constant("neutral", 1)
     for language, (voice, sentence) in SENTENCES.items():
@@ -215,7 +217,7 @@ def languages(talker: Talker, source: Coefficients) -> Iterator[tuple[str, np.nd
         yield language, lips.std(axis=0), float(np.mean(closed)) if closed else float("nan")
 
 
-def retracked(talker: Talker, clips: Sequence[Clip], portrait: Any) -> list[bool]:
+def retracked(talker: AudioToMotion, clips: Sequence[Clip], portrait: Any) -> list[bool]:
     """:func:`closures` on landmarks found anew in rendered pictures of a portrait that says the clips."""
     from emo_lightning.face.landmarks import open_landmarker
     from emo_lightning.renderers.base import create, stream

@@ -10,25 +10,25 @@ import torch
 
 from datamodules.loading.datamodule import AudioShards
 from emo_lightning.core.provenance import sha256_of
-from emo_lightning.inference.audio_frontends import open_ear
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_frontends import open_frontend
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.weights import SHIPPED, export, load_decoupler, read_network
 from emo_lightning.losses.masked import prototype_table
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
-from emo_lightning.training.base import OptimConfig, StageContext
-from emo_lightning.training.motion import POSE_PARTS, HeadsStage, Stage2Loss, Stage2Model
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
+from emo_lightning.training.base import OptimConfig, TrainingContext
+from emo_lightning.training.motion import POSE_PARTS, MotionModule, Stage2Loss, Stage2Model
 
 
-def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> Talker:
-    """Trained networks with an untrained PoseNet of these sizes (fields of HeadsConfig) in place of their own."""
+def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> AudioToMotion:
+    """Trained networks with an untrained PoseNet of these sizes (fields of MotionModelConfig) in place of their own."""
     place = SHIPPED if folder is None else folder
     decoupler, network = (
         read_network(place / f"{name}.safetensors", name, "--checkpoint-dir")
         for name in ("decoupler", "heads")
     )
-    known = {f.name for f in fields(HeadsConfig)}
+    known = {f.name for f in fields(MotionModelConfig)}
     config = replace(
-        HeadsConfig(
+        MotionModelConfig(
             **{
                 k: v
                 for k, v in network.meta["model"].items()
@@ -37,20 +37,20 @@ def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> Talker:
         ),
         **sizes,
     )
-    heads = Heads(
+    heads = MotionModel(
         config, network.layout, int(network.meta["content"]), prototype_table(network.layout)
     )
     heads.load_state_dict(
         {k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False
     )
     hearing = load_decoupler(decoupler)
-    return Talker.from_modules(hearing, heads, open_ear(hearing.config.front_end))
+    return AudioToMotion.from_modules(hearing, heads, open_frontend(hearing.config.front_end))
 
 
 def trained_posenet(
     data: Path, folder: Path | None = None, steps: int = 1500, seed: int = 0, lr: float = 1e-3, loss: Stage2Loss | None = None,
     condition: bool = True, log_every: int = 0,
-) -> Talker:  # fmt: skip
+) -> AudioToMotion:  # fmt: skip
     """Trained networks with PoseNet trained anew on ``data``, as stage 2 trains it.
 
     Args:
@@ -62,8 +62,8 @@ def trained_posenet(
     torch.manual_seed(seed)
     loss = loss or Stage2Loss()
     talker = with_new_posenet(folder, {})
-    stage = HeadsStage(
-        Stage2Model(), loss, OptimConfig(), StageContext(talker.layout, seed), talker.decoupler
+    stage = MotionModule(
+        Stage2Model(), loss, OptimConfig(), TrainingContext(talker.layout, seed), talker.decoupler
     )
     stage.heads = talker.heads.requires_grad_(False)
     net = talker.heads.posenet.requires_grad_(True)
@@ -102,13 +102,15 @@ def trained_posenet(
                 {name: round(float(value.detach()), 4) for name, value in parts.items()},
                 flush=True,
             )
-    return Talker.from_modules(talker.decoupler, talker.heads.requires_grad_(False), talker.ear)
+    return AudioToMotion.from_modules(
+        talker.decoupler, talker.heads.requires_grad_(False), talker.ear
+    )
 
 
 def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> None:
     """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``, the decoupler as 16-bit floats.
 
-    Heads that learned to speak from people who were told to keep still should not hold their own as still.
+    MotionModel that learned to speak from people who were told to keep still should not hold their own as still.
     """
     place = SHIPPED if folder is None else folder
     network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")
@@ -135,7 +137,7 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     export(out / "heads.safetensors", talker.heads, meta | {"predecessor": stored.fingerprint})
 
 
-def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def pose_parts(stage: MotionModule, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """PoseNet's losses of a batch, the networks before it frozen."""
     from emo_lightning.losses.masked import known_levels
     from emo_lightning.models.layers.temporal import repeat_edges
@@ -153,7 +155,7 @@ def pose_parts(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> dict[str, t
     return stage._pose(batch, given)
 
 
-def blind(talker: Talker) -> None:
+def blind(talker: AudioToMotion) -> None:
     """Cut PoseNet off from its condition."""
     net = talker.heads.posenet
     for layer in (net.condition, net.log_size, net.held):

@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     args = parser.parse_args(arguments)
     import torch
 
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
     torch.set_num_threads(1)
-    talker = load_talker(args.checkpoint_dir)
+    talker = load_audio_to_motion(args.checkpoint_dir)
     people = made_up() if args.videos is None else filmed(args.videos)
     print(
         "| person | variant | film to fit, s | result | r before | r after | difference, 95 % | movement | error | closures kept | s |"

@@ -28,7 +28,7 @@ from emo_lightning.models.renderer.face_renderer import FaceRenderer
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.training.base import weighted_sum
 from emo_lightning.training.config import Stage3Run, load_config
-from emo_lightning.training.renderer import RendererStage
+from emo_lightning.training.renderer import RendererModule
 
 OUTPUT, ROUNDS = 256, 3
 BATCHES = (1, 2, 4, 8)
@@ -75,11 +75,11 @@ def main(arguments: list[str]) -> None:
     on_cpu(config)
 
 
-def fresh(config: Stage3Run, channels_last: bool = False, compiled: bool = False) -> RendererStage:
+def fresh(config: Stage3Run, channels_last: bool = False, compiled: bool = False) -> RendererModule:
     """The stage with fresh weights."""
     torch.manual_seed(0)
     stage = build(config)
-    assert isinstance(stage, RendererStage)
+    assert isinstance(stage, RendererModule)
     stage._generator = torch.Generator().manual_seed(0)
     stage.hasten(channels_last, compiled)
     return stage
@@ -167,7 +167,7 @@ def on_cpu(config: Stage3Run) -> None:
 
 
 def steps(
-    stage: RendererStage,
+    stage: RendererModule,
     example: dict[str, Tensor],
     context: Callable[[], AbstractContextManager[object]],
     wait: Callable[[], None],

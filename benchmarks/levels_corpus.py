@@ -141,7 +141,7 @@ def small_corpus(folder: Path) -> Path:
 
 
 def train_variant(name: str, data: Path, steps: int) -> Path:
-    """Heads of one of :data:`VARIANTS` on the shipped decoupler; the folder of both."""
+    """MotionModel of one of :data:`VARIANTS` on the shipped decoupler; the folder of both."""
     import shutil
 
     from datamodules.shards.fine_levels import add_levels
@@ -263,9 +263,9 @@ def direction(emotion: int) -> np.ndarray:
 
 
 def load(folder: Path | None) -> Any:
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
-    return load_talker(folder)
+    return load_audio_to_motion(folder)
 
 
 def labels_table(data: Path) -> None:

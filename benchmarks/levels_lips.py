@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     args = parser.parse_args(arguments)
     from benchmarks._lips import read
     from benchmarks.levels_corpus import CACHE, small_corpus
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
-    talker = load_talker(args.checkpoint_dir)
+    talker = load_audio_to_motion(args.checkpoint_dir)
     if args.data is None:
         print("skipped: --data names no shards of real talking video")
     else:

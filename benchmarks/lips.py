@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 
 SHIPPED = "shipped"
 CORPUS_CLIPS = 96
@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] = ()) -> None:
     add("--per-clip", action="store_true", help="one line a clip as well")
     args = parser.parse_args(arguments)
     from benchmarks._small import one_thread, small_corpus
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
     systems = {
-        SHIPPED if args.checkpoint_dir is None else args.checkpoint_dir.name: load_talker(
+        SHIPPED if args.checkpoint_dir is None else args.checkpoint_dir.name: load_audio_to_motion(
             args.checkpoint_dir
         )
     }
-    systems |= {name: load_talker(where) for name, where in map(_named, args.compare)}
+    systems |= {name: load_audio_to_motion(where) for name, where in map(_named, args.compare)}
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         sets = [(where, args.split) for where in args.data]
         if not sets:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def report(
-    systems: dict[str, Talker], sets: list[tuple[Path, str | None]], args: argparse.Namespace
+    systems: dict[str, AudioToMotion], sets: list[tuple[Path, str | None]], args: argparse.Namespace
 ) -> None:
     """All tables, a set after the other."""
     from benchmarks import _lips
@@ -106,7 +106,7 @@ def report(
         rendered_table(systems, known, args.portrait)
 
 
-def _row(place: str, name: str, talker: Talker, clips: list, per_clip: bool) -> str:
+def _row(place: str, name: str, talker: AudioToMotion, clips: list, per_clip: bool) -> str:
     """One system on one set."""
     from benchmarks import _lips
     from benchmarks._small import mean_cell
@@ -137,7 +137,7 @@ def _row(place: str, name: str, talker: Talker, clips: list, per_clip: bool) -> 
     return f"| {place} | {name} | {len(clips)} | {' | '.join(cells)} | {share_cell(closed)} |"
 
 
-def noise_table(systems: dict[str, Talker], sets: dict[str, list]) -> None:
+def noise_table(systems: dict[str, AudioToMotion], sets: dict[str, list]) -> None:
     """What noise costs, and what is left when the sound is another's."""
     from benchmarks import _lips
 
@@ -166,7 +166,7 @@ def noise_table(systems: dict[str, Talker], sets: dict[str, list]) -> None:
             )
 
 
-def mouth_table(systems: dict[str, Talker], source: object) -> None:
+def mouth_table(systems: dict[str, AudioToMotion], source: object) -> None:
     """Silence and languages."""
     from benchmarks import _lips
 
@@ -190,7 +190,7 @@ def mouth_table(systems: dict[str, Talker], source: object) -> None:
             )
 
 
-def rendered_table(systems: dict[str, Talker], sets: dict[str, list], picture: Path) -> None:
+def rendered_table(systems: dict[str, AudioToMotion], sets: dict[str, list], picture: Path) -> None:
     """Closures on landmarks found anew in pictures."""
     from benchmarks import _lips
     from emo_lightning.face.portrait import load_portrait

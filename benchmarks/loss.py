@@ -45,11 +45,11 @@ from emo_lightning.losses.motion import (
 )
 from emo_lightning.models.motion.posenet import SMOOTH, STEP
 from emo_lightning.models.renderer.mapping_net import WINDOW
-from emo_lightning.training.base import Stage
+from emo_lightning.training.base import StageModule
 from emo_lightning.training.config import load_config
-from emo_lightning.training.decoupler import DecouplerStage, phone_loss
-from emo_lightning.training.motion import DRAWN, HeadsStage
-from emo_lightning.training.renderer import RendererStage
+from emo_lightning.training.decoupler import DecouplerModule, phone_loss
+from emo_lightning.training.motion import DRAWN, MotionModule
+from emo_lightning.training.renderer import RendererModule
 
 ROUNDS = 7
 Batch = dict[str, Tensor]
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(threads)
 
 
-def table(stage: Stage, work: Jobs, step: Callable[[], Tensor]) -> None:
+def table(stage: StageModule, work: Jobs, step: Callable[[], Tensor]) -> None:
     """Print the stage's rows; ``step`` gives the whole loss, networks and all, in stage 3 without the discriminator's own turn."""
     all_forward, all_backward = cost(step)
     whole = all_forward + all_backward
@@ -105,16 +105,16 @@ def cost(job: Callable[[], Tensor]) -> tuple[float, float]:
     return 1e3 * min(forward), 1e3 * min(backward)
 
 
-def jobs(stage: Stage, example: Batch) -> Jobs:
+def jobs(stage: StageModule, example: Batch) -> Jobs:
     """The stage's losses in its own order, each on leaves, then the bracketed rows; KeyError names a loss that has no row here."""
     stage._generator = torch.Generator().manual_seed(0)
-    if isinstance(stage, RendererStage):
+    if isinstance(stage, RendererModule):
         source, made = stage.render(example)
         known, own = _renderer(stage, example), stage.parts(example, source, made, adversarial=True)
-    elif isinstance(stage, HeadsStage):
+    elif isinstance(stage, MotionModule):
         known, own = _heads(stage, example), stage.parts(example, shuffle=True)[0]
     else:
-        assert isinstance(stage, DecouplerStage)
+        assert isinstance(stage, DecouplerModule)
         known, own = _decoupler(stage, example), stage.parts(example)[0]
     return {name: known[name] for name in own} | {
         name: job for name, job in known.items() if name.startswith("(")
@@ -126,14 +126,14 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def _targets(stage: DecouplerStage | HeadsStage, example: Batch) -> Tensor:
+def _targets(stage: DecouplerModule | MotionModule, example: Batch) -> Tensor:
     level = known_levels(
         example["level"], example["intensity"], example["emotion"], use_levels=True
     )
     return articulation(example["exp"], example["emotion"], level, stage.prototypes)
 
 
-def _decoupler(stage: DecouplerStage, example: Batch) -> Jobs:
+def _decoupler(stage: DecouplerModule, example: Batch) -> Jobs:
     out = stage.decoupler(example["mel"])
     low, high, content, deep = (
         _leaf(out.au_low),
@@ -167,7 +167,7 @@ def _decoupler(stage: DecouplerStage, example: Batch) -> Jobs:
     }
 
 
-def _heads(stage: HeadsStage, example: Batch) -> Jobs:
+def _heads(stage: MotionModule, example: Batch) -> Jobs:
     out = stage.parts(example, shuffle=False)[1]
     exp, ident, tex, speech, gain = (
         _leaf(out.exp),
@@ -193,7 +193,7 @@ def _heads(stage: HeadsStage, example: Batch) -> Jobs:
     }
 
 
-def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
+def _pose(stage: MotionModule, example: Batch, condition: Tensor) -> Jobs:
     net = stage.heads.posenet
     part = slice(0, net.window)
     real, given = (
@@ -222,7 +222,7 @@ def _pose(stage: HeadsStage, example: Batch, condition: Tensor) -> Jobs:
     }
 
 
-def _renderer(stage: RendererStage, example: Batch) -> Jobs:
+def _renderer(stage: RendererModule, example: Batch) -> Jobs:
     source, made = stage.render(example)
     real, image, points = example["driving_image"], _leaf(made.image), _leaf(made.keypoints)
     canonical, angle, delta = (
@@ -256,7 +256,7 @@ def _renderer(stage: RendererStage, example: Batch) -> Jobs:
     }
 
 
-def _adversarial(stage: RendererStage, real: Tensor, image: Tensor) -> Jobs:
+def _adversarial(stage: RendererModule, real: Tensor, image: Tensor) -> Jobs:
     judge = stage.discriminator
     fake, true = ([[_leaf(layer) for layer in scale] for scale in judge(x)] for x in (image, real))
 

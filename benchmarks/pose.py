@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     )
     args = parser.parse_args(arguments)
     from benchmarks._posenet import write_posenet
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         if args.write is not None:
             write_posenet(args.data or _corpus(), args.checkpoint_dir, args.steps, args.write)
             return
-        data, talker = args.data or _corpus(), load_talker(args.checkpoint_dir)
+        data, talker = args.data or _corpus(), load_audio_to_motion(args.checkpoint_dir)
         held = read(data, ("val", "test"), args.clips)
         per_emotion(talker, held)
         for folder in args.real:

@@ -105,9 +105,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     parts = (args.part,) if args.part else ("track", "voice", "window")
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         if "track" in parts:
-            from emo_lightning.inference.weights import load_talker
+            from emo_lightning.inference.weights import load_audio_to_motion
 
-            _follow.tables(load_talker(args.checkpoint_dir), TRACKS)
+            _follow.tables(load_audio_to_motion(args.checkpoint_dir), TRACKS)
         if set(parts) == {"track"}:
             return
         data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)

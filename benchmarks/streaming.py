@@ -2,7 +2,7 @@
 
     python -m benchmarks streaming [--minutes 10] [--checkpoint-dir D]
 
-Speech-like noise in pieces of 10 ms to 10 s through TalkingStream, against the whole recording through Talker.generate at
+Speech-like noise in pieces of 10 ms to 10 s through TalkingStream, against the whole recording through AudioToMotion.generate at
 the same gain. Speed counts the process' own seconds, on one thread. The delay measured is the sound that had arrived after
 a frame's own when the frame came out. Takes about a minute; ``--minutes 60`` for an hour of sound.
 """
@@ -40,12 +40,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     )
     args = parser.parse_args(arguments)
     from emo_lightning.inference.audio_to_motion import BLOCK
-    from emo_lightning.inference.weights import load_talker
+    from emo_lightning.inference.weights import load_audio_to_motion
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        talker = load_talker(args.checkpoint_dir)
+        talker = load_audio_to_motion(args.checkpoint_dir)
         print("| waits for | seconds of sound after a frame |\n|---|---|")
         for part, seconds in talker.latencies.items():
             print(f"| {part} | {seconds:.2f} |")

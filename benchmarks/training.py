@@ -17,11 +17,11 @@ from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.face.keypoint_vertices import anchor_table
 from emo_lightning.models.fingerprint import fingerprint
 from emo_lightning.models.layers.temporal import parameter_count
-from emo_lightning.training.base import Stage, StageContext, weighted_sum
+from emo_lightning.training.base import StageModule, TrainingContext, weighted_sum
 from emo_lightning.training.config import AnyRun, Stage3Run, load_config
-from emo_lightning.training.decoupler import DecouplerStage
-from emo_lightning.training.motion import HeadsStage
-from emo_lightning.training.renderer import RendererStage
+from emo_lightning.training.decoupler import DecouplerModule
+from emo_lightning.training.motion import MotionModule
+from emo_lightning.training.renderer import RendererModule
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 WARM, STEPS = 2, 8
@@ -52,23 +52,23 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(threads)
 
 
-def build(config: AnyRun) -> Stage:
+def build(config: AnyRun) -> StageModule:
     """The stage with fresh weights, a fresh decoupler before it."""
     index = ShardIndex(BUILTIN)
-    context = StageContext(index.layout, config.seed)
+    context = TrainingContext(index.layout, config.seed)
     if isinstance(config, Stage3Run):
         numbers = (
             [torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays()]
             if config.model.anchors
             else None
         )
-        return RendererStage(config.model, config.loss, config.optim, context, anchors=numbers)
+        return RendererModule(config.model, config.loss, config.optim, context, anchors=numbers)
     before = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
-    first = DecouplerStage(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
+    first = DecouplerModule(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
     if config.stage == 1:
         return first
     context.predecessor = fingerprint(first.decoupler.state_dict())
-    return HeadsStage(config.model, config.loss, config.optim, context, first.decoupler)  # type: ignore[arg-type, union-attr]
+    return MotionModule(config.model, config.loss, config.optim, context, first.decoupler)  # type: ignore[arg-type, union-attr]
 
 
 def batch(config: AnyRun) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def batch(config: AnyRun) -> dict[str, Any]:
     return blocks | labels | sound | frames | {"source": source}
 
 
-def time_step(stage: Stage, example: dict[str, Any], config: AnyRun) -> float:
+def time_step(stage: StageModule, example: dict[str, Any], config: AnyRun) -> float:
     """Seconds of forward, backward and update, the mean after a warm-up; stage 3 with its discriminator's part of the loss."""
     stage._generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-5)
@@ -119,13 +119,13 @@ def time_step(stage: Stage, example: dict[str, Any], config: AnyRun) -> float:
     return (time.perf_counter() - start) / STEPS
 
 
-def loss(stage: Stage, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
+def loss(stage: StageModule, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
     """The stage's whole loss."""
-    if isinstance(stage, RendererStage):
+    if isinstance(stage, RendererModule):
         source, made = stage.render(example)
         return weighted_sum(stage.parts(example, source, made, adversarial=True), stage.weights)
-    if isinstance(stage, HeadsStage):
+    if isinstance(stage, MotionModule):
         return stage.total(stage.parts(example, shuffle=True)[0])
-    assert isinstance(stage, DecouplerStage)
+    assert isinstance(stage, DecouplerModule)
     parts = stage.parts(example)[0]
     return stage.total(parts) + parts["adversary"]

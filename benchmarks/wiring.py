@@ -102,9 +102,12 @@ def main(arguments: Sequence[str] = ()) -> None:
             + "---:|" * len(HEADS)
         )
         for name, weights in (given or trained(data, folder, args.steps)).items():
-            from emo_lightning.inference.weights import load_talker
+            from emo_lightning.inference.weights import load_audio_to_motion
 
-            print(f"| {name} | {' | '.join(cells(load_talker(weights), clips))} |", flush=True)
+            print(
+                f"| {name} | {' | '.join(cells(load_audio_to_motion(weights), clips))} |",
+                flush=True,
+            )
 
 
 def trained(data: Path, folder: Path, steps: int) -> dict[str, Path]:

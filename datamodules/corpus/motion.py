@@ -1,6 +1,6 @@
 """Head motion, sway and blinks of a talking person.
 
-What is known, and what follows here. Heads move nearly all the time that somebody talks, at every pace from posture
+What is known, and what follows here. MotionModel move nearly all the time that somebody talks, at every pace from posture
 shifts below 0.2 Hz to quick movements of up to 7 Hz (Hadar et al., *Human Movement Science* 2, 1983): noise whose power
 falls as f^-2 from 0.08 Hz on, rolled off above 6 Hz, some degrees wide. Quick movements mark stresses and peaks of
 loudness (Hadar et al., *Adv. Neurology* 42, 1984; Munhall et al., *Psychological Science* 15, 2004): a nod on some of the

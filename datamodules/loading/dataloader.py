@@ -74,7 +74,7 @@ class TrainLoader(Loader):
         failures: where bad samples are counted.
         facts: what must be the same for a place to mean the same: seed, sizes, ranks, data.
         trained: batches of this epoch that have been trained on, where a trainer knows; else those handed out are counted,
-            and samples left out are logged here (see :class:`datamodules.loading.skipped_samples.LeftOut` for a trainer's).
+            and samples left out are logged here (see :class:`datamodules.loading.skipped_samples.SkippedSamples` for a trainer's).
     """
 
     def __init__(

@@ -2,10 +2,10 @@
 
 An epoch is a whole number of batches, the same on every rank. What it contains is a function of (seed, epoch, rank,
 worker), so a run resumed from a checkpoint of any step goes on as if it had never stopped. A sample that cannot be read is
-counted by reason and left out; :meth:`Shards.failures` has the table, and :class:`datamodules.loading.skipped_samples.LeftOut` logs it
+counted by reason and left out; :meth:`Shards.failures` has the table, and :class:`datamodules.loading.skipped_samples.SkippedSamples` logs it
 after each epoch.
 
-Readers, that is ranks x workers, take whole archives. Where there are more ranks than train archives, as with the small
+LabelProbes, that is ranks x workers, take whole archives. Where there are more ranks than train archives, as with the small
 embedded corpus on several GPUs, every rank goes through all archives and takes its own samples, and a notice says so. More
 workers than archives are an error when they were asked for, unless ``share_shards`` asks for that sharing as well; left
 to itself the number of workers always fits.

@@ -21,7 +21,7 @@ MIRROR = np.array(
 
 
 @dataclass(frozen=True)
-class Spice:
+class ImageAugmentation:
     """One draw of changes.
 
     Attributes:
@@ -44,7 +44,7 @@ class Spice:
     noise: tuple[float, int]
 
     @staticmethod
-    def draw(generator: np.random.Generator) -> Spice:
+    def draw(generator: np.random.Generator) -> ImageAugmentation:
         """Light skin to dark, warm light to cold, sharp pictures to soft ones."""
         light = np.exp(generator.normal(0.0, 0.2)) * np.exp(generator.normal(0.0, 0.1, 3))
         gamma = np.exp(generator.normal(0.0, 0.35)) * np.exp(generator.normal(0.0, 0.08, 3))
@@ -56,7 +56,7 @@ class Spice:
         noise = float(generator.uniform(0.005, 0.03)) if generator.random() < 0.2 else 0.0
         zoom = float(np.exp(generator.uniform(np.log(0.75), np.log(1.2))))
         seed = int(generator.integers(2**31))
-        return Spice(
+        return ImageAugmentation(
             bool(generator.random() < 0.5), zoom, light, gamma, mix, contrast, blur, (noise, seed)
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from datamodules.loading.datamodule import FPS, Shards
 from datamodules.loading.flow_align import align
-from datamodules.loading.image_augmentation import Spice
+from datamodules.loading.image_augmentation import ImageAugmentation
 from datamodules.loading.sampler import ClipReader, ShardFile
 from datamodules.loading.windows import Labels
 from datamodules.shards.schema import Sample, SampleError
@@ -116,7 +116,7 @@ class Drive:
     driving: int
     place: int = -1
     beside: tuple[float, float] = (0.0, 0.0)
-    spice: Spice | None = None
+    spice: ImageAugmentation | None = None
 
 
 class RefinedShards(Shards):
@@ -163,7 +163,14 @@ class RefinedShards(Shards):
             place = int(generator.choice(len(PLACES), p=SHARES))
             beside = tuple(float(x) for x in generator.normal(0.0, JITTER, 2))
             drives.append(
-                Drive(clip, source, driving, place, (beside[0], beside[1]), Spice.draw(generator))
+                Drive(
+                    clip,
+                    source,
+                    driving,
+                    place,
+                    (beside[0], beside[1]),
+                    ImageAugmentation.draw(generator),
+                )
             )
         return drives
 

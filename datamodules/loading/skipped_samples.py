@@ -13,7 +13,7 @@ from datamodules.shards.schema import REASONS
 METRIC = "data/left_out"
 
 
-class LeftOut(Callback):
+class SkippedSamples(Callback):
     """Sums the data module's :meth:`~datamodules.loading.datamodule.Shards.failures` over the ranks after every epoch.
 
     When the sums have grown they go to the loggers, in all as ``data/left_out`` and by reason as ``data/left_out/REASON``,

@@ -42,7 +42,7 @@ class _Place:
     payload_bytes: int
 
 
-class Spool:
+class DoneStore:
     """Finished clips by name; the last entry of a name counts.
 
     Use as a context manager: it holds a lock that ends with the process.

@@ -25,12 +25,12 @@ from datamodules.preprocessing.face_tracking import (
     ClipError,
     FaceTracker,
     Look,
-    Scenes,
+    SceneCutReader,
     Seconds,
     bridge,
     stretches,
 )
-from datamodules.preprocessing.frame_buffer import HeldFrames
+from datamodules.preprocessing.frame_buffer import FrameBuffer
 from datamodules.preprocessing.imported_features import read_coefficients, read_openface
 from datamodules.preprocessing.quality import picture_facts, sound_facts, sync_facts
 from datamodules.shards.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
@@ -181,10 +181,10 @@ class Extractor:
         opened = self._open(clip, video, audio, out.seconds)
         parts = math.ceil(opened.frames / MAX_FRAMES)
         length = math.ceil(opened.frames / parts)
-        scenes, tracker = Scenes(opened.pictures()), FaceTracker(self.landmarker, deadline)
+        scenes, tracker = SceneCutReader(opened.pictures()), FaceTracker(self.landmarker, deadline)
         start = 0
         while True:
-            held = HeldFrames((opened.info.height, opened.info.width), length, self.size)
+            held = FrameBuffer((opened.info.height, opened.info.width), length, self.size)
             look = tracker.look(scenes, length, held, out.seconds)
             if not look.found:
                 break
@@ -220,7 +220,7 @@ class Extractor:
         return _Opened(clip, video, info, digest, frames, wave, coefficients, au)
 
     def _samples(
-        self, opened: _Opened, start: int, look: Look, held: HeldFrames, out: Extraction, name: str
+        self, opened: _Opened, start: int, look: Look, held: FrameBuffer, out: Extraction, name: str
     ) -> None:
         """A sample for each stretch of the frames with a face in it, and a failure for what that leaves out."""
         runs, frames = stretches(look.found), len(look.found)
@@ -271,7 +271,7 @@ class Extractor:
         start: int,
         run: tuple[int, int],
         look: Look,
-        held: HeldFrames,
+        held: FrameBuffer,
         seconds: Seconds,
     ) -> Sample:
         clip, frames, begin = opened.clip, run[1] - run[0], start + run[0]

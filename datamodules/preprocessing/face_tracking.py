@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from datamodules.preprocessing.frame_buffer import HeldFrames, level_for
+from datamodules.preprocessing.frame_buffer import FrameBuffer, level_for
 from emo_lightning.face.landmarks import Face, LandmarkBackend
 from emo_lightning.media.lazy_frame import Picture
 
@@ -43,7 +43,7 @@ class ClipError(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Scenes:
+class SceneCutReader:
     """Pictures of a video; at a cut it holds the next one back until :meth:`go_on`."""
 
     def __init__(self, frames: Iterator[Picture]) -> None:
@@ -131,7 +131,9 @@ class FaceTracker:
         self._landmarker, self._deadline = landmarker, deadline
         self._home: np.ndarray | None = None
 
-    def look(self, scenes: Scenes, length: int, held: HeldFrames, seconds: Seconds) -> Look:
+    def look(
+        self, scenes: SceneCutReader, length: int, held: FrameBuffer, seconds: Seconds
+    ) -> Look:
         """Landmarks of the next frames, up to ``length`` and not past a cut; the frames go to ``held``.
 
         A face that was lost is looked for where it was before any other is taken. Where the choice begins anew and two

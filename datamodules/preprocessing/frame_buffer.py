@@ -22,7 +22,7 @@ STEP = 2**HALVINGS
 """The part that is kept begins and ends between pixels of halved pictures too."""
 
 
-class HeldFrames:
+class FrameBuffer:
     """The frames of one sample, or of larger ones the part around the head, shrunk to little more than the crop needs.
 
     Args:

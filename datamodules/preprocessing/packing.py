@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datamodules.preprocessing.done_store import Spool
+from datamodules.preprocessing.done_store import DoneStore
 from datamodules.preprocessing.extraction import Failure
 from datamodules.preprocessing.jobs import Job, Settings
 from datamodules.shards.schema import SampleMeta
@@ -49,7 +49,7 @@ class Report:
 
 def pack(
     jobs: Sequence[Job],
-    spool: Spool,
+    spool: DoneStore,
     rejected: Sequence[Failure],
     out: Path,
     settings: Settings,
@@ -113,7 +113,7 @@ def pack(
 
 
 def _append(
-    writer: ShardWriter, job: Job, spool: Spool, split: str, failures: list[Failure]
+    writer: ShardWriter, job: Job, spool: DoneStore, split: str, failures: list[Failure]
 ) -> bool:
     """Add a clip's samples; False, and a failure, when the work folder has them no more."""
     payload = spool.payload(job)

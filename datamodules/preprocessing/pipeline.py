@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from datamodules.preprocessing.done_store import Spool
-from datamodules.preprocessing.engines import check_engine, extract_all, open_crew
+from datamodules.preprocessing.done_store import DoneStore
+from datamodules.preprocessing.engines import check_engine, extract_all, open_pool
 from datamodules.preprocessing.extraction import CLIP_SECONDS, Failure
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.preprocessing.packing import FAILURES, Report, pack, read_failures
@@ -54,7 +54,7 @@ def preprocess(
         progress: called with (clips finished, clips in all) after each.
         clip_seconds: work on one clip ends after so long with the reason ``timeout``, even in a decoder that hangs.
         engine: ``local`` or ``ray``.
-        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayCrew`.
+        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayPool`.
 
     Raises:
         UserError: ``out`` cannot be used or is full, the engine cannot be had, the source has no clips, or none of them
@@ -67,11 +67,11 @@ def preprocess(
         shutil.rmtree(work, ignore_errors=True)
         return _finished(out)
     prepare_folder(out)
-    if Spool.begun(work) and not resume:
+    if DoneStore.begun(work) and not resume:
         raise UserError(
             "--out", out, "a new or empty folder, or --resume to go on", "holds an unfinished run"
         )
-    with _writing(out), Spool(work) as spool:
+    with _writing(out), DoneStore(work) as spool:
         listed = list(source.clips())
         jobs = [Job.of(item, source.name, settings) for item in listed if isinstance(item, Clip)]
         rejected = [
@@ -105,7 +105,7 @@ def _extracted(
     """The jobs' outcomes; workers live no longer than this."""
     if not jobs:
         return
-    with closing(open_crew(engine, min(workers, len(jobs)), recipe, ray_address)) as crew:
+    with closing(open_pool(engine, min(workers, len(jobs)), recipe, ray_address)) as crew:
         yield from extract_all(crew, jobs, recipe.clip_seconds)
 
 

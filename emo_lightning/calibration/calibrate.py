@@ -30,8 +30,8 @@ from emo_lightning.core.atomic_files import staging
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.inference.audio_to_motion import Talker
-from emo_lightning.inference.weights import export, load_talker, read_network, weight_files
+from emo_lightning.inference.audio_to_motion import AudioToMotion
+from emo_lightning.inference.weights import export, load_audio_to_motion, read_network, weight_files
 from emo_lightning.media.video_reader import FPS
 
 LEAST_SECONDS = 20.0
@@ -117,7 +117,7 @@ def calibrate(
         raise UserError(
             "--checkpoint-dir", folder, "a folder of trained weights", "is not a folder"
         )
-    talker = load_talker(folder)
+    talker = load_audio_to_motion(folder)
     if talker.layout != BUILTIN:
         raise UserError(
             "--checkpoint-dir",
@@ -166,7 +166,7 @@ def check_length(recordings: Sequence[Recording]) -> None:
 
 
 def consider(
-    talker: Talker, recordings: Sequence[Recording], options: Options = Options()
+    talker: AudioToMotion, recordings: Sequence[Recording], options: Options = Options()
 ) -> Outcome:
     """Fit on most of the film and judge on the rest; nothing is changed and nothing written."""
     shipped = Readout.of(talker.heads)
@@ -225,7 +225,7 @@ def _check_out(out: Path) -> Path:
     return out
 
 
-def _put_heads(path: Path, talker: Talker, outcome: Outcome, report: dict[str, Any]) -> None:
+def _put_heads(path: Path, talker: AudioToMotion, outcome: Outcome, report: dict[str, Any]) -> None:
     """Write the heads with the new read-out, and say in them what they were made from."""
     before = read_network(path, "heads", "--checkpoint-dir")
     outcome.fit.readout.put_into(talker.heads)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from emo_lightning.calibration.recording import Recording
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.audio_reader import MelStream
-from emo_lightning.models.motion.motion_model import EXP_CEILING, Heads
+from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.motion.emotions import NEUTRAL
 
 SILENT_FRAMES = 8
@@ -33,7 +33,7 @@ class Readout:
     bias: np.ndarray
 
     @staticmethod
-    def of(heads: Heads) -> Readout:
+    def of(heads: MotionModel) -> Readout:
         """The one that a network has."""
         net = heads.expnet
         gain = net.amplitude.detach().double().numpy()
@@ -42,7 +42,7 @@ class Readout:
             net.to_speech.bias.detach().double().numpy() * gain,
         )
 
-    def put_into(self, heads: Heads) -> None:
+    def put_into(self, heads: MotionModel) -> None:
         """Make it a network's own."""
         net = heads.expnet
         with torch.no_grad():
@@ -107,7 +107,7 @@ class Heard:
         return np.clip(self.held[portrait] * speech + self.added[portrait], 0.0, EXP_CEILING)
 
 
-def hear(talker: Talker, recording: Recording, sources: np.ndarray) -> Heard:
+def hear(talker: AudioToMotion, recording: Recording, sources: np.ndarray) -> Heard:
     """What the networks make of a whole recording.
 
     Args:
@@ -120,7 +120,7 @@ def hear(talker: Talker, recording: Recording, sources: np.ndarray) -> Heard:
     return _through(talker, rows, sources)
 
 
-def hear_silence(talker: Talker, sources: np.ndarray) -> Heard:
+def hear_silence(talker: AudioToMotion, sources: np.ndarray) -> Heard:
     """The same of a few frames without any sound."""
     return _through(
         talker,
@@ -130,7 +130,7 @@ def hear_silence(talker: Talker, sources: np.ndarray) -> Heard:
 
 
 @torch.no_grad()
-def _through(talker: Talker, rows: np.ndarray, sources: np.ndarray) -> Heard:
+def _through(talker: AudioToMotion, rows: np.ndarray, sources: np.ndarray) -> Heard:
     """With silence before and after, as in generation."""
     heads, per_frame = talker.heads, talker.ear.front_end.per_frame
     reach = talker.decoupler.reach + heads.reach

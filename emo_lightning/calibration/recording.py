@@ -19,7 +19,7 @@ from datamodules.preprocessing.face_tracking import (
     ClipError,
     FaceTracker,
     Look,
-    Scenes,
+    SceneCutReader,
     Seconds,
     bridge,
     stretches,
@@ -130,7 +130,7 @@ def speech_frames(wave: np.ndarray, frames: int) -> np.ndarray:
 
 def _look(path: Path, sound: Path | None, landmarker: LandmarkBackend) -> _Seen:
     info = probe(path, ARGUMENT)
-    scenes = Scenes(
+    scenes = SceneCutReader(
         _counted(
             iter_pictures(path, argument=ARGUMENT, threads=1), path.name, round(info.seconds * FPS)
         )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from emo_lightning.calibration.recording import Recording
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.audio_reader import MelStream
 from emo_lightning.media.video_reader import FPS
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, smoothing
@@ -76,7 +76,7 @@ def expression(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
 
 
 def head_motion(
-    recordings: Sequence[Recording], talker: Talker
+    recordings: Sequence[Recording], talker: AudioToMotion
 ) -> dict[str, dict[str, list[float]]] | None:
     """How much more than PoseNet's the person's head moves, slowly and quickly, each of its six numbers; None with too little film.
 
@@ -115,7 +115,7 @@ def move_heads(net: PoseNet, gain: dict[str, list[float]]) -> None:
         net.to_pose.bias.mul_(quick)
 
 
-def _drawn(recording: Recording, talker: Talker, seed: int) -> np.ndarray:
+def _drawn(recording: Recording, talker: AudioToMotion, seed: int) -> np.ndarray:
     """Pose ``(T, 6)`` that PoseNet makes to a recording's sound."""
     mel = MelStream(talker.sound)
     rows = [mel.push(recording.wave), mel.finish()]

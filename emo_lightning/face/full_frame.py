@@ -39,7 +39,7 @@ LOWER = 0.12
 
 
 @dataclass(frozen=True)
-class Stage:
+class CropPlacement:
     """The part of a picture that is drawn anew in each frame.
 
     Attributes:
@@ -90,7 +90,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FullFrame:
     """A whole picture with one face.
 
     Attributes:
@@ -103,7 +103,7 @@ class Scene:
     points: np.ndarray
     face: Portrait
 
-    def stage(self, margin: float) -> Stage:
+    def stage(self, margin: float) -> CropPlacement:
         """The square that a renderer gets.
 
         Args:
@@ -128,10 +128,12 @@ class Scene:
         portrait = Portrait(
             crop_image(self.picture, box, size), to_crop(self.points, box), coefficients, box, still
         )
-        return Stage(self.picture, portrait, corner, _rim(corner, size, width, height), head)
+        return CropPlacement(
+            self.picture, portrait, corner, _rim(corner, size, width, height), head
+        )
 
 
-def load_scene(path: str | Path, size: int, argument: str = "--portrait") -> Scene:
+def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -> FullFrame:
     """Read a picture and find its one face.
 
     Args:
@@ -172,7 +174,7 @@ def load_scene(path: str | Path, size: int, argument: str = "--portrait") -> Sce
         box,
     )
     check_frontal(face.coefficients, path, argument)
-    return Scene(picture, points, face)
+    return FullFrame(picture, points, face)
 
 
 def _whole(box: CropBox) -> CropBox:

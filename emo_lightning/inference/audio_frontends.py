@@ -14,25 +14,25 @@ from emo_lightning.media.loudness import levelled
 from emo_lightning.models.decoupler.audio_frontend import (
     CONTEXT,
     DEPTH,
-    FRONT_ENDS,
+    FRONTENDS,
     STEP,
     Ear,
-    MelEar,
-    WhisperEar,
+    MelFrontend,
+    WhisperFrontend,
 )
 
 
-def open_ear(kind: str) -> Ear:
+def open_frontend(kind: str) -> Ear:
     """The ear of a front end.
 
     Raises:
         UserError: no such front end, or Whisper's weights are absent or damaged.
     """
-    if kind not in FRONT_ENDS:
-        raise UserError("front_end", kind, ", ".join(FRONT_ENDS), "is not a front end")
+    if kind not in FRONTENDS:
+        raise UserError("front_end", kind, ", ".join(FRONTENDS), "is not a front end")
     if kind == "mel":
-        return MelEar()
-    return WhisperEar(load_whisper(), MEL_KINDS[kind].quiet)
+        return MelFrontend()
+    return WhisperFrontend(load_whisper(), MEL_KINDS[kind].quiet)
 
 
 def whisper_teacher() -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
@@ -41,8 +41,8 @@ def whisper_teacher() -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any
     Raises:
         UserError: Whisper's weights are absent or damaged.
     """
-    ear = open_ear("whisper")
-    assert isinstance(ear, WhisperEar)
+    ear = open_frontend("whisper")
+    assert isinstance(ear, WhisperFrontend)
     about = {
         "network": "Whisper tiny.en",
         "blocks": DEPTH,

@@ -2,7 +2,7 @@
 
 Sound is worked on in blocks of fixed length and place, each with the context that the networks look at, so the result
 does not depend on how the sound arrives, to the last bit, and memory does not grow with its length. Blocks are small,
-for a frame waits for the rest of its block: :attr:`Talker.latency` says how long.
+for a frame waits for the rest of its block: :attr:`AudioToMotion.latency` says how long.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
 from emo_lightning.inference.voice_intensity import VoiceLevel
-from emo_lightning.models.decoupler.audio_frontend import ROWS_PER_FRAME, Ear, MelEar
+from emo_lightning.models.decoupler.audio_frontend import ROWS_PER_FRAME, Ear, MelFrontend
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler
 from emo_lightning.models.layers.temporal import lay_out
-from emo_lightning.models.motion.motion_model import EXP_CEILING, Heads
+from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.models.motion.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.motion.blinking import BlinkProcess
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, EmotionTrack
 
 FPS = 25.0
 BLOCK = 8
-"""Video frames worked on at a time unless another :attr:`Talker.block` is wanted: 70 to 115 times as fast as they play, on one core."""
+"""Video frames worked on at a time unless another :attr:`AudioToMotion.block` is wanted: 70 to 115 times as fast as they play, on one core."""
 AHEAD = 64
 """Blocks for which the emotion track is worked out at a time."""
 SPECTRUM_SECONDS = 0.02
@@ -42,7 +42,7 @@ TURN, TURN_URGE, TURN_MOST = 0.3, 0.15, 1.0
 """A head that turns at so many radians a second adds so much; with the square of its speed, to a limit."""
 
 
-class Talker:
+class AudioToMotion:
     """Sound, portrait coefficients and an emotion track to coefficients a frame.
 
     Attributes:
@@ -50,8 +50,10 @@ class Talker:
             Another block changes results by rounding alone, about 1e-6; with one block they are the same to the last bit.
     """
 
-    def __init__(self, decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> None:
-        self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelEar()
+    def __init__(
+        self, decoupler: AudioDecoupler, heads: MotionModel, ear: Ear | None = None
+    ) -> None:
+        self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelFrontend()
         if self.ear.kind != decoupler.config.front_end:
             raise ValueError(
                 f"a decoupler of {decoupler.config.front_end} cannot hear with {self.ear.kind}"
@@ -61,9 +63,11 @@ class Talker:
             lay_out(network)
 
     @staticmethod
-    def from_modules(decoupler: AudioDecoupler, heads: Heads, ear: Ear | None = None) -> Talker:
+    def from_modules(
+        decoupler: AudioDecoupler, heads: MotionModel, ear: Ear | None = None
+    ) -> AudioToMotion:
         """Join two networks that were trained for each other, with the ear of their front end (our mel by default)."""
-        return Talker(decoupler, heads, ear)
+        return AudioToMotion(decoupler, heads, ear)
 
     @property
     def sound(self) -> str:
@@ -117,7 +121,7 @@ class Talker:
             MismatchError: the portrait's coefficients have another layout than the heads.
             UserError: a voice level asked of a talker that hears no mel.
         """
-        run = TalkerRun(self, source, track, seed, head_motion, voice_level)
+        run = AudioToMotionStream(self, source, track, seed, head_motion, voice_level)
         for block in mel_blocks:
             yield from run.push(block, total_frames)
             if total_frames is not None and run.done >= total_frames:
@@ -125,12 +129,12 @@ class Talker:
         yield from run.finish(total_frames)
 
 
-class TalkerRun:
-    """One recording on its way through a :class:`Talker`; the arguments are those of :meth:`Talker.generate`."""
+class AudioToMotionStream:
+    """One recording on its way through a :class:`AudioToMotion`; the arguments are those of :meth:`AudioToMotion.generate`."""
 
     def __init__(
         self,
-        talker: Talker,
+        talker: AudioToMotion,
         source: Coefficients,
         track: EmotionTrack,
         seed: int = 0,
@@ -168,7 +172,7 @@ class TalkerRun:
         return self._faces.done
 
     def push(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
-        """Take ``(n, 80)`` rows; the frames that they complete, :attr:`Talker.block` at a time, no more than ``total`` in all."""
+        """Take ``(n, 80)`` rows; the frames that they complete, :attr:`AudioToMotion.block` at a time, no more than ``total`` in all."""
         self._rows += len(mel)
         self._heard = np.concatenate(
             [self._heard, np.asarray(self._listener.push(mel), np.float32)]
@@ -208,7 +212,7 @@ class _FaceStream:
 
     def __init__(
         self,
-        talker: Talker,
+        talker: AudioToMotion,
         source: Coefficients,
         track: EmotionTrack,
         seed: int,
@@ -220,7 +224,7 @@ class _FaceStream:
         self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
         self._blinks, self._urge = (
             BlinkProcess(seed, talker.heads.config.blinks_per_minute),
-            _Urge(talker.layout.width("exp")),
+            BlinkRate(talker.layout.width("exp")),
         )
         self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
         emotions = torch.tensor([key.emotion for key in track.keys])
@@ -306,7 +310,7 @@ class _FaceStream:
         return (weights[..., None] * cells).sum(dim=1)
 
 
-class _Urge:
+class BlinkRate:
     """How much likelier than usual a blink is: in a pause, and while the head turns."""
 
     def __init__(self, exp: int) -> None:

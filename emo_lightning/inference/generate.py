@@ -24,9 +24,9 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import Progress
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.face.full_frame import load_scene
+from emo_lightning.face.full_frame import load_full_frame
 from emo_lightning.face.portrait import load_portrait
-from emo_lightning.inference.weights import EARS, load_talker, weight_files
+from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion, weight_files
 from emo_lightning.inference.whisper_checkpoint import registered_whisper
 from emo_lightning.media.audio_reader import (
     AudioInfo,
@@ -113,9 +113,9 @@ def generate(
         raise UserError(
             "--checkpoint-dir", folder, "a folder of trained weights", "is not a folder"
         )
-    if ear not in EARS:
+    if ear not in SHIPPED_WEIGHTS:
         raise UserError(
-            "--ear", ear, " or ".join(EARS), "is not what the shipped networks hear with"
+            "--ear", ear, " or ".join(SHIPPED_WEIGHTS), "is not what the shipped networks hear with"
         )
     if folder is not None and ear != "mel":
         raise UserError(
@@ -124,7 +124,7 @@ def generate(
             "either --ear or --checkpoint-dir",
             "does not go with --checkpoint-dir, which has its own",
         )
-    listener = EARS[ear] if folder is None else folder
+    listener = SHIPPED_WEIGHTS[ear] if folder is None else folder
     voice_level = check_band(voice_level)
     if frame not in FRAMES:
         raise UserError("--frame", frame, " or ".join(FRAMES), "is not what a video can show")
@@ -149,10 +149,10 @@ def generate(
         with clock("audio"):
             frames, gain = listen(audio)
         with clock("portrait"):
-            scene = load_scene(portrait, size) if frame == "picture" else None
+            scene = load_full_frame(portrait, size) if frame == "picture" else None
             face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
-            talker = load_talker(listener)
+            talker = load_audio_to_motion(listener)
             drawer = renderers.create(renderer, folder)
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
@@ -224,7 +224,7 @@ def listen(audio: Path) -> tuple[int, float]:
 def mel_blocks(audio: Path, gain: float = 1.0, kind: str = "mel") -> Iterator[np.ndarray]:
     """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame.
 
-    ``kind`` is that of the rows, :attr:`emo_lightning.inference.audio_to_motion.Talker.sound`.
+    ``kind`` is that of the rows, :attr:`emo_lightning.inference.audio_to_motion.AudioToMotion.sound`.
     """
     stream = MelStream(kind)
     for block in iter_audio(audio, BLOCK):

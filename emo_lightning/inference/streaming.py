@@ -1,6 +1,6 @@
 """Coefficients while sound arrives: a class to push samples into, and a generator around it.
 
-    talker, portrait = load_talker(), load_portrait(path, 256)
+    talker, portrait = load_audio_to_motion(), load_portrait(path, 256)
     stream = TalkingStream(talker, portrait.coefficients, EmotionTrack.constant("happy", 8))
     for samples in microphone:                  # 16 kHz mono, pieces of any length
         draw(stream.push(samples))              # Coefficients of 0, 8, 16 ... frames
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.audio_to_motion import Talker, TalkerRun
+from emo_lightning.inference.audio_to_motion import AudioToMotion, AudioToMotionStream
 from emo_lightning.media.audio_reader import HOP, MEL_KINDS, MelStream
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.motion.emotions import EmotionTrack
@@ -29,23 +29,23 @@ class TalkingStream:
     """One speaker's live sound to coefficients.
 
     Args:
-        talker: trained networks, see :func:`emo_lightning.inference.weights.load_talker`.
+        talker: trained networks, see :func:`emo_lightning.inference.weights.load_audio_to_motion`.
         source: the portrait's coefficients, one frame.
         track: emotion over time.
         seed: draws head motion and blinks; same seed and sound, same result.
         head_motion: False keeps the portrait's pose.
         gain: factor on the sound, for a level known beforehand; None follows it.
-        voice_level: see :meth:`emo_lightning.inference.audio_to_motion.Talker.generate`.
+        voice_level: see :meth:`emo_lightning.inference.audio_to_motion.AudioToMotion.generate`.
 
     Raises:
         MismatchError: the portrait's coefficients have another layout than the heads.
     """
 
     def __init__(
-        self, talker: Talker, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
+        self, talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
         gain: float | None = None, voice_level: float = 0.0,
     ) -> None:  # fmt: skip
-        self._run = TalkerRun(talker, source, track, seed, head_motion, voice_level)
+        self._run = AudioToMotionStream(talker, source, track, seed, head_motion, voice_level)
         self._mel = MelStream(talker.sound)
         self._window = HOP + MEL_KINDS[talker.sound].lead
         self._held: list[np.ndarray] = []
@@ -93,7 +93,7 @@ class TalkingStream:
 
 
 def talk(
-    pieces: Iterable[np.ndarray], talker: Talker, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
+    pieces: Iterable[np.ndarray], talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
     gain: float | None = None, voice_level: float = 0.0,
 ) -> Iterator[Coefficients]:  # fmt: skip
     """:class:`TalkingStream` as a generator: pieces of sound in, pieces of frames out as soon as they are known."""

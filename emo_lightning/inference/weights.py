@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.inference.audio_frontends import open_ear
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_frontends import open_frontend
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.fingerprint import META_KEY, fingerprint
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Folder of the weights that come with the package."""
-EARS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
+SHIPPED_WEIGHTS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
 """Shipped decoupler and heads by what they hear with: our own spectrogram, or Whisper's encoder (extra ``whisper``)."""
 PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
 """What each stage makes: the file's stem, and the stage's number."""
@@ -131,12 +131,12 @@ def load_decoupler(network: Network, argument: str = "decoupler") -> AudioDecoup
     )
 
 
-def load_heads(network: Network, argument: str = "heads") -> Heads:
+def load_motion_model(network: Network, argument: str = "heads") -> MotionModel:
     """Stage 2's networks with their weights; MismatchError when sizes and weights disagree."""
     layout, content = network.layout, int(network.meta["content"])
     return _filled(
-        lambda: Heads(
-            HeadsConfig(**network.meta["model"]), layout, content, prototype_table(layout)
+        lambda: MotionModel(
+            MotionModelConfig(**network.meta["model"]), layout, content, prototype_table(layout)
         ),
         network,
         argument,
@@ -169,7 +169,9 @@ def check_follows(later: Network, earlier: Network, argument: str) -> None:
         )
 
 
-def load_talker(folder: str | Path | None = None, argument: str = "--checkpoint-dir") -> Talker:
+def load_audio_to_motion(
+    folder: str | Path | None = None, argument: str = "--checkpoint-dir"
+) -> AudioToMotion:
     """The decoupler and the heads of a folder, joined.
 
     Args:
@@ -185,8 +187,8 @@ def load_talker(folder: str | Path | None = None, argument: str = "--checkpoint-
     heads = read_network(place / "heads.safetensors", "heads", argument)
     check_follows(heads, decoupler, argument)
     hearing = load_decoupler(decoupler, argument)
-    return Talker.from_modules(
-        hearing, load_heads(heads, argument), open_ear(hearing.config.front_end)
+    return AudioToMotion.from_modules(
+        hearing, load_motion_model(heads, argument), open_frontend(hearing.config.front_end)
     )
 
 

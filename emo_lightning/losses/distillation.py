@@ -10,7 +10,7 @@ from emo_lightning.losses.masked import masked_mean
 PER_FRAME, WIDTH = 2, 384
 
 
-class Pupil(nn.Module):
+class FeatureDistillation(nn.Module):
     """A linear read-out of the teacher's features and its loss; it serves training alone.
 
     Each of the teacher's channels counts in its own standard deviations, for a few are many times larger than the rest.

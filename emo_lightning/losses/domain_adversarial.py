@@ -35,7 +35,7 @@ def ramp(progress: float) -> float:
     return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
 
 
-class Readers(nn.Module):
+class LabelProbes(nn.Module):
     """Classifiers of a clip's label from its frames ``(B, T, C)`` and from their mean and spread.
 
     Features are normalised first, without learned scales, so that they cannot hide by shrinking.

@@ -24,7 +24,7 @@ class OptimConfig:
 
 
 @dataclass
-class StageContext:
+class TrainingContext:
     """What a stage must know besides its own configuration.
 
     Attributes:
@@ -40,7 +40,7 @@ class StageContext:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-class Stage(L.LightningModule):
+class StageModule(L.LightningModule):
     """Base of the three stages.
 
     A subclass sets :attr:`number`, :attr:`product` (its name in checkpoints) and :attr:`trained`, the module it exports.
@@ -52,7 +52,7 @@ class Stage(L.LightningModule):
     taught = False
     """Whether batches must bring a teacher's features, ``whisper``."""
 
-    def __init__(self, model: Any, loss: Any, optim: OptimConfig, context: StageContext) -> None:
+    def __init__(self, model: Any, loss: Any, optim: OptimConfig, context: TrainingContext) -> None:
         super().__init__()
         self.context, self.optim, self.model_config = context, optim, model
         # Plain containers alone: anything else cannot be read back without running code.

@@ -40,7 +40,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*module\(s\) in eval mode at the start of training")
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints appear by rename, so one that was being written when the process died is never read."""
 
     def save_checkpoint(

@@ -17,7 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.models.decoupler.audio_frontend import FRONT_ENDS
+from emo_lightning.models.decoupler.audio_frontend import FRONTENDS
 from emo_lightning.models.motion.motion_model import WIRINGS
 from emo_lightning.training.base import OptimConfig
 from emo_lightning.training.decoupler import Stage1Loss, Stage1Model
@@ -106,7 +106,7 @@ class Stage2Run(RunConfig):
     """A run of stage 2."""
 
     decoupler: str = MISSING
-    """Stage 1's network: decoupler.safetensors or last.ckpt."""
+    """StageModule 1's network: decoupler.safetensors or last.ckpt."""
     model: Stage2Model = field(default_factory=Stage2Model)
     loss: Stage2Loss = field(default_factory=Stage2Loss)
 
@@ -128,7 +128,7 @@ class Stage3Run(RunConfig):
     trainer: Stage3Trainer = field(default_factory=Stage3Trainer)
 
     heads: str | None = None
-    """Stage 2's networks, recorded as the predecessor and checked for the layout; the training itself needs none."""
+    """StageModule 2's networks, recorded as the predecessor and checked for the layout; the training itself needs none."""
     model: Stage3Model = field(default_factory=Stage3Model)
     loss: Stage3Loss = field(default_factory=Stage3Loss)
 
@@ -154,7 +154,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "trainer.precision": ("32-true", "bf16-mixed"),
     "loss.levels": ("fine", "annotated"),
     "model.wiring": WIRINGS,
-    "model.front_end": tuple(FRONT_ENDS),
+    "model.front_end": tuple(FRONTENDS),
     "renderer": ("refined",),
     "loss.backbone": ("auto", "vgg19", "inception", "stlpips", "pyramid"),
 }

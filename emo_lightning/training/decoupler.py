@@ -1,4 +1,4 @@
-"""Stage 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
+"""StageModule 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
 
 Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E), ``emotion``, ``level``,
 ``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown; ``whisper`` (B, 2T, 384)
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emo_lightning.losses.contrast import au_contrast, emotion_units
-from emo_lightning.losses.distillation import Pupil
-from emo_lightning.losses.domain_adversarial import Readers, ramp, reverse_gradient
+from emo_lightning.losses.distillation import FeatureDistillation
+from emo_lightning.losses.domain_adversarial import LabelProbes, ramp, reverse_gradient
 from emo_lightning.losses.masked import (
     articulation,
     away_from_edges,
@@ -26,7 +26,7 @@ from emo_lightning.losses.masked import (
     smooth_l1,
     velocity,
 )
-from emo_lightning.models.decoupler.audio_frontend import FRONT_ENDS
+from emo_lightning.models.decoupler.audio_frontend import FRONTENDS
 from emo_lightning.models.decoupler.decoupler import (
     AudioDecoupler,
     DecouplerConfig,
@@ -34,7 +34,7 @@ from emo_lightning.models.decoupler.decoupler import (
 )
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 from emo_lightning.training.augmentation.spectrogram import DRAWS, augment
-from emo_lightning.training.base import OptimConfig, Stage, StageContext
+from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Stage1Loss:
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
 
 
-TEACHER = FRONT_ENDS["whisper"]
+TEACHER = FRONTENDS["whisper"]
 ERASURE_STEPS = 4
 """Training steps between two looks of the erasure."""
 PHONES, INTENSITIES = 40, 4
@@ -82,7 +82,7 @@ SHARED_UNITS = ("AU10", "AU12_L", "AU12_R", "AU17", "AU20")
 """Units of the mouth that speech alone moves, and those that feeling moves too: their level would teach content the feeling."""
 
 
-class DecouplerStage(Stage):
+class DecouplerModule(StageModule):
     """Trains :class:`AudioDecoupler`; its read-outs of speech and emotion serve training alone."""
 
     number, product = 1, "decoupler"
@@ -92,7 +92,7 @@ class DecouplerStage(Stage):
     moved: Tensor
 
     def __init__(
-        self, model: Stage1Model, loss: Stage1Loss, optim: OptimConfig, context: StageContext
+        self, model: Stage1Model, loss: Stage1Loss, optim: OptimConfig, context: TrainingContext
     ) -> None:
         super().__init__(model, loss, optim, context)
         self.loss = loss
@@ -100,11 +100,11 @@ class DecouplerStage(Stage):
         self.decoupler = self.trained = AudioDecoupler(DecouplerConfig(**sizes))
         self.speech_readout = nn.Linear(model.content, context.layout.width("exp"))
         self.taught = loss.distil > 0 or self.decoupler.front_end == TEACHER
-        self.pupil = Pupil(model.width) if loss.distil > 0 else None
+        self.pupil = FeatureDistillation(model.width) if loss.distil > 0 else None
         self.phone_readout = nn.Linear(model.content, PHONES)
-        self.content_readers = Readers(model.content, len(EMOTIONS))
-        self.low_readers = Readers(model.width, len(EMOTIONS))
-        self.intensity_readers = Readers(model.width, INTENSITIES)
+        self.content_readers = LabelProbes(model.content, len(EMOTIONS))
+        self.low_readers = LabelProbes(model.width, len(EMOTIONS))
+        self.intensity_readers = LabelProbes(model.width, INTENSITIES)
         names = context.layout.exp_names
         spoken = [float(name in SPOKEN_UNITS) for name in names] or [1.0] * context.layout.width(
             "exp"

@@ -1,4 +1,4 @@
-"""Stage 2: ExpNet, EmoNet, PoseNet and the emotion matrix, on the frozen decoupler.
+"""StageModule 2: ExpNet, EmoNet, PoseNet and the emotion matrix, on the frozen decoupler.
 
 Batch (B windows of T frames): stage 1's, and ``id``, ``tex``, ``angle``, ``trans`` (B, T, n), ``source`` (B, layout.size).
 """
@@ -34,10 +34,14 @@ from emo_lightning.losses.motion import (
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler
 from emo_lightning.models.layers.temporal import repeat_edges
 from emo_lightning.models.motion.emotion_matrix import LEVELS
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig, HeadsOutput
+from emo_lightning.models.motion.motion_model import (
+    MotionModel,
+    MotionModelConfig,
+    MotionModelOutput,
+)
 from emo_lightning.models.motion.posenet import SMOOTH, STEP, posture_covariance
 from emo_lightning.training.augmentation.spectrogram import DRAWS, augment
-from emo_lightning.training.base import OptimConfig, Stage, StageContext, weighted_sum
+from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext, weighted_sum
 
 LIDS = ("AU45_L", "AU45_R")
 DRAWN = 4
@@ -46,7 +50,7 @@ POSE_PARTS = ("pose", "kl", "spectrum", "beat", "posture", "bearing")
 
 
 @dataclass
-class Stage2Model(HeadsConfig):
+class Stage2Model(MotionModelConfig):
     """The heads' sizes and the learning rate."""
 
     lr: float = 1e-3
@@ -91,8 +95,8 @@ class Stage2Loss:
     """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
 
 
-class HeadsStage(Stage):
-    """Trains :class:`Heads`; the decoupler is frozen and not part of its checkpoints' product."""
+class MotionModule(StageModule):
+    """Trains :class:`MotionModel`; the decoupler is frozen and not part of its checkpoints' product."""
 
     number, product = 2, "heads"
     prototypes: Tensor
@@ -100,7 +104,7 @@ class HeadsStage(Stage):
     lip_table: Tensor
     lookalike: Tensor | None
 
-    def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: StageContext, decoupler: AudioDecoupler,
+    def __init__(self, model: Stage2Model, loss: Stage2Loss, optim: OptimConfig, context: TrainingContext, decoupler: AudioDecoupler,
                  lookalike: Tensor | None = None) -> None:  # fmt: skip
         """``lookalike`` (I, E) gives the identity that looks most like an expression, None where the face model cannot say."""
         super().__init__(model, loss, optim, context)
@@ -109,9 +113,9 @@ class HeadsStage(Stage):
         self.taught = decoupler.config.front_end == "whisper"
         layout = context.layout
         prototypes = prototype_table(layout)
-        sizes = {f.name: getattr(model, f.name) for f in fields(HeadsConfig)}
-        self.heads = self.trained = Heads(
-            HeadsConfig(**sizes), layout, decoupler.config.content, prototypes
+        sizes = {f.name: getattr(model, f.name) for f in fields(MotionModelConfig)}
+        self.heads = self.trained = MotionModel(
+            MotionModelConfig(**sizes), layout, decoupler.config.content, prototypes
         )
         self.register_buffer("prototypes", prototypes, persistent=False)
         # Blinks do not follow the voice; they are made apart, so the expression is not judged by them.
@@ -124,7 +128,7 @@ class HeadsStage(Stage):
         self.register_buffer("lip_table", lip_table(layout), persistent=False)
 
     def meta(self) -> dict[str, Any]:
-        sizes = {f.name for f in fields(HeadsConfig)}
+        sizes = {f.name for f in fields(MotionModelConfig)}
         model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
         return {**super().meta(), "model": model, "content": self.decoupler.config.content}
 
@@ -155,7 +159,7 @@ class HeadsStage(Stage):
 
     def parts(
         self, batch: dict[str, Tensor], shuffle: bool
-    ) -> tuple[dict[str, Tensor], HeadsOutput]:
+    ) -> tuple[dict[str, Tensor], MotionModelOutput]:
         """Every part of the loss, unweighted, and the heads' output."""
         frames = batch["mask"].shape[1]
         level = known_levels(
@@ -167,7 +171,7 @@ class HeadsStage(Stage):
             self.heads.reach,
         )
         source = self._shuffled(batch["source"]) if shuffle else batch["source"]
-        out: HeadsOutput = self.heads(content, source, control)
+        out: MotionModelOutput = self.heads(content, source, control)
         mask = self.mask(batch)
         said = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
         exp, identity = self.goals(batch, said)
@@ -225,7 +229,7 @@ class HeadsStage(Stage):
         mixed[:, exp] = torch.where(swap[:, None], source.roll(1, dims=0)[:, exp], source[:, exp])
         return mixed
 
-    def _speech(self, out: HeadsOutput, said: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def _speech(self, out: MotionModelOutput, said: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """ExpNet's own losses; the amplitude is fitted to the spread, all else held."""
         gain = self.heads.expnet.amplitude
         shape = self.heads.close(out.speech / gain, out.closure).detach()
@@ -236,7 +240,9 @@ class HeadsStage(Stage):
             "amplitude": spread(shape * gain * self.voiced, said * self.voiced, mask),
         }
 
-    def _lips(self, out: HeadsOutput, batch: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    def _lips(
+        self, out: MotionModelOutput, batch: dict[str, Tensor], mask: Tensor
+    ) -> dict[str, Tensor]:
         """The lips' own losses: they open and widen as they should, and their brief closures are told.
 
         A tracker seldom sees lips quite touch, so closures are learned where the phones are known and the face is the truth.

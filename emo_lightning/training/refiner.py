@@ -1,4 +1,4 @@
-"""Stage 3's other renderer: the refinement of what the geometric renderer draws.
+"""StageModule 3's other renderer: the refinement of what the geometric renderer draws.
 
 Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H / 2, 2), ``moving``
 (B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, moved by what geometry is off by.
@@ -18,7 +18,7 @@ from emo_lightning.losses.gan import discriminator_hinge, feature_matching, gene
 from emo_lightning.losses.perceptual import PyramidLoss
 from emo_lightning.models.renderer.discriminator import MultiScaleDiscriminator
 from emo_lightning.models.renderer.refiner import CELL, FACE, Refiner, RefinerConfig, Repair
-from emo_lightning.training.base import OptimConfig, Stage, StageContext, weighted_sum
+from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext, weighted_sum
 
 PLACES = ((0.0, 0.77, 0.22), (-0.31, 0.02, 0.16), (0.31, 0.02, 0.16))
 """Middle (x, y) and radius, IOD on the mean face, of what counts more: mouth and eyes."""
@@ -71,7 +71,7 @@ WEIGHTED = ("pixel", "pyramid", "perceptual", "change", "gan", "feature_matching
 """What of the losses is a weight of a part."""
 
 
-class RefineStage(Stage):
+class RefinerModule(StageModule):
     """Trains :class:`Refiner`; optimises by hand, since a discriminator may take turns with it.
 
     Args:
@@ -85,7 +85,7 @@ class RefineStage(Stage):
         model: RefineModel,
         loss: RefineLoss,
         optim: OptimConfig,
-        context: StageContext,
+        context: TrainingContext,
         perceptual: nn.Module | None = None,
     ) -> None:
         super().__init__(model, loss, optim, context)

@@ -1,4 +1,4 @@
-"""Stage 3: the emotion face renderer, trained against a multi-scale discriminator.
+"""StageModule 3: the emotion face renderer, trained against a multi-scale discriminator.
 
 Batch: ``source_image``, ``driving_image`` (B, 3, S, S) in 0..1, ``source_coeffs``, ``driving_coeffs`` (B, 27, C).
 """
@@ -38,7 +38,7 @@ from emo_lightning.models.renderer.face_renderer import (
 )
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.training.augmentation import color
-from emo_lightning.training.base import OptimConfig, Stage, StageContext, weighted_sum
+from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext, weighted_sum
 
 
 @dataclass
@@ -88,12 +88,12 @@ SETTINGS = ("perceptual_weights", "backbone", "gan_start", "window", "recolour")
 """What of the losses is no weight."""
 
 
-class RendererStage(Stage):
+class RendererModule(StageModule):
     """Trains :class:`FaceRenderer`; optimises by hand, since two networks take turns.
 
     Args:
         perceptual: loss between images, with a ``name``.
-        anchors: the face model's numbers for the sheet, as :meth:`FaceSheet.fill` takes them; only with ``model.anchors``.
+        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.fill` takes them; only with ``model.anchors``.
     """
 
     number, product = 3, "renderer"
@@ -103,7 +103,7 @@ class RendererStage(Stage):
         model: Stage3Model,
         loss: Stage3Loss,
         optim: OptimConfig,
-        context: StageContext,
+        context: TrainingContext,
         perceptual: nn.Module | None = None,
         anchors: Sequence[Tensor] | None = None,
     ) -> None:

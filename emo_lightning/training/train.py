@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from datamodules.loading.refiner_datamodule import RefinedShards
-from datamodules.loading.skipped_samples import LeftOut
+from datamodules.loading.skipped_samples import SkippedSamples
 from datamodules.shards.remote import open_set
 from datamodules.shards.tar_io import ShardIndex
 from emo_lightning.core.errors import MismatchError, UserError
@@ -33,12 +33,12 @@ from emo_lightning.inference.weights import (
 from emo_lightning.losses.perceptual import FeatureLoss, PyramidLoss, VGGLoss
 from emo_lightning.losses.perceptual_backbones import TRUNKS, first_trunk, open_trunk
 from emo_lightning.models.layers.temporal import parameter_count
-from emo_lightning.training.base import Stage, StageContext
+from emo_lightning.training.base import StageModule, TrainingContext
 from emo_lightning.training.callbacks import (
+    AtomicCheckpointIO,
     Lines,
     MetricsFile,
     RunRecord,
-    WholeCheckpoints,
     checkpoint_callbacks,
     prepare_folder,
     quiet,
@@ -54,10 +54,10 @@ from emo_lightning.training.config import (
     load_config,
     to_plain,
 )
-from emo_lightning.training.decoupler import DecouplerStage
-from emo_lightning.training.motion import HeadsStage
-from emo_lightning.training.refiner import RefineStage
-from emo_lightning.training.renderer import RendererStage
+from emo_lightning.training.decoupler import DecouplerModule
+from emo_lightning.training.motion import MotionModule
+from emo_lightning.training.refiner import RefinerModule
+from emo_lightning.training.renderer import RendererModule
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +98,7 @@ def train(config: AnyRun) -> Path:
         "data_index_sha256": " ".join(source.index_sha256 for source in sources)
     }
     stage = build_stage(config, index, origin)
-    if isinstance(config, Stage3Run) and isinstance(stage, RendererStage):
+    if isinstance(config, Stage3Run) and isinstance(stage, RendererModule):
         stage.hasten(config.trainer.channels_last, config.trainer.compile)
     data = build_data(config, index, stage.taught)
     data.setup()
@@ -125,11 +125,11 @@ def data_places(text: str) -> list[str]:
     return [text] if Path(text).exists() else text.split(",")
 
 
-def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> Stage:
+def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> StageModule:
     """The stage on its predecessor's weights."""
-    context = StageContext(index.layout, config.seed, None, origin)
+    context = TrainingContext(index.layout, config.seed, None, origin)
     if isinstance(config, Stage1Run):
-        return DecouplerStage(config.model, config.loss, config.optim, context)
+        return DecouplerModule(config.model, config.loss, config.optim, context)
     if isinstance(config, Stage2Run):
         before = read_network(config.decoupler, "decoupler", "decoupler")
         before.layout.check_same(index.layout, "the decoupler", "data")
@@ -145,7 +145,7 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
             if index.layout.name == BUILTIN.name
             else None
         )
-        return HeadsStage(
+        return MotionModule(
             config.model, config.loss, config.optim, context, load_decoupler(before), lookalike
         )
     if config.heads is not None:
@@ -153,8 +153,8 @@ def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> St
         before.layout.check_same(index.layout, "the heads", "data")
         context.predecessor = before.fingerprint
     if isinstance(config, RefineRun):
-        return RefineStage(config.model, config.loss, config.optim, context, _perceptual(config))
-    return RendererStage(
+        return RefinerModule(config.model, config.loss, config.optim, context, _perceptual(config))
+    return RendererModule(
         config.model,
         config.loss,
         config.optim,
@@ -217,8 +217,8 @@ def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool)
             MetricsFile(folder, step),
             *wandb_loggers(config.wandb, folder, record.content["config"]),
         ],
-        callbacks=[Lines(), LeftOut(record.left_out), *checkpoints],
-        plugins=[WholeCheckpoints()],
+        callbacks=[Lines(), SkippedSamples(record.left_out), *checkpoints],
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_progress_bar=sys.stderr.isatty(),
@@ -227,7 +227,7 @@ def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool)
     )
 
 
-def check_resumable(path: Path, stage: Stage) -> int:
+def check_resumable(path: Path, stage: StageModule) -> int:
     """The step that a checkpoint stopped at.
 
     Raises:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datamodules.preprocessing.engines.worker_pool import Crew, extract_all
+from datamodules.preprocessing.engines.worker_pool import WorkerPool, extract_all
 from datamodules.preprocessing.jobs import Recipe
 from emo_lightning.core.errors import UserError
 
-__all__ = ["ENGINES", "Crew", "extract_all", "open_crew"]
+__all__ = ["ENGINES", "WorkerPool", "extract_all", "open_pool"]
 
 ENGINES = {"local": 256, "ray": 4096}
 """Name, as the command line takes it -> the most workers."""
@@ -28,23 +28,25 @@ def check_engine(engine: str, workers: int, ray_address: str | None = None) -> N
         )
 
 
-def open_crew(engine: str, workers: int, recipe: Recipe, ray_address: str | None = None) -> Crew:
+def open_pool(
+    engine: str, workers: int, recipe: Recipe, ray_address: str | None = None
+) -> WorkerPool:
     """Workers of an engine, of which none is hired yet; close it to end them all.
 
     Args:
         engine: of :data:`ENGINES`.
         workers: how many may work at a time.
         recipe: what they must know.
-        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayCrew`.
+        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayPool`.
 
     Raises:
         UserError: see :func:`check_engine`, or the cluster cannot be reached.
     """
     check_engine(engine, workers, ray_address)
     if engine == "ray":
-        from datamodules.preprocessing.engines.ray import RayCrew
+        from datamodules.preprocessing.engines.ray import RayPool
 
-        return RayCrew(workers, recipe, ray_address)
-    from datamodules.preprocessing.engines.local import LocalCrew
+        return RayPool(workers, recipe, ray_address)
+    from datamodules.preprocessing.engines.local import LocalPool
 
-    return LocalCrew(workers, recipe)
+    return LocalPool(workers, recipe)

@@ -11,7 +11,7 @@ from datamodules.sources.clip import Clip, Stored
 from emo_lightning.core.errors import UserError
 
 
-class Bench:
+class ExtractWorker:
     """Holds the models; makes outcomes of clips, one after another.
 
     Raises:

@@ -15,7 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from datamodules.preprocessing.engines.extract_worker import Bench
+from datamodules.preprocessing.engines.extract_worker import ExtractWorker
 from datamodules.preprocessing.engines.worker_pool import Died, Event, Ready
 from datamodules.preprocessing.jobs import Recipe
 from datamodules.sources.clip import Clip
@@ -26,8 +26,8 @@ PATIENCE = 5.0
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-class LocalCrew:
-    """See :class:`datamodules.preprocessing.engines.worker_pool.Crew`. A script that uses it needs ``if __name__ == "__main__"``, as any that
+class LocalPool:
+    """See :class:`datamodules.preprocessing.engines.worker_pool.WorkerPool`. A script that uses it needs ``if __name__ == "__main__"``, as any that
     starts processes does."""
 
     def __init__(self, size: int, recipe: Recipe) -> None:
@@ -120,7 +120,7 @@ def _serve(link: Connection, recipe: Recipe, folder: str) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     _first_to_go()
     try:
-        bench = Bench(recipe)
+        bench = ExtractWorker(recipe)
     except UserError as error:
         link.send(error)
         return

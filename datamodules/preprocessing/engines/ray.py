@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.preprocessing.engines.extract_worker import Bench
+from datamodules.preprocessing.engines.extract_worker import ExtractWorker
 from datamodules.preprocessing.engines.worker_pool import Died, Event, Ready
 from datamodules.preprocessing.jobs import Outcome, Recipe
 from datamodules.sources.clip import Clip
@@ -44,8 +44,8 @@ def check_installed() -> None:
         )
 
 
-class RayCrew:
-    """See :class:`datamodules.preprocessing.engines.worker_pool.Crew`.
+class RayPool:
+    """See :class:`datamodules.preprocessing.engines.worker_pool.WorkerPool`.
 
     Args:
         size: how many actors may be hired; a cluster starts them as it has processors free.
@@ -64,7 +64,9 @@ class RayCrew:
         self._folder: str | None = None
         address = address or os.environ.get("RAY_ADDRESS") or OWN
         self._ray = _imported(address == OWN)
-        self._bench = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RemoteBench)
+        self._bench = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(
+            RemoteExtractWorker
+        )
         with _handlers_kept():
             if address == OWN:
                 self._start()
@@ -169,8 +171,8 @@ class RayWorker:
         self.ray.kill(self.actor)
 
 
-class RemoteBench:
-    """The actor: a :class:`datamodules.preprocessing.engines.extract_worker.Bench` that is made when it is asked to be ready."""
+class RemoteExtractWorker:
+    """The actor: a :class:`datamodules.preprocessing.engines.extract_worker.ExtractWorker` that is made when it is asked to be ready."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -178,7 +180,7 @@ class RemoteBench:
     def prepare(self) -> Ready | UserError:
         """Load the models."""
         try:
-            self._bench = Bench(self._recipe)
+            self._bench = ExtractWorker(self._recipe)
         except UserError as error:
             return error
         return Ready()

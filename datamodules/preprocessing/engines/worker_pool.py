@@ -14,7 +14,7 @@ from emo_lightning.core.errors import UserError
 
 GRACE = 10.0
 """Seconds beyond the time limit of a clip after which its worker is ended; an extraction looks at the limit itself between frames."""
-STILLBORN = 3
+MAX_STARTUP_CRASHES = 3
 """So many workers in a row may die before they are ready."""
 START_SECONDS = 600.0
 """The first worker must be ready after so long; a cluster may have to start a machine."""
@@ -36,7 +36,7 @@ class Worker(Protocol):
     """Works at one clip at a time."""
 
     def give(self, clip: Clip) -> None:
-        """Hand over a clip; the worker has none. A dead worker is noticed later, by :meth:`Crew.wait`."""
+        """Hand over a clip; the worker has none. A dead worker is noticed later, by :meth:`WorkerPool.wait`."""
 
     def end(self) -> None:
         """End it at once, whatever it is doing; nothing is heard of it any more."""
@@ -45,7 +45,7 @@ class Worker(Protocol):
 Event = Ready | Outcome | UserError | Died
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Workers of one engine.
 
     Attributes:
@@ -65,7 +65,7 @@ class Crew(Protocol):
 
 
 def extract_all(
-    crew: Crew, jobs: Iterable[Job], clip_seconds: float
+    crew: WorkerPool, jobs: Iterable[Job], clip_seconds: float
 ) -> Iterator[tuple[Job, Outcome]]:
     """Extract all jobs; yields each with what it gave as it is finished, in no particular order.
 
@@ -81,7 +81,7 @@ def extract_all(
     Raises:
         UserError: no worker can be started, or one says that it cannot work at all.
     """
-    foreman = _Foreman(crew, clip_seconds)
+    foreman = Scheduler(crew, clip_seconds)
     suspects: list[Job] = []
     for job, event in foreman.run(jobs, crew.size):
         if isinstance(event, Died):
@@ -96,10 +96,10 @@ def extract_all(
         yield job, event
 
 
-class _Foreman:
+class Scheduler:
     """Keeps the books of a crew."""
 
-    def __init__(self, crew: Crew, clip_seconds: float) -> None:
+    def __init__(self, crew: WorkerPool, clip_seconds: float) -> None:
         self._crew, self._clip_seconds = crew, clip_seconds
         self._limit = clip_seconds + min(GRACE, clip_seconds)
         self._starting: set[Worker] = set()
@@ -153,12 +153,12 @@ class _Foreman:
             return None
         self._starting.discard(worker)
         self._stillborn += 1
-        if self._stillborn >= STILLBORN:
+        if self._stillborn >= MAX_STARTUP_CRASHES:
             raise UserError(
                 "--engine",
                 "worker",
                 "a machine on which workers start",
-                f"died {STILLBORN} times at its start ({death.how})",
+                f"died {MAX_STARTUP_CRASHES} times at its start ({death.how})",
             )
         return None
 

@@ -29,7 +29,7 @@ DEPTH = 2
 
 
 @dataclass(frozen=True)
-class FrontEnd:
+class FrontendInfo:
     """What a front end hands on: vectors a video frame, their width, and the key that a training batch has them under."""
 
     per_frame: int
@@ -37,14 +37,14 @@ class FrontEnd:
     key: str
 
 
-FRONT_ENDS = {"mel": FrontEnd(4, 80, "mel"), "whisper": FrontEnd(2, 384, "whisper")}
+FRONTENDS = {"mel": FrontendInfo(4, 80, "mel"), "whisper": FrontendInfo(2, 384, "whisper")}
 
 
-class MelEar:
+class MelFrontend:
     """Hands the rows on."""
 
     kind = "mel"
-    front_end = FRONT_ENDS["mel"]
+    front_end = FRONTENDS["mel"]
     ahead = 0
     """Video frames of sound after a frame that are needed at most."""
 
@@ -55,13 +55,13 @@ class MelEar:
         """The same pieces ``(n, 80)``."""
         return iter(blocks)
 
-    def listen(self) -> MelListener:
+    def listen(self) -> MelFrontendStream:
         """For rows that are pushed."""
-        return MelListener()
+        return MelFrontendStream()
 
 
-class MelListener:
-    """Rows pushed into :class:`MelEar`."""
+class MelFrontendStream:
+    """Rows pushed into :class:`MelFrontend`."""
 
     wanted = 0
     """Rows, counted from the sound's start, without which nothing more comes out."""
@@ -72,10 +72,10 @@ class MelListener:
 
     def finish(self) -> np.ndarray:
         """Nothing is left."""
-        return np.zeros((0, MelEar.front_end.width), np.float32)
+        return np.zeros((0, MelFrontend.front_end.width), np.float32)
 
 
-class WhisperEar:
+class WhisperFrontend:
     """Whisper's features, 50 a second.
 
     Args:
@@ -84,7 +84,7 @@ class WhisperEar:
     """
 
     kind = "whisper"
-    front_end = FRONT_ENDS["whisper"]
+    front_end = FRONTENDS["whisper"]
     ahead = CONTEXT.future + STEP - 1
 
     def __init__(self, encoder: WhisperEncoder, quiet_row: float) -> None:
@@ -104,9 +104,9 @@ class WhisperEar:
                 yield made
         yield listener.finish()
 
-    def listen(self) -> WhisperListener:
+    def listen(self) -> WhisperFrontendStream:
         """For rows that are pushed."""
-        return WhisperListener(self)
+        return WhisperFrontendStream(self)
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features ``(2T, 384)`` of a whole recording's rows ``(4T, 80)``."""
@@ -127,10 +127,10 @@ class WhisperEar:
         )
 
 
-class WhisperListener:
-    """Rows pushed into a :class:`WhisperEar`; what comes out does not depend on how they are cut."""
+class WhisperFrontendStream:
+    """Rows pushed into a :class:`WhisperFrontend`; what comes out does not depend on how they are cut."""
 
-    def __init__(self, ear: WhisperEar) -> None:
+    def __init__(self, ear: WhisperFrontend) -> None:
         self._ear, self._rows = ear, ear.silence(CONTEXT.past)
         self._heard = self._made = 0
 
@@ -143,7 +143,7 @@ class WhisperListener:
         """Take ``(n, 80)`` rows; the features ``(m, 384)`` of the pieces that they complete."""
         self._heard += len(rows)
         self._rows = np.concatenate([self._rows, np.asarray(rows, np.float32)])
-        out = [np.zeros((0, WhisperEar.front_end.width), np.float32)]
+        out = [np.zeros((0, WhisperFrontend.front_end.width), np.float32)]
         while len(self._rows) >= ROWS_PER_FRAME * (CONTEXT.total + STEP):
             out.append(self._step(self._rows))
         return np.concatenate(out)
@@ -152,10 +152,10 @@ class WhisperListener:
         """The features that are left; after the last row is silence."""
         frames, out = (
             self._heard // ROWS_PER_FRAME,
-            [np.zeros((0, WhisperEar.front_end.width), np.float32)],
+            [np.zeros((0, WhisperFrontend.front_end.width), np.float32)],
         )
         while self._made < frames:
-            left = WhisperEar.front_end.per_frame * (frames - self._made)
+            left = WhisperFrontend.front_end.per_frame * (frames - self._made)
             out.append(
                 self._step(np.concatenate([self._rows, self._ear.silence(CONTEXT.total + STEP)]))[
                     :left
@@ -169,11 +169,11 @@ class WhisperListener:
         return made
 
 
-Ear = MelEar | WhisperEar
-Listener = MelListener | WhisperListener
+Ear = MelFrontend | WhisperFrontend
+Listener = MelFrontendStream | WhisperFrontendStream
 
 
-class WhisperEntrance(nn.Module):
+class WhisperProjection(nn.Module):
     """Whisper's features to the controller's channels; ``(B, 384, F) -> (B, width, F)``.
 
     The middle of the encoder has a few channels many times larger than the rest, and its positions in it; a norm over
@@ -182,8 +182,8 @@ class WhisperEntrance(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(FRONT_ENDS["whisper"].width, momentum=0.01, affine=False)
-        self.mix = nn.Conv1d(FRONT_ENDS["whisper"].width, width, 1)
+        self.norm = nn.BatchNorm1d(FRONTENDS["whisper"].width, momentum=0.01, affine=False)
+        self.mix = nn.Conv1d(FRONTENDS["whisper"].width, width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.mix(self.norm(features))

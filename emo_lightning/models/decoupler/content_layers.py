@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from emo_lightning.models.layers.temporal import Reach, trim
 
 
-class Settling(nn.Module):
+class CausalNorm(nn.Module):
     """Takes out of each channel the mean and the spread that it had over the last frames, ``(B, T + past, C) -> (B, T, C)``.
 
     What stays the same over a second is who speaks, into what and in which mood; what is said changes faster. Instance
@@ -45,7 +45,7 @@ class Settling(nn.Module):
         return (trim(x, self.reach) - mean) * (power - mean.square()).clamp_min(1e-3).rsqrt()
 
 
-class Erasure(nn.Module):
+class Leace(nn.Module):
     """Takes out of content the subspace from which a label can be read linearly, and no more.
 
     Least-squares concept erasure (Belrose et al., *LEACE: Perfect linear concept erasure in closed form*, NeurIPS 2023): with

@@ -21,12 +21,12 @@ from torch.nn import functional as F
 
 from emo_lightning.face.coefficients import AU_NAMES
 from emo_lightning.models.decoupler.audio_frontend import (
-    FRONT_ENDS,
+    FRONTENDS,
     MEL_SILENCE,
-    FrontEnd,
-    WhisperEntrance,
+    FrontendInfo,
+    WhisperProjection,
 )
-from emo_lightning.models.decoupler.content_layers import Erasure, Settling, bits
+from emo_lightning.models.decoupler.content_layers import CausalNorm, Leace, bits
 from emo_lightning.models.layers.temporal import Reach, TemporalStack, along_time, mlp, trim
 from emo_lightning.motion.emotions import EMOTIONS
 
@@ -44,7 +44,7 @@ class DecouplerConfig:
     look_ahead: int = 4
     """How many of the window's frames lie after the present one; lips lead the sound, so at least 1."""
     front_end: str = "mel"
-    """What is heard, one of :data:`~emo_lightning.models.decoupler.audio_frontend.FRONT_ENDS`: our mel, or the features of Whisper's encoder."""
+    """What is heard, one of :data:`~emo_lightning.models.decoupler.audio_frontend.FRONTENDS`: our mel, or the features of Whisper's encoder."""
     mel_bands: int = 80
     front_width: int = 64
     """Channels at mel rate."""
@@ -86,16 +86,16 @@ class FineGrainedController(nn.Module):
                 f"look_ahead {config.look_ahead} must be less than the window, {config.window} frames"
             )
         self.reach = Reach(config.window - 1 - config.look_ahead, config.look_ahead)
-        if config.front_end not in FRONT_ENDS:
-            raise ValueError(f"front_end {config.front_end!r} is none of {tuple(FRONT_ENDS)}")
+        if config.front_end not in FRONTENDS:
+            raise ValueError(f"front_end {config.front_end!r} is none of {tuple(FRONTENDS)}")
         self.shift, self.scale = (MEL_MEAN, MEL_STD) if config.front_end == "mel" else (0.0, 1.0)
         enter = (
             nn.Conv1d(config.mel_bands, config.front_width, 1)
             if config.front_end == "mel"
-            else WhisperEntrance(config.front_width)
+            else WhisperProjection(config.front_width)
         )
         self.bands = nn.Sequential(enter, nn.GELU())
-        step = FRONT_ENDS[config.front_end].per_frame
+        step = FRONTENDS[config.front_end].per_frame
         self.window = nn.Conv1d(config.front_width, config.width, step * config.window, stride=step)
 
     def forward(self, mel_btf: Tensor) -> Tensor:
@@ -118,13 +118,13 @@ class AudioDecoupler(nn.Module):
             nn.LayerNorm(width), mlp([width, width, len(AU_NAMES)]), nn.Sigmoid()
         )
         self.to_content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.content))
-        self.settling = Settling(config.content, config.settle) if config.settle else None
-        self.erasure = Erasure(config.content, len(EMOTIONS)) if config.erase else None
+        self.settling = CausalNorm(config.content, config.settle) if config.settle else None
+        self.erasure = Leace(config.content, len(EMOTIONS)) if config.erase else None
 
     @property
-    def front_end(self) -> FrontEnd:
+    def front_end(self) -> FrontendInfo:
         """What is heard: vectors a frame, their width, and their key in a batch."""
-        return FRONT_ENDS[self.config.front_end]
+        return FRONTENDS[self.config.front_end]
 
     @property
     def reach(self) -> Reach:

@@ -29,7 +29,7 @@ EXP_CEILING = 1.2
 
 
 @dataclass
-class HeadsConfig:
+class MotionModelConfig:
     """Sizes and wiring of the heads. Widths are ours."""
 
     wiring: str = "default"
@@ -48,7 +48,7 @@ class HeadsConfig:
     """In neutral mood; not learned."""
 
 
-class HeadsOutput(NamedTuple):
+class MotionModelOutput(NamedTuple):
     """All (B, T, ...): ``speech``, ``closure``, ``emotion`` (change of EXP), ``exp`` composed, ``id``, ``tex``, ``condition``."""
 
     speech: Tensor
@@ -60,7 +60,7 @@ class HeadsOutput(NamedTuple):
     condition: Tensor
 
 
-class Heads(nn.Module):
+class MotionModel(nn.Module):
     """Emotion matrix, ExpNet, EmoNet and PoseNet, each handing its features on to the next.
 
     Args:
@@ -73,7 +73,7 @@ class Heads(nn.Module):
     parting: Tensor
 
     def __init__(
-        self, config: HeadsConfig, layout: Layout, content: int, prototypes: Tensor
+        self, config: MotionModelConfig, layout: Layout, content: int, prototypes: Tensor
     ) -> None:
         super().__init__()
         if config.wiring not in WIRINGS:
@@ -100,7 +100,7 @@ class Heads(nn.Module):
         """Frames of content needed before and after a frame."""
         return self.expnet.reach
 
-    def forward(self, content: Tensor, source: Tensor, control: Tensor) -> HeadsOutput:
+    def forward(self, content: Tensor, source: Tensor, control: Tensor) -> MotionModelOutput:
         """Coefficients of the middle frames.
 
         Args:
@@ -115,7 +115,9 @@ class Heads(nn.Module):
         felt = self.emonet(control, said.features, source_id, source_tex)
         exp = self.compose(said.speech, felt.exp, said.closure)
         condition = torch.cat([said.features, felt.features, control], dim=-1)
-        return HeadsOutput(said.speech, said.closure, felt.exp, exp, felt.id, felt.tex, condition)
+        return MotionModelOutput(
+            said.speech, said.closure, felt.exp, exp, felt.id, felt.tex, condition
+        )
 
     def compose(self, speech: Tensor, emotion: Tensor, closure: Tensor) -> Tensor:
         """EXP: speech plus the emotion, closed where speech closes the mouth."""

@@ -18,7 +18,7 @@ from emo_lightning.models.renderer.keypoint_detector import (
     unpose_points,
 )
 from emo_lightning.models.renderer.mapping_net import MappingNet, Motion
-from emo_lightning.models.renderer.mesh_keypoints import FaceSheet
+from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 
 @dataclass
@@ -104,7 +104,7 @@ class FaceRenderer(nn.Module):
         self.generator = (
             Retoucher(*sizes, c.mapping_width, c.fine) if c.anchors else Generator(*sizes, c.skip)
         )
-        self.sheet = FaceSheet(c.anchors, layout) if c.anchors else None
+        self.sheet = MeshKeypoints(c.anchors, layout) if c.anchors else None
 
     @property
     def output_size(self) -> int:

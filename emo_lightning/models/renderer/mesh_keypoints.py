@@ -44,7 +44,7 @@ class Sheet(NamedTuple):
     mark: Tensor
 
 
-class FaceSheet(nn.Module):
+class MeshKeypoints(nn.Module):
     """Anchors on a face model, its numbers filled in by :meth:`fill` or from weights.
 
     Args:

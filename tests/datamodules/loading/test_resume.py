@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from emo_lightning.core.errors import UserError
-from emo_lightning.training.callbacks import WholeCheckpoints
+from emo_lightning.training.callbacks import AtomicCheckpointIO
 
 BATCHES, EPOCHS = 7, 2
 OPTIONS = {"batch_size": 3, "workers": 2, "window": 16, "seed": 5, "epoch_batches": BATCHES}
@@ -137,7 +137,7 @@ def train(
                 dirpath=out, filename="{step}", every_n_train_steps=every, save_top_k=-1
             )
         ],
-        plugins=[WholeCheckpoints()],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

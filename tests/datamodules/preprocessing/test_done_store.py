@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.preprocessing import done_store as spools
-from datamodules.preprocessing.done_store import Spool
+from datamodules.preprocessing.done_store import DoneStore
 from datamodules.preprocessing.extraction import Failure
 from datamodules.preprocessing.jobs import Job, Kept, Outcome, Settings
 from datamodules.sources import Clip
@@ -26,14 +26,14 @@ def jobs(count: int) -> list[Job]:
 
 
 def fill(folder, count: int) -> None:
-    with Spool(folder) as spool:
+    with DoneStore(folder) as spool:
         for number, job in enumerate(jobs(count)):
             spool.add(job, outcome_of(number))
 
 
 def test_what_was_added_is_there_again(tmp_path):
     fill(tmp_path / "work", 5)
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         for number, job in enumerate(jobs(5)):
             assert spool.has(job) and not spool.has(Job(job.clip, "other labels"))
             outcome, payload = spool.outcome(job), spool.payload(job)
@@ -56,7 +56,7 @@ def test_a_file_that_breaks_off_anywhere_keeps_all_whole_entries(tmp_path):
     ends = [0, *(data.index(b"EMOC", 1 + n) for n in (0, len(data) // 3 + 10)), len(data)]
     for end in [*range(0, len(data), 97), *ends, *(e - 1 for e in ends[1:])]:
         path.write_bytes(data[:end])
-        with Spool(tmp_path / "work") as spool:
+        with DoneStore(tmp_path / "work") as spool:
             assert [spool.has(job) for job in jobs(3)] == [end >= whole for whole in ends[1:]]
 
 
@@ -64,9 +64,9 @@ def test_a_run_that_goes_on_writes_behind_what_broke_off(tmp_path):
     fill(tmp_path / "work", 2)
     path = tmp_path / "work" / "clips-000000.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         spool.add(jobs(3)[2], outcome_of(2))
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         assert [spool.has(job) for job in jobs(3)] == [True, False, True]
         spool.add(jobs(2)[1], outcome_of(7))
         assert spool.payload(jobs(2)[1]) == outcome_of(7).payload
@@ -76,11 +76,11 @@ def test_bytes_that_the_disk_lost_are_not_taken(tmp_path):
     fill(tmp_path / "work", 2)
     path = tmp_path / "work" / "clips-000000.bin"
     data = bytearray(path.read_bytes())
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         data[-5:] = bytes(5)
         path.write_bytes(data)
         assert spool.payload(jobs(2)[0]) is not None and spool.payload(jobs(2)[1]) is None
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         assert [spool.has(job) for job in jobs(2)] == [True, False]
 
 
@@ -88,7 +88,7 @@ def test_many_files_are_read_with_few_open(tmp_path, monkeypatch):
     monkeypatch.setattr(spools, "SEGMENT_BYTES", 600)
     fill(tmp_path / "work", 40)
     assert len(list((tmp_path / "work").glob("clips-*.bin"))) == 40
-    with Spool(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as spool:
         assert all(
             spool.payload(job) == outcome_of(number).payload for number, job in enumerate(jobs(40))
         )
@@ -96,9 +96,9 @@ def test_many_files_are_read_with_few_open(tmp_path, monkeypatch):
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path):
-    with Spool(tmp_path / "work"), pytest.raises(UserError, match="written by another run"):
-        Spool(tmp_path / "work")
-    Spool(tmp_path / "work").close()
+    with DoneStore(tmp_path / "work"), pytest.raises(UserError, match="written by another run"):
+        DoneStore(tmp_path / "work")
+    DoneStore(tmp_path / "work").close()
 
 
 def test_a_changed_file_or_label_is_another_job(tmp_path):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.preprocessing.engines import extract_all, open_crew
-from datamodules.preprocessing.engines.extract_worker import Bench
+from datamodules.preprocessing.engines import extract_all, open_pool
+from datamodules.preprocessing.engines.extract_worker import ExtractWorker
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.sources import Clip
 from emo_lightning.core.errors import UserError
@@ -44,7 +44,7 @@ def extracted(
     clips: list[Clip], engine: str = "local", workers: int = 1, clip_seconds: float = 60.0
 ) -> dict[str, Outcome]:
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_crew(engine, workers, SOUND_ALONE)) as crew:
+    with closing(open_pool(engine, workers, SOUND_ALONE)) as crew:
         return {job.clip.name: outcome for job, outcome in extract_all(crew, jobs, clip_seconds)}
 
 
@@ -105,7 +105,7 @@ def test_a_worker_that_cannot_start_says_why():
     recipe = Recipe("test", 64, "no such back-end", False, 60.0, True)
     jobs = [Job(Clip("a.mp4", None, "anna"), "")]
     with (
-        closing(open_crew("local", 1, recipe)) as crew,
+        closing(open_pool("local", 1, recipe)) as crew,
         pytest.raises(UserError, match="is not a landmark back-end"),
     ):
         list(extract_all(crew, jobs, 60.0))
@@ -120,7 +120,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(clips, tmp_path):
 
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    outcome = Bench(SOUND_ALONE).work(clips[0])
+    outcome = ExtractWorker(SOUND_ALONE).work(clips[0])
     thread.join(10)
     assert [failure.reason for failure in outcome.failures] == ["changed"]
 
@@ -132,4 +132,4 @@ def test_engines_are_refused_in_a_line():
         ("local", 1, "auto", "of no use to the local engine"),
     ):
         with pytest.raises(UserError, match=said):
-            open_crew(engine, workers, SOUND_ALONE, address)
+            open_pool(engine, workers, SOUND_ALONE, address)

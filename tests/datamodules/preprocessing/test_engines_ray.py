@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
-from datamodules.preprocessing.engines import extract_all, open_crew
+from datamodules.preprocessing.engines import extract_all, open_pool
 from datamodules.preprocessing.jobs import Job, Recipe, Settings
 from datamodules.preprocessing.pipeline import WORK, preprocess
 from datamodules.sources import Clip, open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.video_reader import write_video
+from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
 pytestmark = [
     pytest.mark.skipif(
@@ -141,7 +141,7 @@ def test_actors_that_hang_or_die_are_told(tmp_path):
 
     threading.Thread(target=kill, daemon=True).start()
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_crew("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False))) as crew:
+    with closing(open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False))) as crew:
         found = {job.clip.name: outcome for job, outcome in extract_all(crew, jobs, 3.0)}
     assert [failure.reason for failure in found["hangs.mp4"].failures] == ["timeout"]
     assert [failure.reason for failure in found["dies.mp4"].failures] == ["crashed"]
@@ -155,7 +155,7 @@ def test_a_cluster_that_is_not_there_is_a_line(tmp_path, capfd):
     with pytest.raises(
         UserError, match=f"--ray-address '127.0.0.1:{port}' cannot be reached .*refused"
     ):
-        open_crew("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False), f"127.0.0.1:{port}")
+        open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False), f"127.0.0.1:{port}")
     assert capfd.readouterr() == ("", "") and left(before) == {}
 
 

@@ -7,7 +7,7 @@ import pytest
 from skimage.data import astronaut
 
 from datamodules.preprocessing import frame_buffer
-from datamodules.preprocessing.frame_buffer import HeldFrames, level_for
+from datamodules.preprocessing.frame_buffer import FrameBuffer, level_for
 from emo_lightning.face.crop import CropBox, crop_image
 from emo_lightning.media.lazy_frame import Picture
 
@@ -22,7 +22,7 @@ def small_memory(monkeypatch):
 
 
 def test_whole_frames_are_kept_where_they_fit():
-    frames = HeldFrames((512, 512), 2, 96)
+    frames = FrameBuffer((512, 512), 2, 96)
     frames.add(Picture(astronaut()), None)
     frames.add(Picture(astronaut()), FACE)
     for crop in frames.crops(BOX):
@@ -33,7 +33,7 @@ def test_whole_frames_are_kept_where_they_fit():
 def test_the_part_that_is_kept_gives_the_same_crop(monkeypatch, memory, error):
     monkeypatch.setattr(frame_buffer, "SMALL", 0)
     monkeypatch.setattr(frame_buffer, "HOLD_BYTES", memory)
-    frames = HeldFrames((512, 512), 3, 96)
+    frames = FrameBuffer((512, 512), 3, 96)
     frames.add(Picture(astronaut()), None)
     frames.add(Picture(astronaut()), FACE)
     frames.add(Picture(astronaut()), None)
@@ -49,7 +49,7 @@ def test_the_part_that_is_kept_gives_the_same_crop(monkeypatch, memory, error):
 
 
 def test_a_head_that_left_the_part_is_said_so(small_memory):
-    frames = HeldFrames((2000, 2000), 2, 96)
+    frames = FrameBuffer((2000, 2000), 2, 96)
     frames.add(Picture(np.zeros((2000, 2000, 3), np.uint8)), FACE)
     frames.add(Picture(np.zeros((2000, 2000, 3), np.uint8)), None)
     assert frames.crops(CropBox(300.0, 260.0, 190.0)) is not None
@@ -57,7 +57,7 @@ def test_a_head_that_left_the_part_is_said_so(small_memory):
 
 
 def test_a_long_wait_for_a_face_keeps_little(small_memory):
-    frames = HeldFrames((512, 512), 50, 96)
+    frames = FrameBuffer((512, 512), 50, 96)
     for _ in range(20):
         frames.add(Picture(astronaut()), None)
     assert len(frames._waiting) == frame_buffer.WAIT and not frames._kept
@@ -78,7 +78,7 @@ def test_pictures_are_halved_no_further_than_is_of_use():
 
 @pytest.mark.parametrize(("face", "side"), ((420, 600), (640, 480)))
 def test_what_is_little_finer_than_needed_is_kept_as_it_is(face, side):
-    frames = HeldFrames((4000, 4000), 2, 256)
+    frames = FrameBuffer((4000, 4000), 2, 256)
     frames.add(
         Picture(np.zeros((4000, 4000, 3), np.uint8)),
         np.array([[1500.0, 1500.0, 0.0], [1500.0 + face, 1500.0 + face, 0.0]]),

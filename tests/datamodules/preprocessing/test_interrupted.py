@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
 from datamodules.preprocessing.pipeline import WORK, Settings, preprocess
 from datamodules.sources import open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.video_reader import write_video
+from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
 CLIPS = 21
 

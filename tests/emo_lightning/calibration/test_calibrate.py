@@ -25,8 +25,8 @@ from emo_lightning.calibration.style import portraits
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
-from emo_lightning.inference.audio_to_motion import Talker
-from emo_lightning.inference.weights import load_talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
+from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.audio_reader import MelStream, log_mel
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.video_writer import write_video
@@ -41,9 +41,9 @@ LATE = 3
 
 
 @pytest.fixture(scope="module")
-def talker() -> Talker:
+def talker() -> AudioToMotion:
     """The shipped networks."""
-    return load_talker()
+    return load_audio_to_motion()
 
 
 def said(sentences: list[str], style: ArticulationStyle) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,7 @@ def test_what_is_judged_is_what_generation_does(talker, person):
 
 
 def test_a_read_out_comes_back_from_the_network_it_is_put_into(outcome):
-    talker = load_talker()
+    talker = load_audio_to_motion()
     outcome.fit.readout.put_into(talker.heads)
     assert np.allclose(Readout.of(talker.heads).weight, outcome.fit.readout.weight, atol=1e-5)
 
@@ -245,8 +245,8 @@ def test_the_command_writes_weights_that_generate_takes_and_nothing_of_the_film(
         not in (out / "calibration.json").read_text() + (out / "calibration.html").read_text()
     )
     assert "correlation, opening" in capsys.readouterr().out
-    refitted = Readout.of(load_talker(out).heads)
-    assert not np.allclose(refitted.weight, Readout.of(load_talker().heads).weight)
+    refitted = Readout.of(load_audio_to_motion(out).heads)
+    assert not np.allclose(refitted.weight, Readout.of(load_audio_to_motion().heads).weight)
     assert cli.main(["calibrate", "--video", str(video), "--out", str(out)]) == 2
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.face.full_frame import Stage, load_scene
+from emo_lightning.face.full_frame import CropPlacement, load_full_frame
 from emo_lightning.renderers.mesh.renderer import MeshRenderer
 
 
@@ -21,7 +21,7 @@ def saved(folder: Path, picture: np.ndarray) -> Path:
 
 
 def moved(
-    stage: Stage, renderer: MeshRenderer, angle: tuple[float, float, float], head: bool = True
+    stage: CropPlacement, renderer: MeshRenderer, angle: tuple[float, float, float], head: bool = True
 ) -> np.ndarray:
     """The picture with the head turned by degrees."""
     own = stage.portrait.coefficients
@@ -37,7 +37,7 @@ def test_nothing_changes_until_the_head_moves_and_then_only_around_it(
     tmp_path: Path, cut: tuple[slice, slice], margin: float
 ) -> None:
     picture = data.astronaut()[cut]
-    scene, renderer = load_scene(saved(tmp_path, picture), 1024), MeshRenderer()
+    scene, renderer = load_full_frame(saved(tmp_path, picture), 1024), MeshRenderer()
     stage = scene.stage(margin)
     assert stage.size == (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
     still = moved(stage, renderer, (0, 0, 0))
@@ -53,7 +53,7 @@ def test_nothing_changes_until_the_head_moves_and_then_only_around_it(
 
 
 def test_a_seam_would_show_as_a_step_at_the_square_s_side(tmp_path: Path) -> None:
-    scene, renderer = load_scene(saved(tmp_path, data.astronaut()), 512), MeshRenderer()
+    scene, renderer = load_full_frame(saved(tmp_path, data.astronaut()), 512), MeshRenderer()
     stage = scene.stage(1.5)
     turned = moved(stage, renderer, (6, 12, 6)).astype(int)
     (left, top), side = stage.corner, stage.portrait.size
@@ -66,7 +66,7 @@ def test_a_seam_would_show_as_a_step_at_the_square_s_side(tmp_path: Path) -> Non
 
 
 def test_shoulders_follow_a_little(tmp_path: Path) -> None:
-    scene, renderer = load_scene(saved(tmp_path, data.astronaut()), 512), MeshRenderer()
+    scene, renderer = load_full_frame(saved(tmp_path, data.astronaut()), 512), MeshRenderer()
     stage = scene.stage(1.5)
     own = stage.portrait.coefficients
     aside = own.replace(trans=own["trans"] + np.array([0.05, 0.0, 0.0], np.float32))
@@ -80,7 +80,7 @@ def test_shoulders_follow_a_little(tmp_path: Path) -> None:
 
 def test_a_picture_is_brought_down_to_the_size_asked_for_and_never_up(tmp_path: Path) -> None:
     path = saved(tmp_path, data.astronaut()[:, 50:])
-    assert load_scene(path, 300).stage(1.0).size == (270, 300)
-    assert load_scene(path, 1024).stage(1.0).size == (462, 512)
+    assert load_full_frame(path, 300).stage(1.0).size == (270, 300)
+    assert load_full_frame(path, 1024).stage(1.0).size == (462, 512)
     with pytest.raises(UserError, match="--size"):
-        load_scene(path, 128)
+        load_full_frame(path, 128)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
-from emo_lightning.inference.audio_frontends import open_ear, whisper_teacher
+from emo_lightning.inference.audio_frontends import open_frontend, whisper_teacher
 from emo_lightning.inference.whisper_checkpoint import (
     BadModel,
     load_whisper,
@@ -22,7 +22,7 @@ from emo_lightning.inference.whisper_checkpoint import (
     read_variables,
 )
 from emo_lightning.media.audio_reader import MEL_KINDS, log_mel
-from emo_lightning.models.decoupler.audio_frontend import CONTEXT, STEP, WhisperEar
+from emo_lightning.models.decoupler.audio_frontend import CONTEXT, STEP, WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder, WhisperSize, sinusoids
 
 SMALL = WhisperSize(bands=80, width=16, heads=2, layers=2)
@@ -269,7 +269,7 @@ def test_the_encoder_is_the_published_one(encoder):
 
 
 def test_a_stream_hears_what_the_whole_recording_gives(full):
-    ear = WhisperEar(full, MEL_KINDS["whisper"].quiet)
+    ear = WhisperFrontend(full, MEL_KINDS["whisper"].quiet)
     rng = np.random.default_rng(2)
     for frames in (1, STEP, 3 * STEP + 7):
         rows = rng.standard_normal((4 * frames, 80)).astype(np.float32)
@@ -294,9 +294,9 @@ def test_an_absent_ear_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     load_whisper.cache_clear()
     with pytest.raises(UserError, match="whisper_tiny_en"):
-        open_ear("whisper")
+        open_frontend("whisper")
     with pytest.raises(UserError, match="mel, whisper"):
-        open_ear("hubert")
+        open_frontend("hubert")
 
 
 def test_the_real_encoder_tells_vowels_and_keeps_loudness_apart():

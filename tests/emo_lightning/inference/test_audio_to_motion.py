@@ -8,10 +8,10 @@ import torch
 
 from emo_lightning.core.errors import MismatchError
 from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients, Layout
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE, AudioDecoupler, DecouplerConfig
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 
 TRACK = EmotionTrack((EmotionKey(0.0, 5, 9.0), EmotionKey(2.0, 6, 14.0)))
@@ -28,17 +28,17 @@ def portrait(layout: Layout = BUILTIN) -> Coefficients:
     )
 
 
-def build(layout: Layout = BUILTIN, wiring: str = "default") -> Talker:
+def build(layout: Layout = BUILTIN, wiring: str = "default") -> AudioToMotion:
     torch.manual_seed(0)
     decoupler = AudioDecoupler(DecouplerConfig())
-    heads = Heads(
-        HeadsConfig(wiring=wiring), layout, decoupler.config.content, prototype_table(layout)
+    heads = MotionModel(
+        MotionModelConfig(wiring=wiring), layout, decoupler.config.content, prototype_table(layout)
     )
-    return Talker.from_modules(decoupler, heads)
+    return AudioToMotion.from_modules(decoupler, heads)
 
 
 @pytest.fixture(scope="module")
-def talker() -> Talker:
+def talker() -> AudioToMotion:
     return build()
 
 
@@ -50,7 +50,7 @@ def joined(pieces: object) -> np.ndarray:
     return np.concatenate([piece.joined() for piece in pieces])
 
 
-def test_pieces_of_any_length_give_exactly_the_whole(talker: Talker) -> None:
+def test_pieces_of_any_length_give_exactly_the_whole(talker: AudioToMotion) -> None:
     mel = speech(211)
     whole = joined(talker.generate([mel], portrait(), TRACK, seed=3))
     cuts = [np.split(mel, [1, 7, 400, 401, 800]), np.split(mel, range(13, len(mel), 13))]
@@ -59,7 +59,7 @@ def test_pieces_of_any_length_give_exactly_the_whole(talker: Talker) -> None:
         assert np.array_equal(joined(talker.generate(pieces, portrait(), TRACK, seed=3)), whole)
 
 
-def test_first_pieces_come_before_the_sound_ends(talker: Talker) -> None:
+def test_first_pieces_come_before_the_sound_ends(talker: AudioToMotion) -> None:
     consumed = 0
 
     def arriving() -> object:
@@ -85,7 +85,7 @@ def test_another_block_changes_the_wait_and_nothing_else() -> None:
         next(talker.generate([mel], portrait(), TRACK))
 
 
-def test_blocks_equal_the_networks_on_the_whole_clip(talker: Talker) -> None:
+def test_blocks_equal_the_networks_on_the_whole_clip(talker: AudioToMotion) -> None:
     mel = torch.from_numpy(speech(90))[None]
     reach = talker.heads.reach
     pad = (0, 0, 4 * reach.past, 4 * reach.future)
@@ -103,7 +103,7 @@ def test_blocks_equal_the_networks_on_the_whole_clip(talker: Talker) -> None:
     )
 
 
-def test_seed_repeats_and_differs(talker: Talker) -> None:
+def test_seed_repeats_and_differs(talker: AudioToMotion) -> None:
     mel = speech(150)
     one, again, other = (
         joined(talker.generate([mel], portrait(), TRACK, seed=s)) for s in (1, 1, 2)
@@ -113,7 +113,7 @@ def test_seed_repeats_and_differs(talker: Talker) -> None:
     assert np.abs(one[:, angle] - other[:, angle]).max() > 1e-4
 
 
-def test_no_head_motion_keeps_the_pose(talker: Talker) -> None:
+def test_no_head_motion_keeps_the_pose(talker: AudioToMotion) -> None:
     out = joined(talker.generate([speech(80)], portrait(), TRACK, head_motion=False))
     for block in ("angle", "trans"):
         assert np.array_equal(
@@ -121,7 +121,7 @@ def test_no_head_motion_keeps_the_pose(talker: Talker) -> None:
         )
 
 
-def test_head_motion_starts_from_rest_and_never_drifts(talker: Talker) -> None:
+def test_head_motion_starts_from_rest_and_never_drifts(talker: AudioToMotion) -> None:
     out = joined(talker.generate([speech(15000)], portrait(), TRACK, seed=5))
     delta = out[:, BUILTIN.slice("angle")] - portrait()["angle"]
     assert np.abs(delta[0]).max() < 1e-6
@@ -132,7 +132,7 @@ def test_head_motion_starts_from_rest_and_never_drifts(talker: Talker) -> None:
     assert np.abs(np.diff(delta, axis=0)).max() < 0.1
 
 
-def test_silence_holds_the_mouth_still(talker: Talker) -> None:
+def test_silence_holds_the_mouth_still(talker: AudioToMotion) -> None:
     silence = np.full((400, 80), MEL_SILENCE, np.float32)
     out = joined(talker.generate([silence], portrait(), EmotionTrack.constant("neutral", 1.0)))
     lids = [i for i, name in enumerate(BUILTIN.exp_names) if name.startswith("AU45")]
@@ -141,14 +141,14 @@ def test_silence_holds_the_mouth_still(talker: Talker) -> None:
     assert out[:, BUILTIN.slice("exp")][:, lids].max() > 0.8, "eyes still blink"
 
 
-def test_total_frames_trims_and_pads(talker: Talker) -> None:
+def test_total_frames_trims_and_pads(talker: AudioToMotion) -> None:
     for frames in (10, 64, 200):
         out = joined(talker.generate([speech(100)], portrait(), TRACK, total_frames=frames))
         assert len(out) == frames
     assert len(joined(talker.generate([speech(1)], portrait(), TRACK))) == 1
 
 
-def test_higher_level_moves_the_emotion_further(talker: Talker) -> None:
+def test_higher_level_moves_the_emotion_further(talker: AudioToMotion) -> None:
     smile = BUILTIN.slice("exp").start + BUILTIN.exp_names.index("AU12_L")
     tracks = [EmotionTrack.constant("happy", level) for level in (1, 5, 10, 15)]
     means = [
@@ -163,6 +163,6 @@ def test_figure_wiring_and_bfm_layout_run() -> None:
     assert joined(build(BFM).generate([speech(40)], portrait(BFM), TRACK)).shape == (40, BFM.size)
 
 
-def test_another_layout_is_refused(talker: Talker) -> None:
+def test_another_layout_is_refused(talker: AudioToMotion) -> None:
     with pytest.raises(MismatchError, match="layout"):
         next(talker.generate([speech(4)], portrait(BFM), TRACK))

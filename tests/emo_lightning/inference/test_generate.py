@@ -24,11 +24,11 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.generate import generate, mel_blocks
-from emo_lightning.inference.weights import export, load_talker
+from emo_lightning.inference.weights import export, load_audio_to_motion
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.motion.emotions import EmotionTrack
 
@@ -55,11 +55,11 @@ def weights(tmp_path_factory) -> Path:
         AudioDecoupler(sizes),
         {"product": "decoupler", "stage": 1, **meta},
     )
-    heads = HeadsConfig(exp_width=16, exp_blocks=1, emo_width=16, pose_width=16)
+    heads = MotionModelConfig(exp_width=16, exp_blocks=1, emo_width=16, pose_width=16)
     meta = {"layout": BUILTIN.to_dict(), "model": asdict(heads), "content": 8, "predecessor": mark}
     export(
         folder / "heads.safetensors",
-        Heads(heads, BUILTIN, 8, prototype_table(BUILTIN)),
+        MotionModel(heads, BUILTIN, 8, prototype_table(BUILTIN)),
         {"product": "heads", "stage": 2, **meta},
     )
     return folder
@@ -205,7 +205,7 @@ def test_the_sound_is_the_recording_in_its_place(face, weights, tmp_path):
 
 def test_sound_is_read_as_it_is_needed(weights, tmp_path):
     soundfile.write(tmp_path / "long.wav", voice(40.0), RATE)
-    talker, heard = load_talker(weights), 0
+    talker, heard = load_audio_to_motion(weights), 0
 
     def counted():
         nonlocal heard

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.streaming import TalkingStream, talk
-from emo_lightning.inference.weights import load_talker
+from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.audio_reader import log_mel
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
@@ -20,8 +20,8 @@ SOURCE = Coefficients(
 
 
 @pytest.fixture(scope="module")
-def talker() -> Talker:
-    return load_talker()
+def talker() -> AudioToMotion:
+    return load_audio_to_motion()
 
 
 def sound(seconds: float = 3.21, level: float = 0.1) -> np.ndarray:
@@ -39,7 +39,9 @@ def joined(pieces: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [160, 641, 16_000, 100_000])
-def test_pieces_of_any_size_give_what_the_whole_recording_gives(talker: Talker, size: int) -> None:
+def test_pieces_of_any_size_give_what_the_whole_recording_gives(
+    talker: AudioToMotion, size: int
+) -> None:
     wave = sound()
     whole = joined(talker.generate([log_mel(wave)], SOURCE, TRACK, seed=3))
     assert np.array_equal(
@@ -47,7 +49,7 @@ def test_pieces_of_any_size_give_what_the_whole_recording_gives(talker: Talker, 
     )
 
 
-def test_frames_come_out_within_the_stated_latency(talker: Talker) -> None:
+def test_frames_come_out_within_the_stated_latency(talker: AudioToMotion) -> None:
     stream, heard, waited = TalkingStream(talker, SOURCE, TRACK), 0, []
     for piece in cut(sound(), 80):
         before, heard = stream.frames, heard + len(piece)
@@ -56,7 +58,7 @@ def test_frames_come_out_within_the_stated_latency(talker: Talker) -> None:
     assert max(waited) <= stream.latency + 0.006 and stream.latency < 1.0
 
 
-def test_the_level_followed_live_does_not_depend_on_the_pieces(talker: Talker) -> None:
+def test_the_level_followed_live_does_not_depend_on_the_pieces(talker: AudioToMotion) -> None:
     wave = sound(level=0.01)
     first, second = (joined(talk(cut(wave, size), talker, SOURCE, TRACK)) for size in (333, 7000))
     assert np.array_equal(first, second)
@@ -70,6 +72,6 @@ def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
     assert np.allclose(noise.push(hiss), hiss)
 
 
-def test_no_sound_is_one_frame_or_none(talker: Talker) -> None:
+def test_no_sound_is_one_frame_or_none(talker: AudioToMotion) -> None:
     assert len(TalkingStream(talker, SOURCE, TRACK).push(np.zeros(0, np.float32))) == 0
     assert len(joined(talk([np.zeros(100, np.float32)], talker, SOURCE, TRACK))) == 1

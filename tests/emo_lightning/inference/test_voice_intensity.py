@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.inference.audio_to_motion import Talker
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.voice_intensity import VoiceStrength, moved
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.media.audio_reader import log_mel
 from emo_lightning.media.loudness import levelled
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 
 
@@ -64,20 +64,20 @@ def test_levels_stay_within_the_band_and_the_scale(band: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def talker() -> Talker:
+def talker() -> AudioToMotion:
     torch.manual_seed(0)
     sizes = DecouplerConfig(front_width=16, width=16, content=8, mid_blocks=1, high_blocks=1)
-    heads = Heads(
-        HeadsConfig(exp_width=16, exp_blocks=1, emo_width=16, pose_width=16),
+    heads = MotionModel(
+        MotionModelConfig(exp_width=16, exp_blocks=1, emo_width=16, pose_width=16),
         BUILTIN,
         8,
         prototype_table(BUILTIN),
     )
-    return Talker.from_modules(AudioDecoupler(sizes), heads)
+    return AudioToMotion.from_modules(AudioDecoupler(sizes), heads)
 
 
 def made(
-    talker: Talker, rows: np.ndarray, track: EmotionTrack, band: float, cuts: int = 1
+    talker: AudioToMotion, rows: np.ndarray, track: EmotionTrack, band: float, cuts: int = 1
 ) -> np.ndarray:
     portrait = Coefficients(
         BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
@@ -87,7 +87,7 @@ def made(
 
 
 def test_a_face_follows_the_voice_and_sound_in_pieces_makes_the_same(
-    talker: Talker, rows: np.ndarray
+    talker: AudioToMotion, rows: np.ndarray
 ) -> None:
     happy, unit = EmotionTrack.constant("happy", 8.0), BUILTIN.exp_names.index("AU6")
     still, moving = (made(talker, rows, happy, band)[:, unit] for band in (0.0, 4.0))
@@ -103,7 +103,7 @@ def test_a_face_follows_the_voice_and_sound_in_pieces_makes_the_same(
         np.testing.assert_array_equal(made(talker, rows, happy, 4.0, cuts), whole)
 
 
-def test_neutral_is_left_alone(talker: Talker, rows: np.ndarray) -> None:
+def test_neutral_is_left_alone(talker: AudioToMotion, rows: np.ndarray) -> None:
     neutral = EmotionTrack.constant("neutral", 1.0)
     np.testing.assert_allclose(
         made(talker, rows, neutral, 5.0), made(talker, rows, neutral, 0.0), atol=1e-6

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from emo_lightning.losses.domain_adversarial import Readers, ramp, reverse_gradient, statistics
-from emo_lightning.models.decoupler.content_layers import Erasure, bits
+from emo_lightning.losses.domain_adversarial import LabelProbes, ramp, reverse_gradient, statistics
+from emo_lightning.models.decoupler.content_layers import Leace, bits
 from emo_lightning.training.decoupler import PHONES, phone_loss
 
 
@@ -20,7 +20,7 @@ def feeling(strength: float, steps: int = 250) -> tuple[float, float]:
     sound = torch.cat([3.0 * torch.eye(4)[labels][:, None].expand(-1, 6, -1), speech], dim=-1)
     encoder, readers, readout = (
         torch.nn.Linear(8, 8),
-        Readers(8, 4, hidden=16),
+        LabelProbes(8, 4, hidden=16),
         torch.nn.Linear(8, 4),
     )
     optimizer = torch.optim.Adam(
@@ -57,7 +57,7 @@ def test_statistics_leave_out_masked_frames() -> None:
 
 
 def test_too_few_clips_cost_nothing_but_reach_every_weight() -> None:
-    readers, x = Readers(3, 4), torch.randn(2, 5, 3, requires_grad=True)
+    readers, x = LabelProbes(3, 4), torch.randn(2, 5, 3, requires_grad=True)
     loss = readers(x, torch.tensor([0, 1]), torch.zeros(2, 5, dtype=torch.bool))
     loss.backward()
     assert float(loss.detach()) == 0.0 and all(
@@ -79,7 +79,7 @@ def test_erasure_takes_the_label_s_means_and_nothing_else() -> None:
     labels = torch.arange(4000) % 4
     x = torch.randn(4000, 10) @ torch.randn(10, 10)
     x = x + torch.randn(4, 10)[labels]
-    erasure = Erasure(10, 4).train()
+    erasure = Leace(10, 4).train()
     assert torch.equal(erasure(x), x), "nothing is known yet"
     for _ in range(10):
         erasure.update(x, labels)

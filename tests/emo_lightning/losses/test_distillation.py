@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from emo_lightning.losses.distillation import Pupil
+from emo_lightning.losses.distillation import FeatureDistillation
 
 
 def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
@@ -17,7 +17,7 @@ def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
     results = []
     for features in (hidden, noise):
         torch.manual_seed(0)
-        pupil = Pupil(12)
+        pupil = FeatureDistillation(12)
         optimizer = torch.optim.Adam(pupil.parameters(), 0.03)
         losses = []
         for _ in range(150):
@@ -35,7 +35,7 @@ def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
 
 def test_frames_that_do_not_count_have_no_say():
     torch.manual_seed(0)
-    pupil = Pupil(4)
+    pupil = FeatureDistillation(4)
     features, teacher = torch.randn(2, 10, 4), torch.randn(2, 20, 384)
     mask = torch.zeros(2, 10, dtype=torch.bool)
     mask[:, 2:6] = True

@@ -12,7 +12,7 @@ from emo_lightning.face.regions import BROWS, EYELIDS, LIPS
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.renderer.generator import warp_image
 from emo_lightning.models.renderer.mapping_net import WINDOW, Motion, still_window
-from emo_lightning.models.renderer.mesh_keypoints import FaceSheet
+from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 SIZES = {
     "image_size": 32,
@@ -45,8 +45,8 @@ def motion(coefficients: torch.Tensor) -> Motion:
     )
 
 
-def filled_sheet() -> FaceSheet:
-    sheet = FaceSheet(ANCHORS, BUILTIN)
+def filled_sheet() -> MeshKeypoints:
+    sheet = MeshKeypoints(ANCHORS, BUILTIN)
     sheet.fill([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])
     return sheet
 

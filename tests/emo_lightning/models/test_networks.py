@@ -11,7 +11,7 @@ from emo_lightning.face.coefficients import BFM, BUILTIN
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.motion.emotion_matrix import EmotionMatrix
-from emo_lightning.models.motion.motion_model import Heads, HeadsConfig
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, PoseStream
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.renderer.keypoint_detector import pose_points, rotation, unpose_points
@@ -94,7 +94,7 @@ def test_one_au_decoder_serves_low_and_high() -> None:
 
 
 def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
-    heads = Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN))
+    heads = MotionModel(MotionModelConfig(), BUILTIN, 64, prototype_table(BUILTIN))
     names = BUILTIN.exp_names
     felt = prototype_table(BUILTIN)[EMOTIONS.index("surprised")][None, None]
     jaw, brow = names.index("AU26"), names.index("AU1_L")
@@ -114,10 +114,14 @@ def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
 
 def test_a_matrix_that_is_not_refined_stays_as_it_starts() -> None:
     assert not [p for p in EmotionMatrix(refine=False).parameters() if p.requires_grad]
-    heads = Heads(HeadsConfig(refine_levels=False), BUILTIN, 64, prototype_table(BUILTIN))
+    heads = MotionModel(
+        MotionModelConfig(refine_levels=False), BUILTIN, 64, prototype_table(BUILTIN)
+    )
     assert (
         heads.state_dict().keys()
-        == Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN)).state_dict().keys()
+        == MotionModel(MotionModelConfig(), BUILTIN, 64, prototype_table(BUILTIN))
+        .state_dict()
+        .keys()
     )
 
 
@@ -135,7 +139,7 @@ def test_matrix_starts_on_the_line_between_annotated_levels() -> None:
 
 def test_response_starts_as_the_prototype_at_every_level() -> None:
     prototypes = prototype_table(BUILTIN)
-    heads = Heads(HeadsConfig(), BUILTIN, 64, prototypes)
+    heads = MotionModel(MotionModelConfig(), BUILTIN, 64, prototypes)
     levels = torch.arange(1.0, 16.0)
     for emotion in range(8):
         response = heads.matrix(torch.full((15,), emotion), levels) @ heads.emonet.response
@@ -143,7 +147,7 @@ def test_response_starts_as_the_prototype_at_every_level() -> None:
 
 
 def test_closing_lips_win_over_the_emotion() -> None:
-    heads = Heads(HeadsConfig(), BUILTIN, 64, prototype_table(BUILTIN))
+    heads = MotionModel(MotionModelConfig(), BUILTIN, 64, prototype_table(BUILTIN))
     surprised = prototype_table(BUILTIN)[7][None, None]
     shut = heads.compose(torch.zeros_like(surprised), surprised, torch.ones(1, 1, 1))[0, 0]
     names = BUILTIN.exp_names
@@ -153,7 +157,7 @@ def test_closing_lips_win_over_the_emotion() -> None:
 @pytest.mark.parametrize("wiring", ["default", "figure"])
 @pytest.mark.parametrize("layout", [BUILTIN, BFM], ids=lambda layout: layout.name)
 def test_heads_shapes(wiring: str, layout: object) -> None:
-    heads = Heads(HeadsConfig(wiring=wiring), layout, 32, prototype_table(layout))
+    heads = MotionModel(MotionModelConfig(wiring=wiring), layout, 32, prototype_table(layout))
     frames = 12
     out = heads(
         torch.randn(2, frames + heads.reach.total, 32),
@@ -164,7 +168,7 @@ def test_heads_shapes(wiring: str, layout: object) -> None:
         (2, frames, layout.width(b)) for b in ("exp", "id", "tex")
     )
     with pytest.raises(ValueError, match="wiring"):
-        Heads(HeadsConfig(wiring="loose"), layout, 32, prototype_table(layout))
+        MotionModel(MotionModelConfig(wiring="loose"), layout, 32, prototype_table(layout))
 
 
 def test_pose_stream_does_not_depend_on_how_it_is_cut() -> None:

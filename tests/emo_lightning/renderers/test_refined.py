@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from datamodules.loading.flow_align import align
-from datamodules.loading.image_augmentation import MIRROR, Spice
+from datamodules.loading.image_augmentation import MIRROR, ImageAugmentation
 from datamodules.loading.refiner_datamodule import RefinedShards
 from datamodules.shards.schema import Sample, SampleMeta
 from datamodules.shards.tar_io import ShardWriter
@@ -25,9 +25,9 @@ from emo_lightning.renderers import base
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.refined import planes, renderer
 from emo_lightning.training import train
-from emo_lightning.training.base import OptimConfig, StageContext, weighted_sum
+from emo_lightning.training.base import OptimConfig, TrainingContext, weighted_sum
 from emo_lightning.training.config import RefineRun, load_config
-from emo_lightning.training.refiner import RefineLoss, RefineModel, RefineStage
+from emo_lightning.training.refiner import RefineLoss, RefineModel, RefinerModule
 
 CONFIG = network.RefinerConfig(width=8, blocks=1, features=4, code=16)
 SIZE = 128
@@ -258,8 +258,8 @@ def test_training_learns(shards: Path) -> None:
     data.setup()
     batch = next(iter(data.train_dataloader()))
     torch.manual_seed(0)
-    stage = RefineStage(
-        RefineModel(8, 1, 4, 16), RefineLoss(), OptimConfig(), StageContext(BUILTIN)
+    stage = RefinerModule(
+        RefineModel(8, 1, 4, 16), RefineLoss(), OptimConfig(), TrainingContext(BUILTIN)
     )
     optimizer, losses = torch.optim.Adam(stage.refiner.parameters(), 4e-3), []
     for _ in range(25):
@@ -297,7 +297,7 @@ def test_a_mirrored_row_twice_is_the_row() -> None:
         "flow": rng.random((4, 4, 2)),
         "condition": rng.random(59),
     }
-    plain = Spice(True, 1.0, np.ones(3), np.ones(3), np.eye(3), 1.0, 0.0, (0.0, 0))
+    plain = ImageAugmentation(True, 1.0, np.ones(3), np.ones(3), np.eye(3), 1.0, 0.0, (0.0, 0))
     once, twice = plain(row), plain(plain(row))
     assert all(np.allclose(twice[name], row[name], atol=1e-6) for name in row)
     left, right = EXP_NAMES.index("AU12_L"), EXP_NAMES.index("AU12_R")

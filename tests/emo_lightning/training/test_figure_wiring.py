@@ -10,8 +10,8 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.motion.emotions import EMOTIONS, prototype_exp
-from emo_lightning.training.base import OptimConfig, StageContext
-from emo_lightning.training.motion import HeadsStage, Stage2Loss, Stage2Model
+from emo_lightning.training.base import OptimConfig, TrainingContext
+from emo_lightning.training.motion import MotionModule, Stage2Loss, Stage2Model
 
 FRAMES = 64
 
@@ -35,7 +35,7 @@ def batch() -> dict[str, torch.Tensor]:
     return blocks | labels | frames | {"mel": mel, "source": torch.zeros(16, BUILTIN.size)}
 
 
-def build(**loss: bool) -> HeadsStage:
+def build(**loss: bool) -> MotionModule:
     torch.manual_seed(0)
     sizes = Stage2Model(
         wiring="figure", exp_width=16, exp_blocks=1, emo_width=32, pose_width=16, pose_latent=8
@@ -44,14 +44,14 @@ def build(**loss: bool) -> HeadsStage:
         DecouplerConfig(front_width=16, width=16, content=8, mid_blocks=1, high_blocks=1)
     )
     lookalike = torch.from_numpy(BuiltinFaceModel.load().lookalike())
-    stage = HeadsStage(
-        sizes, Stage2Loss(**loss), OptimConfig(), StageContext(BUILTIN), decoupler, lookalike
+    stage = MotionModule(
+        sizes, Stage2Loss(**loss), OptimConfig(), TrainingContext(BUILTIN), decoupler, lookalike
     )
     stage._generator = torch.Generator().manual_seed(0)
     return stage
 
 
-def moved(stage: HeadsStage, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def moved(stage: MotionModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """How far ID is from the person's own in each clip, once trained for some steps: ``(16,)``."""
     optimizer = torch.optim.Adam(stage.heads.emonet.parameters(), lr=1e-2)
     for _ in range(40):

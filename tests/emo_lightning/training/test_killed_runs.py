@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from emo_lightning.inference.weights import read_network, read_training_checkpoint
-from emo_lightning.training.base import Stage
-from emo_lightning.training.callbacks import WholeCheckpoints
+from emo_lightning.training.base import StageModule
+from emo_lightning.training.callbacks import AtomicCheckpointIO
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 
@@ -67,15 +67,15 @@ def test_every_stage_goes_on_from_its_last_checkpoint(
             f"decoupler={run(repository, 1, f'data={shards}', f'out={tmp_path}/1', 'trainer.max_steps=1')}"
         )
     run(repository, stage, *words, f"out={tmp_path}/whole")
-    begin = Stage.on_train_batch_start
+    begin = StageModule.on_train_batch_start
 
-    def broken(self: Stage, batch: object, batch_idx: int) -> None:
+    def broken(self: StageModule, batch: object, batch_idx: int) -> None:
         if self.global_step == 9:
             raise ConnectionResetError("the machine went away")
         begin(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stage, "on_train_batch_start", broken)
+        patch.setattr(StageModule, "on_train_batch_start", broken)
         with pytest.raises(ConnectionResetError):
             run(repository, stage, *words, f"out={tmp_path}/broken")
     assert read_training_checkpoint(tmp_path / "broken" / "last.ckpt")["global_step"] == step
@@ -88,15 +88,15 @@ def test_time_as_well_as_steps_calls_for_a_checkpoint(
     repository: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
-    save = WholeCheckpoints.save_checkpoint
+    save = AtomicCheckpointIO.save_checkpoint
 
     def seen(
-        self: WholeCheckpoints, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+        self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         written.append((Path(path).name, checkpoint["global_step"]))
         save(self, checkpoint, path, storage_options)
 
-    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", seen)
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", seen)
     words = [f"data={shards}", "trainer.max_steps=5", "trainer.val_every=5"]
     run(repository, 1, *words, "trainer.checkpoint_minutes=1e-9", f"out={tmp_path}/often")
     assert written == [

@@ -13,7 +13,7 @@ import torch
 
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.weights import load_talker, read_network
+from emo_lightning.inference.weights import load_audio_to_motion, read_network
 from emo_lightning.motion.emotions import EmotionTrack
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
@@ -75,7 +75,7 @@ def test_trained_weights_talk(
 ) -> None:
     for product in ("decoupler", "heads"):
         (tmp_path / chain[product].name).write_bytes(chain[product].read_bytes())
-    talker = load_talker(tmp_path)
+    talker = load_audio_to_motion(tmp_path)
     assert (
         sum(
             len(piece)
@@ -105,7 +105,7 @@ def test_wrong_predecessors_are_refused(
     for path in (other, chain["heads"]):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(MismatchError, match="does not belong to this decoupler"):
-        load_talker(tmp_path)
+        load_audio_to_motion(tmp_path)
 
 
 def test_resume_refuses_another_configuration(

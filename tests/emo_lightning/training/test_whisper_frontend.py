@@ -13,10 +13,10 @@ from emo_lightning.core.assets import list_assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.inference import audio_frontends as ears
-from emo_lightning.inference.weights import EARS, load_talker, read_network
+from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion, read_network
 from emo_lightning.media.audio_reader import MEL_KINDS, log_mel
 from emo_lightning.media.loudness import levelled
-from emo_lightning.models.decoupler.audio_frontend import WhisperEar
+from emo_lightning.models.decoupler.audio_frontend import WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder
 from emo_lightning.motion.emotions import EmotionTrack
 from emo_lightning.training.config import load_config
@@ -26,15 +26,15 @@ QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "wandb.mode
 
 
 @pytest.fixture(scope="module")
-def ear() -> WhisperEar:
+def ear() -> WhisperFrontend:
     """An ear of Whisper's sizes with weights of its own."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return WhisperEar(WhisperEncoder(), MEL_KINDS["whisper"].quiet)
+        return WhisperFrontend(WhisperEncoder(), MEL_KINDS["whisper"].quiet)
 
 
 @pytest.fixture(scope="module")
-def taught(shards: Path, ear: WhisperEar, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(shards: Path, ear: WhisperFrontend, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("taught") / "set"
     add_teacher(
         shards,
@@ -54,7 +54,7 @@ def run(repository: Path, stage: int | str, *words: object) -> Path:
 def test_both_stages_train_and_the_talker_streams(
     repository: Path,
     taught: Path,
-    ear: WhisperEar,
+    ear: WhisperFrontend,
     portrait: Coefficients,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,7 +69,7 @@ def test_both_stages_train_and_the_talker_streams(
     for path in (decoupler, heads):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(ears, "load_whisper", lambda: ear.encoder)
-    talker = load_talker(tmp_path)
+    talker = load_audio_to_motion(tmp_path)
     assert talker.sound == "whisper"
     rng = np.random.default_rng(0)
     rows = log_mel((0.1 * rng.standard_normal(640 * 150)).astype(np.float32), talker.sound)
@@ -107,7 +107,7 @@ def test_the_shipped_networks_that_hear_through_whisper_make_faces(portrait: Coe
         if status.asset.name.startswith("whisper")
     ):
         pytest.skip("Whisper's weights are not installed (extra `whisper`)")
-    talker = load_talker(EARS["whisper"])
+    talker = load_audio_to_motion(SHIPPED_WEIGHTS["whisper"])
     wave = np.random.default_rng(0).normal(0.0, 0.05, 32_000).astype(np.float32)
     made = list(
         talker.generate(

@@ -26,8 +26,8 @@ from evaluation.runner import previews, results
 from evaluation.runner.cache import FeatureCache
 from evaluation.runner.pairs import Failure
 from evaluation.suite import choose
-from tests.evaluation.report import browser
 from tests.evaluation.conftest import wobble
+from tests.evaluation.report import browser
 
 METRICS = ["psnr", "ssim", "m_lmd", "f_lmd", "au_error", "jitter", "level_response"]
 JUDGES = [
