@@ -106,7 +106,7 @@ class Stage2Run(RunConfig):
     """A run of stage 2."""
 
     decoupler: str = MISSING
-    """StageModule 1's network: decoupler.safetensors or last.ckpt."""
+    """Stage 1's network: decoupler.safetensors or last.ckpt."""
     model: Stage2Model = field(default_factory=Stage2Model)
     loss: Stage2Loss = field(default_factory=Stage2Loss)
 
@@ -128,7 +128,7 @@ class Stage3Run(RunConfig):
     trainer: Stage3Trainer = field(default_factory=Stage3Trainer)
 
     heads: str | None = None
-    """StageModule 2's networks, recorded as the predecessor and checked for the layout; the training itself needs none."""
+    """Stage 2's networks, recorded as the predecessor and checked for the layout; the training itself needs none."""
     model: Stage3Model = field(default_factory=Stage3Model)
     loss: Stage3Loss = field(default_factory=Stage3Loss)
 

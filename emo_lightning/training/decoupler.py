@@ -1,4 +1,4 @@
-"""StageModule 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
+"""Stage 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
 
 Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E), ``emotion``, ``level``,
 ``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown; ``whisper`` (B, 2T, 384)

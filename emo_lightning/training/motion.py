@@ -1,4 +1,4 @@
-"""StageModule 2: ExpNet, EmoNet, PoseNet and the emotion matrix, on the frozen decoupler.
+"""Stage 2: ExpNet, EmoNet, PoseNet and the emotion matrix, on the frozen decoupler.
 
 Batch (B windows of T frames): stage 1's, and ``id``, ``tex``, ``angle``, ``trans`` (B, T, n), ``source`` (B, layout.size).
 """

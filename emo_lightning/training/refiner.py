@@ -1,4 +1,4 @@
-"""StageModule 3's other renderer: the refinement of what the geometric renderer draws.
+"""Stage 3's other renderer: the refinement of what the geometric renderer draws.
 
 Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H / 2, 2), ``moving``
 (B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, moved by what geometry is off by.

@@ -1,4 +1,4 @@
-"""StageModule 3: the emotion face renderer, trained against a multi-scale discriminator.
+"""Stage 3: the emotion face renderer, trained against a multi-scale discriminator.
 
 Batch: ``source_image``, ``driving_image`` (B, 3, S, S) in 0..1, ``source_coeffs``, ``driving_coeffs`` (B, 27, C).
 """

@@ -1,4 +1,4 @@
-"""StageModule 3 with a sheet: what is validated is exported, options change no number, the backbone is recorded, curves are drawn."""
+"""Stage 3 with a sheet: what is validated is exported, options change no number, the backbone is recorded, curves are drawn."""
 
 from __future__ import annotations
 
