@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import LIPS
 from emo_lightning.face.crop import CropBox
@@ -27,7 +28,6 @@ from evaluation.metrics.jitter import jitter
 from evaluation.metrics.landmark_distance import landmark_distance
 from evaluation.metrics.psnr import from_squared_error, squared_error
 from evaluation.metrics.ssim import ssim
-from evaluation.protocol import FPS
 from evaluation.suite.motion import head_angles
 
 LIPS_MARGIN = 0.06

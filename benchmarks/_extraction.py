@@ -16,8 +16,9 @@ from datamodules.preprocessing.extraction import Extraction, Extractor
 from datamodules.preprocessing.pipeline import preprocess
 from datamodules.sources import Clip, open_source
 from emo_lightning.core import assets
+from emo_lightning.core.constants import FPS
 from emo_lightning.face.landmarks import Face, LandmarkBackend, native_stderr_closed
-from emo_lightning.media.video_reader import FPS, write_video
+from emo_lightning.media.video_reader import write_video
 
 FRAMES = 125
 SIZES = ((256, 256), (512, 512), (1920, 1080))

@@ -42,8 +42,8 @@ def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
     from datamodules.corpus.phones import frame_phones
     from datamodules.shards.tar_io import iter_samples
     from emo_lightning.inference.audio_frontends import open_frontend
-    from emo_lightning.media.audio_reader import log_mel
     from emo_lightning.media.loudness import levelled
+    from emo_lightning.media.spectrogram import log_mel
     from emo_lightning.motion.emotions import EMOTIONS
 
     ears = {kind: open_frontend(kind) for kind in {net.config.front_end for net in nets.values()}}

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.portrait import Portrait, load_portrait
-from emo_lightning.media.audio_reader import frames_for, load_audio, log_mel
+from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS, EmotionTrack
 from emo_lightning.renderers.base import create, stream
 from evaluation.judges.action_units import with_shapes
@@ -25,7 +27,6 @@ from evaluation.judges.geometry import FEATURES, interocular, measure
 from evaluation.judges.landmark_track import check_faces, own_box
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.metrics.level_response import LevelResponse, level_response
-from evaluation.protocol import FPS
 from evaluation.suite.known_levels import SIGNATURE_FEATURES
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

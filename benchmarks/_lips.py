@@ -14,11 +14,12 @@ from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import viseme_of
 from datamodules.shards.schema import Sample
 from datamodules.shards.tar_io import iter_samples
+from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.audio_to_motion import FPS, AudioToMotion
-from emo_lightning.media.audio_reader import frames_for, log_mel
+from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EmotionTrack
 
 MAX_LAG = 6

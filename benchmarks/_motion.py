@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-FPS = 25.0
+from emo_lightning.core.constants import FPS
+
 WINDOW = 64
 """Frames of a spectrum's windows."""
 BANDS = ((0.3, 0.9), (0.9, 1.8), (1.8, 3.7), (3.7, 7.0))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._small import mean_cell
+from emo_lightning.core.constants import SAMPLES_PER_FRAME
 from emo_lightning.inference.voice_intensity import VoiceStrength
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import log_mel
 
 SPEECH_DB = 25.0
 """Frames within this of their own recording's loudest twentieth are speech."""

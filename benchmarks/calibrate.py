@@ -72,7 +72,7 @@ def trial(
 ) -> str | None:
     """One row, or None where there is less film than that."""
     from emo_lightning.calibration.calibrate import Options, consider
-    from emo_lightning.media.video_reader import FPS
+    from emo_lightning.core.constants import FPS
 
     begin = time.perf_counter()
     limit = None if seconds is None else round(seconds * FPS)

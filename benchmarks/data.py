@@ -18,7 +18,7 @@ from datamodules.loading.datamodule import AudioShards, VideoShards
 from datamodules.shards.schema import Sample, SampleMeta, encode
 from datamodules.shards.tar_io import ShardWriter
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.media.audio_reader import log_mel
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.media.video_reader import encode_mp4_bytes
 
 

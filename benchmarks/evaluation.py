@@ -15,7 +15,8 @@ import numpy as np
 from skimage.data import astronaut
 
 from emo_lightning.commands.demo import sample_speech
-from emo_lightning.media.audio_reader import SAMPLE_RATE, load_audio
+from emo_lightning.core.constants import SAMPLE_RATE
+from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.video_writer import write_video
 from evaluation.runner.run import evaluate
 

@@ -173,8 +173,8 @@ def train_variant(name: str, data: Path, steps: int) -> Path:
 def held_out(data: Path) -> list[Held]:
     """The clips of the val and test splits, whose speakers and sentences train does not have."""
     from datamodules.shards.tar_io import iter_samples
-    from emo_lightning.media.audio_reader import log_mel
     from emo_lightning.media.loudness import levelled
+    from emo_lightning.media.spectrogram import log_mel
 
     clips, stills = [], {}
     samples = [

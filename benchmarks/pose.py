@@ -189,8 +189,8 @@ def row(
 
 def moved(talker: object, emotion: str, group: Group) -> Iterator[np.ndarray]:
     """PoseNet's angles for each clip of a group, of the same length, after a lead-in."""
-    from emo_lightning.media.audio_reader import log_mel
     from emo_lightning.media.loudness import levelled
+    from emo_lightning.media.spectrogram import log_mel
     from emo_lightning.motion.emotions import EmotionTrack
 
     for seed, (angle, wave, level) in enumerate(
@@ -311,8 +311,9 @@ def _speech(minutes: float) -> np.ndarray:
     """Log mel rows of the sample recording that comes with the package, over and over with a pause of a second."""
     from importlib.resources import as_file, files
 
-    from emo_lightning.media.audio_reader import load_audio, log_mel
+    from emo_lightning.media.audio_reader import load_audio
     from emo_lightning.media.loudness import levelled
+    from emo_lightning.media.spectrogram import log_mel
 
     with as_file(files("emo_lightning") / "samples" / "speech.flac") as path:
         wave = levelled(load_audio(path))

@@ -33,9 +33,10 @@ import torch
 from benchmarks import _follow, _voice
 from benchmarks._probes import Problem, probe
 from benchmarks._small import interval, mean_cell, one_thread, small_corpus, train_stage
+from emo_lightning.core.constants import SAMPLES_PER_FRAME
 from emo_lightning.face.coefficients import AU_NAMES
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, log_mel
 from emo_lightning.media.loudness import SpeechLevel, levelled
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, PROTOTYPES
 
 CLIPS, STEPS, TRACKS = 192, 250, 24

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def exactness(talker: object) -> None:
     """Pieces of every length against the whole."""
     from emo_lightning.inference.streaming import TalkingStream
-    from emo_lightning.media.audio_reader import log_mel
+    from emo_lightning.media.spectrogram import log_mel
 
     wave, source, track = np.concatenate(list(speech(SECONDS))), portrait(), feelings()
     start = time.process_time()

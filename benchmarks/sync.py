@@ -149,7 +149,7 @@ def judged(pieces: Sequence[Piece], judge: object) -> list[Verdict | None]:
     """The judge's word on every piece; None where it has none (too short, no face)."""
     import torch
 
-    from emo_lightning.media.audio_reader import log_mel
+    from emo_lightning.media.spectrogram import log_mel
     from evaluation.metrics.lip_sync import overlap_distances, sync_score
     from evaluation.runner.clip_reader import delayed
 

@@ -30,8 +30,8 @@ from torch import Tensor
 from benchmarks._small import mean_cell, one_thread, small_corpus, train_stage
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.media.audio_reader import log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, prototype_exp
 
 CLIPS, STEPS = 192, 300

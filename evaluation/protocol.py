@@ -22,8 +22,8 @@
 
 from __future__ import annotations
 
+
 PROTOCOL = "emo-eval-1"
-FPS = 25.0
 SIZE = 256
 MIN_FACE_SHARE = 0.5
 ASPECT_TOLERANCE = 0.01

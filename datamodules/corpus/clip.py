@@ -19,10 +19,10 @@ from datamodules.corpus.speech import Speech, synthesise
 from datamodules.corpus.visemes import articulate, stressed_times
 from datamodules.shards.schema import Sample, SampleMeta
 from emo_lightning import __version__
+from emo_lightning.core.constants import frames_for
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.portrait import Portrait
-from emo_lightning.media.audio_reader import frames_for
 from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.renderers.base import create, stream
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from datamodules.corpus.visemes import FPS, Articulation
+from datamodules.corpus.visemes import Articulation
+from emo_lightning.core.constants import FPS
 from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.motion.emotions import LEVEL_MAX, prototype_exp
 

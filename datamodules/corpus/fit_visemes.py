@@ -21,7 +21,6 @@ import numpy as np
 from datamodules.corpus import espeak
 from datamodules.corpus.speech import Speech
 from datamodules.corpus.visemes import (
-    FPS,
     RATE,
     VISEMES,
     ArticulationStyle,
@@ -34,6 +33,7 @@ from datamodules.corpus.visemes import (
 from datamodules.shards.schema import Sample
 from datamodules.shards.tar_io import iter_samples
 from datamodules.sources.grid import PAUSES
+from emo_lightning.core.constants import FPS
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.pose import rotation
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.corpus.visemes import FPS
+from emo_lightning.core.constants import FPS
 from emo_lightning.motion.blinking import BLINKS_PER_MINUTE, BlinkProcess
 from emo_lightning.motion.emotions import EMOTIONS, LEVEL_MAX, NEUTRAL
 

@@ -12,8 +12,8 @@ import numpy as np
 import soxr
 
 from datamodules.corpus import espeak, neural
+from emo_lightning.core.constants import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 NEUTRAL_LEVEL_DB = -25.0
 """Level of neutral speech (RMS of its loud half), leaving an angry voice its 10 dB of headroom."""
 TREMOR_HZ, WAVER_HZ, ROUGH_HZ = 7.0, 6.0, 70.0

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datamodules.corpus.speech import SAMPLE_RATE, Speech
+from datamodules.corpus.speech import Speech
+from emo_lightning.core.constants import FPS, SAMPLE_RATE
 from emo_lightning.face.coefficients import EXP_NAMES
 
-FPS = 25
 RATE = 200
 """Steps a second at which movements are worked out."""
 OPENING_UNITS = ("AU25", "AU26", "AU16")

@@ -17,7 +17,7 @@ from datamodules.shards.schema import Sample
 from datamodules.shards.tar_io import LIGHT, VIDEO, ShardIndex
 from emo_lightning.face.coefficients import AU_NAMES
 from emo_lightning.face.landmarks import to_68
-from emo_lightning.media.audio_reader import log_mel
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.motion.emotions import EMOTIONS
 

@@ -38,11 +38,10 @@ from datamodules.loading.windows import AudioClip, Labels, VideoClip, collate
 from datamodules.shards.add_whisper_features import RECORD
 from datamodules.shards.remote import ShardSet, open_set
 from datamodules.shards.tar_io import LIGHT, VIDEO, ShardIndex
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import LAYOUTS, Layout
 from emo_lightning.motion.emotions import EMOTIONS
-
-FPS = 25
 
 
 class Shards(lightning.LightningDataModule):

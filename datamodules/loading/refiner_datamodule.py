@@ -16,13 +16,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datamodules.loading.datamodule import FPS, Shards
+from datamodules.loading.datamodule import Shards
 from datamodules.loading.flow_align import align
 from datamodules.loading.image_augmentation import ImageAugmentation
 from datamodules.loading.sampler import ClipReader, ShardFile
 from datamodules.loading.windows import Labels
 from datamodules.shards.schema import Sample, SampleError
 from datamodules.shards.tar_io import LIGHT, VIDEO, read_tar
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
 from emo_lightning.face.portrait import Portrait

@@ -16,8 +16,8 @@ import torch
 from datamodules.corpus.phones import frame_phones
 from datamodules.shards.schema import Sample, SampleError
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.media.audio_reader import MEL_FLOOR, log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import MEL_FLOOR, log_mel
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.motion.emotions import EMOTIONS
 

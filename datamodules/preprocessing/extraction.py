@@ -36,22 +36,17 @@ from datamodules.preprocessing.quality import picture_facts, sound_facts, sync_f
 from datamodules.shards.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
 from datamodules.shards.tar_io import file_sha256
 from datamodules.sources.clip import Clip, Place, Stored
+from emo_lightning.core.constants import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frames_for
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients, read_aus
 from emo_lightning.face.crop import ROOM, CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.portrait import MIN_MARGIN, inside
 from emo_lightning.face.texture import read_texture
-from emo_lightning.media.audio_reader import (
-    SAMPLE_RATE,
-    SAMPLES_PER_FRAME,
-    SILENCE_PEAK,
-    frames_for,
-    iter_audio,
-)
+from emo_lightning.media.audio_reader import SILENCE_PEAK, iter_audio
 from emo_lightning.media.container import MediaError
 from emo_lightning.media.lazy_frame import Picture
-from emo_lightning.media.video_reader import FPS, VideoInfo, encode_mp4_bytes, iter_pictures, probe
+from emo_lightning.media.video_reader import VideoInfo, encode_mp4_bytes, iter_pictures, probe
 
 MIN_FRAMES = 10
 """Shorter clips (0.4 s) teach nothing."""

@@ -15,10 +15,11 @@ import numpy as np
 from datamodules.preprocessing.face_tracking import ClipError
 from datamodules.sources import Clip, Rejected, Source
 from datamodules.sources.files import walk
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.bfm import read_deep3d_mat
 from emo_lightning.face.coefficients import AU_NAMES, Coefficients
-from emo_lightning.media.video_reader import FPS, VideoInfo
+from emo_lightning.media.video_reader import VideoInfo
 
 OPENFACE_MAX = 5.0
 """OpenFace's intensities run from 0 to 5 (FACS grade E); ours from 0 to 1."""

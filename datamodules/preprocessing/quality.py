@@ -15,11 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from emo_lightning.core.constants import FPS, SAMPLES_PER_FRAME
 from emo_lightning.face.texture import REGIONS, SKIN
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME
 from emo_lightning.media.loudness import SpeechLevel
 
-FPS = 25
 QUIET_DB = -45.0
 SPEECH_RANGE_DB, SURE_DB = 20.0, 10.0
 """How far below the level of the speech a frame may be and still count as spoken at most; and is taken for speech in any case."""

@@ -12,7 +12,7 @@ import soundfile
 
 from datamodules.shards.schema import Sample
 from datamodules.shards.tar_io import iter_samples
-from emo_lightning.media.audio_reader import SAMPLE_RATE
+from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.media.video_writer import write_video
 

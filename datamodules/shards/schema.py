@@ -36,8 +36,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from emo_lightning.core.constants import SAMPLE_RATE, frames_for
 from emo_lightning.face.coefficients import AU_NAMES, Coefficients, Layout
-from emo_lightning.media.audio_reader import SAMPLE_RATE, frames_for
 from emo_lightning.motion.emotions import EMOTIONS, LEVEL_MAX, LEVEL_MIN
 
 MAX_SECONDS = 10.0

@@ -27,12 +27,12 @@ from emo_lightning.calibration.refit import Fit, refit
 from emo_lightning.calibration.report import write_page
 from emo_lightning.calibration.splits import apart_from, held_out, in_blocks
 from emo_lightning.core.atomic_files import staging
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.weights import export, load_audio_to_motion, read_network, weight_files
-from emo_lightning.media.video_reader import FPS
 
 LEAST_SECONDS = 20.0
 """Film of a face that speaks, below which nothing can be both fitted and judged."""

@@ -13,7 +13,7 @@ import torch
 
 from emo_lightning.calibration.recording import Recording
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.media.audio_reader import MelStream
+from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.motion.emotions import NEUTRAL
 

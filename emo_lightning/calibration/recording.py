@@ -25,6 +25,7 @@ from datamodules.preprocessing.face_tracking import (
     stretches,
 )
 from emo_lightning.calibration.lips import lips_of_points, lips_of_shape
+from emo_lightning.core.constants import FPS, SAMPLES_PER_FRAME
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import Progress
 from emo_lightning.core.provenance import sha256_of
@@ -33,11 +34,11 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import crop_box, to_crop
 from emo_lightning.face.fit import IDENTITY_FRAMES
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, SILENCE_PEAK, iter_audio
+from emo_lightning.media.audio_reader import SILENCE_PEAK, iter_audio
 from emo_lightning.media.container import MediaError
 from emo_lightning.media.lazy_frame import Picture
 from emo_lightning.media.loudness import SpeechLevel, levelled
-from emo_lightning.media.video_reader import FPS, iter_pictures, probe
+from emo_lightning.media.video_reader import iter_pictures, probe
 
 PART = 250
 """Frames looked at in one go."""

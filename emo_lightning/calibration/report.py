@@ -12,7 +12,7 @@ from emo_lightning.calibration.dataset import Rows
 from emo_lightning.calibration.features import Readout
 from emo_lightning.calibration.lips import NAMES
 from emo_lightning.calibration.refit import Fit
-from emo_lightning.media.video_reader import FPS
+from emo_lightning.core.constants import FPS
 
 COLOURS = {"filmed": "#222", "shipped": "#d98a1f", "refitted": "#1f6fd9"}
 MOST_BLOCKS = 8

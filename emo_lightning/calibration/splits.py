@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo_lightning.calibration.recording import Recording
-from emo_lightning.media.video_reader import FPS
+from emo_lightning.core.constants import FPS
 
 EVERY = 4
 """One block in so many is held out."""

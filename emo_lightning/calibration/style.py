@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from emo_lightning.calibration.recording import Recording
+from emo_lightning.core.constants import FPS
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.media.audio_reader import MelStream
-from emo_lightning.media.video_reader import FPS
+from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, smoothing
 from emo_lightning.motion.emotions import EmotionTrack
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from emo_lightning.core.errors import UserError
 from emo_lightning.inference.whisper_checkpoint import load_whisper
-from emo_lightning.media.audio_reader import MEL_KINDS, WHISPER_PEAK, log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import MEL_KINDS, WHISPER_PEAK, log_mel
 from emo_lightning.models.decoupler.audio_frontend import (
     CONTEXT,
     DEPTH,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
 from emo_lightning.inference.voice_intensity import VoiceLevel
@@ -24,7 +25,6 @@ from emo_lightning.models.motion.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.motion.blinking import BlinkProcess
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, EmotionTrack
 
-FPS = 25.0
 BLOCK = 8
 """Video frames worked on at a time unless another :attr:`AudioToMotion.block` is wanted: 70 to 115 times as fast as they play, on one core."""
 AHEAD = 64
@@ -71,7 +71,7 @@ class AudioToMotion:
 
     @property
     def sound(self) -> str:
-        """The kind of rows (:data:`emo_lightning.media.audio_reader.MEL_KINDS`) that :meth:`generate` takes."""
+        """The kind of rows (:data:`emo_lightning.media.spectrogram.MEL_KINDS`) that :meth:`generate` takes."""
         return self.ear.kind
 
     @property

@@ -20,6 +20,7 @@ import numpy as np
 
 from emo_lightning.core import assets
 from emo_lightning.core.atomic_files import check_file, publish, staging
+from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import Progress
 from emo_lightning.core.provenance import provenance, sha256_of
@@ -28,17 +29,11 @@ from emo_lightning.face.full_frame import load_full_frame
 from emo_lightning.face.portrait import load_portrait
 from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion, weight_files
 from emo_lightning.inference.whisper_checkpoint import registered_whisper
-from emo_lightning.media.audio_reader import (
-    AudioInfo,
-    MelStream,
-    check_sound,
-    frames_for,
-    iter_audio,
-    iter_sound,
-)
+from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio, iter_sound
 from emo_lightning.media.loudness import SpeechLevel
 from emo_lightning.media.prefetch import ahead
-from emo_lightning.media.video_writer import AUDIO_RATE, FPS, VideoWriter
+from emo_lightning.media.spectrogram import MelStream
+from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
 from emo_lightning.motion.emotions import EmotionTrack, check_band
 from emo_lightning.renderers import base as renderers
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.models.layers.temporal import Reach
 from emo_lightning.motion.emotions import LEVEL_MAX, LEVEL_MIN
 
 MEL_PER_FRAME = 4
-FPS = 25.0
 AHEAD = 6
 """Frames of sound after a frame that may count for it; they make up for half of the smoothing's delay."""
 _SPEECH = -1.2

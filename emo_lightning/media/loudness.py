@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME
+from emo_lightning.core.constants import SAMPLES_PER_FRAME
 
 TARGET_DB = -20.0
 """Level of speech, in dB below full scale, that recordings are brought to; the embedded corpus speaks at -18 to -21."""

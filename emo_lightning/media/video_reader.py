@@ -11,10 +11,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.media.container import VIDEO, MediaError, open_media
 from emo_lightning.media.lazy_frame import DecodedPicture, Picture, Upright
 from emo_lightning.media.video_writer import (
-    FPS,
     VideoWriter,
     check_output,
     encode_mp4_bytes,
@@ -22,7 +22,6 @@ from emo_lightning.media.video_writer import (
 )
 
 __all__ = [
-    "FPS",
     "VideoInfo",
     "VideoWriter",
     "check_output",

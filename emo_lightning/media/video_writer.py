@@ -23,10 +23,10 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from emo_lightning.core.constants import FPS, SAMPLE_RATE
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.audio_reader import SAMPLE_RATE, iter_sound
+from emo_lightning.media.audio_reader import iter_sound
 
-FPS = 25.0
 AUDIO_RATE = 48_000
 """Sound copied from a user's file keeps its full band in the videos we write."""
 REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0"}

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.motion.emotions import EMOTIONS
 
-FPS = 25.0
 BLINKS_PER_MINUTE = 22.0
 """Of somebody who talks to a camera in neutral mood."""
 EMOTION_RATE: Mapping[str, float] = {

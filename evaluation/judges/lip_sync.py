@@ -22,7 +22,7 @@ from torch.nn.functional import normalize, relu
 
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.regions import LIP_INNER
-from emo_lightning.media.audio_reader import N_MELS, log_mel
+from emo_lightning.media.spectrogram import N_MELS, log_mel
 from evaluation.judges import landmarks
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.mouth import POINTS, find_mouth

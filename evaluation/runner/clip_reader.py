@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME, AudioInfo, check_sound, iter_audio
+from emo_lightning.core.constants import FPS, SAMPLES_PER_FRAME
+from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio
 from emo_lightning.media.container import MediaError, open_media
 from emo_lightning.media.video_reader import iter_frames, probe
-from evaluation.protocol import FPS, NotScored
+from evaluation.protocol import NotScored
 
 HOLD_BYTES = 512 << 20
 """Most memory for held pictures of one clip. A longer clip is decoded again for the second look, to the same pictures."""

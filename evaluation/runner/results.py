@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from emo_lightning.core import provenance
+from emo_lightning.core.constants import FPS
 from evaluation.judges.base import JudgeInfo
-from evaluation.protocol import CONTROLS, FPS, REFERENCE, SIZE, NotScored, protocol_name
+from evaluation.protocol import CONTROLS, REFERENCE, SIZE, NotScored, protocol_name
 from evaluation.records import FAMILIES, Column, Record, SetResult
 from evaluation.runner.cache import FeatureCache
 from evaluation.runner.clip_features import StoredSet, scored_sets

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.crop import CropBox
 from evaluation.judges.landmark_track import Judges
-from evaluation.protocol import FPS, REFERENCE, STILL, NotScored
+from evaluation.protocol import REFERENCE, STILL, NotScored
 from evaluation.records import Record
 from evaluation.runner.cache import FeatureCache
 from evaluation.runner.clip_metrics import fill

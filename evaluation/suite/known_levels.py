@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.crop import to_crop
 from emo_lightning.media.video_reader import iter_frames
@@ -26,7 +27,6 @@ from evaluation.judges.geometry import FEATURES, measure
 from evaluation.judges.landmark_track import check_faces, own_box
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.metrics.level_response import LevelResponse, level_response
-from evaluation.protocol import FPS
 from evaluation.runner.pairs import MANIFEST, list_videos, read_manifest
 
 LEVELS = tuple(range(1, 16))

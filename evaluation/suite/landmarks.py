@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from emo_lightning.core.constants import FPS
 from evaluation.judges.action_units import UNITS
 from evaluation.judges.geometry import LEFT_EYE, RIGHT_EYE
 from evaluation.judges.landmark_track import Track, place_beside
 from evaluation.metrics.au_error import au_error
 from evaluation.metrics.jitter import jitter
 from evaluation.metrics.landmark_distance import landmark_distance, mouth_distance
-from evaluation.protocol import FPS, NotScored, same_framing
+from evaluation.protocol import NotScored, same_framing
 from evaluation.records import Column, Scores
 from evaluation.suite.base import Clip, ClipMetric
 

@@ -8,12 +8,13 @@ import librosa
 import numpy as np
 import torch
 
+from emo_lightning.core.constants import FPS, SAMPLE_RATE
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.landmark_track import Track
 from evaluation.metrics.beat_alignment import beat_alignment, motion_beats
 from evaluation.metrics.blink_rate import blinks, eye_aspect_ratio
 from evaluation.metrics.head_motion import head_motion
-from evaluation.protocol import FPS, NotScored
+from evaluation.protocol import NotScored
 from evaluation.records import Column, Scores
 from evaluation.suite.base import Clip, ClipMetric, Features, SoundExtractor
 
@@ -22,7 +23,7 @@ ONSETS = "onsets"
 ANGLES = ("pitch", "yaw", "roll")
 EYES = slice(36, 48)
 """Both eyes among the 68 points."""
-SAMPLE_RATE, HOP = 16_000, 160
+HOP = 160
 SHORTEST_BLINKS = 4.0
 """Seconds: a rate over less says nothing."""
 

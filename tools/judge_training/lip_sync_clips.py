@@ -18,7 +18,7 @@ import numpy as np
 from datamodules.shards.tar_io import iter_samples
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.regions import LIP_INNER, LIP_OUTER
-from emo_lightning.media.audio_reader import MEL_FLOOR, N_MELS, log_mel
+from emo_lightning.media.spectrogram import MEL_FLOOR, N_MELS, log_mel
 from evaluation.judges.lip_sync import ROWS
 from evaluation.judges.mouth import CHIN_LINE, POINTS, find_mouth
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emo_lightning.core.constants import FPS
 from emo_lightning.models.layers.temporal import Reach, TemporalStack
 
 POSE_SIZE = 6
@@ -36,7 +37,6 @@ STEP = 4
 """Frames from one latent to the next."""
 SMOOTH = 10
 """Frames either side that the filter between posture and quick movements sees; it parts them near 1 Hz."""
-FPS = 25.0
 POSTURE_SECONDS = 2.0
 """Time in which posture forgets: what people do above 0.08 Hz is motion, below it they sit otherwise."""
 BEARING_SECONDS = 0.35

@@ -12,9 +12,9 @@ from datamodules.corpus.motion import MotionStyle, drift, move
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.speech import Prosody, Speech, Voice, synthesise
 from datamodules.corpus.visemes import ArticulationStyle, articulate, viseme_of
+from emo_lightning.core.constants import frames_for
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
-from emo_lightning.media.audio_reader import frames_for
 from emo_lightning.motion.emotions import EMOTIONS, SIGNATURE_UNITS
 
 VOICE = Voice("espeak", "en-us+m3")

@@ -16,7 +16,6 @@ from datamodules.corpus.prosody import FULL, prosody_for
 from datamodules.corpus.sentences import HELD_OUT, SENTENCES, TRAIN
 from datamodules.corpus.speakers import VOICES
 from datamodules.corpus.speech import (
-    SAMPLE_RATE,
     Prosody,
     Speech,
     Voice,
@@ -27,6 +26,7 @@ from datamodules.corpus.speech import (
     waver,
 )
 from datamodules.corpus.visemes import VISEME_OF, viseme_of
+from emo_lightning.core.constants import SAMPLE_RATE
 
 HIBARI, ESPEAK = Voice("hibari", "heart"), Voice("espeak", "en-us+f2")
 TEXT = "Bob found a purple map above the old piano."

@@ -15,8 +15,8 @@ from datamodules.loading.sampler import ClipReader, FailureTable, ShardFile, Sha
 from datamodules.shards.tar_io import ShardWriter, iter_samples, read_index
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.media.audio_reader import log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import log_mel
 
 
 def ready(kind, folder, **options):

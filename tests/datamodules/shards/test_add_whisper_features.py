@@ -13,8 +13,8 @@ from datamodules.shards.add_whisper_features import add_teacher
 from datamodules.shards.schema import SampleError, decode, encode
 from datamodules.shards.tar_io import INDEX, iter_samples, read_index
 from datamodules.shards.verify import verify
+from emo_lightning.core.constants import frames_for
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.audio_reader import frames_for
 
 
 def teacher(wave: np.ndarray) -> np.ndarray:

@@ -27,8 +27,8 @@ from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.weights import load_audio_to_motion
-from emo_lightning.media.audio_reader import MelStream, log_mel
 from emo_lightning.media.loudness import levelled
+from emo_lightning.media.spectrogram import MelStream, log_mel
 from emo_lightning.media.video_writer import write_video
 from emo_lightning.motion.emotions import EmotionTrack
 from emo_lightning.renderers.base import create, stream

@@ -21,7 +21,7 @@ from emo_lightning.inference.whisper_checkpoint import (
     read_encoder,
     read_variables,
 )
-from emo_lightning.media.audio_reader import MEL_KINDS, log_mel
+from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
 from emo_lightning.models.decoupler.audio_frontend import CONTEXT, STEP, WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder, WhisperSize, sinusoids
 

@@ -9,8 +9,8 @@ from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.streaming import TalkingStream, talk
 from emo_lightning.inference.weights import load_audio_to_motion
-from emo_lightning.media.audio_reader import log_mel
 from emo_lightning.media.loudness import RunningGain
+from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 
 TRACK = EmotionTrack((EmotionKey(0.0, 5, 9.0), EmotionKey(1.0, 6, 14.0)))

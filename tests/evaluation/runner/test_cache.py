@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emo_lightning.core.constants import SAMPLES_PER_FRAME
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.audio_reader import SAMPLES_PER_FRAME
 from emo_lightning.media.video_writer import write_video
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.landmarks import LandmarkJudge

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
-from emo_lightning.media.audio_reader import SAMPLE_RATE
 from emo_lightning.media.video_writer import write_video
 from evaluation.protocol import REFERENCE, STILL
 from evaluation.runner import partial_results, workers
