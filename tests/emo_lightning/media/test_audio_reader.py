@@ -13,7 +13,7 @@ import soundfile
 from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.audio_reader import inspect_audio, iter_audio, load_audio
-from emo_lightning.media.spectrogram import MelStream
+from emo_lightning.media.spectrogram import MelStream, log_mel
 
 
 @pytest.fixture
