@@ -8,16 +8,176 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from benchmarks._compare_rows import MESH, Row
-from benchmarks._compare_scores import CROSS, SELF, Column, Judging, Scores
-from benchmarks._compare_sheet import Strip, write_sheet
-from benchmarks._compare_speed import Speed
-from benchmarks._compare_tables import Drawn, Estimates, estimate, estimates, table, to_json
+from benchmarks._compare_rows import MESH, Row, Speed
+from benchmarks._compare_scores import CROSS, SELF, Column, Film, Judging, Scores
+from benchmarks._shared import RESAMPLES
 from emo_lightning.core.atomic_files import publish, staging
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import provenance, sha256_of
+from emo_lightning.face.builtin import LIPS
+from emo_lightning.face.crop import CropBox, crop_image
+from evaluation.judges.geometry import FEATURES
+from evaluation.report.contact_sheet import captioned
+from evaluation.suite.motion import head_angles
+
+MOUTH = 0.55
+"""Half of the enlarged square's side in distances between the eyes; its middle half is shown."""
+
+
+@dataclass
+class Strip:
+    """One moment: pictures by caption, in order, each with the place of its mouth."""
+
+    cells: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, caption: str, frame: np.ndarray, mouth: CropBox) -> None:
+        """A frame ``(S, S, 3)`` and where to look closer."""
+        size = frame.shape[0]
+        near = crop_image(frame, mouth, size)[size // 4 : size - size // 4]
+        self.cells[caption] = np.vstack([frame, near])
+
+
+def mouth_of(film: Film, frame: int) -> CropBox:
+    """Where the mouth is in a frame; where it was last seen, if no face is."""
+    seen = np.flatnonzero(film.seen)
+    if not len(seen):
+        half = film.frames.shape[1] / 2
+        return CropBox(half, 1.4 * half, 0.4 * half)
+    nearest = seen[np.abs(seen - frame).argmin()]
+    unit = film.track.interocular * film.frames.shape[1] / 2
+    x, y = film.track.points[nearest, list(LIPS), :2].mean(axis=0)
+    return CropBox(float(x), float(y), MOUTH * unit)
+
+
+def moments(film: Film) -> list[int]:
+    """Two frames worth a look: the mouth at its widest, and the head farthest from where it was at first."""
+    seen = np.flatnonzero(film.seen)
+    if len(seen) < 3:
+        return [0, len(film.frames) - 1]
+    opening = film.track.geometry[seen, list(FEATURES).index("lip_open")]
+    angles = head_angles(film.track)
+    return [int(seen[opening.argmax()]), int(seen[np.abs(angles - angles[0]).max(axis=1).argmax()])]
+
+
+def write_sheet(path: Path, strips: Sequence[Strip]) -> None:
+    """One row a moment, one column a caption; a cell that is missing stays empty."""
+    captions = list(dict.fromkeys(name for strip in strips for name in strip.cells))
+    empty = np.full(next(iter(strips[0].cells.values())).shape, 245, np.uint8)
+    rows = [
+        np.hstack([captioned(strip.cells.get(name, empty), name) for name in captions])
+        for strip in strips
+    ]
+    cv2.imwrite(str(path), np.vstack(rows)[:, :, ::-1])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over clips with its 95 % interval, and how many clips and people are behind it."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int
+    people: int
+
+    def cell(self, places: int, sign: str = "") -> str:
+        """As a table says it."""
+        shown = [f"{value:{sign}.{places}f}" for value in (self.mean, self.low, self.high)]
+        return f"{shown[0]} [{shown[1]}, {shown[2]}]" if self.clips > 1 else shown[0]
+
+
+Estimates = dict[str, dict[str, dict[str, Estimate | None]]]
+"""Row -> score -> ``mean``, and ``minus``: the paired difference to another row."""
+
+
+@dataclass
+class Drawn:
+    """One row's scores of each clip; None for a clip that it could not draw, for the reason given."""
+
+    scores: list[Scores | None]
+    reason: str = ""
+
+    @property
+    def failed(self) -> int:
+        """How many it could not draw."""
+        return sum(scores is None for scores in self.scores)
+
+
+def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate | None:
+    """Mean of the clips that have a value; the interval is a bootstrap over people, over clips where there is one person.
+
+    None without any value.
+    """
+    there = np.isfinite(values)
+    if not there.any():
+        return None
+    names = np.asarray(people)[there]
+    drawn = names if len(set(names)) > 1 else np.arange(there.sum()).astype(str)
+    rows = np.array(
+        [(values[there][drawn == name].sum(), (drawn == name).sum()) for name in sorted(set(drawn))]
+    )
+    totals = rows[np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))].sum(
+        axis=1
+    )
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], (0.025, 0.975))
+    return Estimate(
+        float(values[there].mean()), float(low), float(high), int(there.sum()), len(set(names))
+    )
+
+
+def values_of(drawn: Drawn, score: str) -> np.ndarray:
+    """One score of every clip, nan where there is none."""
+    return np.array(
+        [np.nan if scores is None else scores.get(score, np.nan) for scores in drawn.scores]
+    )
+
+
+def estimates(
+    rows: Mapping[str, Drawn], columns: Mapping[str, Column], people: Sequence[str], beside: str
+) -> Estimates:
+    """Every row's scores, and their differences to the row ``beside`` (none where there is no such row)."""
+    found: Estimates = {}
+    for name, drawn in rows.items():
+        found[name] = {}
+        for score in columns:
+            values = values_of(drawn, score)
+            mean = estimate(values, people)
+            compared = name != beside and beside in rows
+            minus = estimate(values - values_of(rows[beside], score), people) if compared else None
+            found[name][score] = {"mean": mean, "minus": minus}
+    return found
+
+
+def to_json(found: Estimates) -> dict:
+    """The same as plain values."""
+    return {
+        row: {
+            score: {kind: asdict(value) if value else None for kind, value in both.items()}
+            for score, both in scores.items()
+        }
+        for row, scores in found.items()
+    }
+
+
+def table(found: Estimates, columns: Mapping[str, Column], kind: str) -> list[str]:
+    """Markdown: a line for each score that anyone has, a column for each row of the comparison."""
+    names = list(found)
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for score, column in columns.items():
+        values = [found[name][score][kind] for name in names]
+        if any(values):
+            arrow = {True: " ↑", False: " ↓", None: ""}[column.better]
+            cells = [
+                value.cell(column.places, "+" if kind == "minus" else "") if value else "–"
+                for value in values
+            ]
+            unit = f", {column.unit}" if column.unit else ""
+            lines.append(f"| {column.label}{unit}{arrow} | " + " | ".join(cells) + " |")
+    return lines
+
 
 PROTOCOL = "emo-compare-1"
 STEADY = ("jitter", "flicker")

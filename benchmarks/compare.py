@@ -41,12 +41,9 @@ from benchmarks._compare_clips import (
     resized,
     transfer,
 )
-from benchmarks._compare_report import Part, Report
-from benchmarks._compare_rows import Row, rows
+from benchmarks._compare_report import Drawn, Part, Report, Strip, moments, mouth_of
+from benchmarks._compare_rows import Row, Speed, apart, rows
 from benchmarks._compare_scores import Film, Judging, steadiness
-from benchmarks._compare_sheet import Strip, moments, mouth_of
-from benchmarks._compare_speed import Speed, apart
-from benchmarks._compare_tables import Drawn
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import track
 from emo_lightning.face.coefficients import Coefficients

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     )
     add("--per-clip", action="store_true", help="one line a clip as well")
     args = parser.parse_args(arguments)
-    from benchmarks._small import one_thread, small_corpus
+    from benchmarks._shared import one_thread, small_corpus
     from emo_lightning.inference.weights import load_audio_to_motion
 
     systems = {
@@ -109,7 +109,7 @@ def report(
 def _row(place: str, name: str, talker: AudioToMotion, clips: list, per_clip: bool) -> str:
     """One system on one set."""
     from benchmarks import _lips
-    from benchmarks._small import mean_cell
+    from benchmarks._shared import mean_cell
 
     lips = [_lips.made_lips(talker, clip) for clip in clips]
     scores = [_lips.following(ours, clip.lips) for ours, clip in zip(lips, clips, strict=True)]
@@ -208,7 +208,7 @@ def rendered_table(systems: dict[str, AudioToMotion], sets: dict[str, list], pic
 
 def median_cell(values: np.ndarray) -> str:
     """Median and its 95 % interval."""
-    from benchmarks._small import interval
+    from benchmarks._shared import interval
 
     return "{:.2f} [{:.2f}, {:.2f}]".format(
         *interval(values, lambda rows: float(np.nanmedian(rows)))
@@ -217,7 +217,7 @@ def median_cell(values: np.ndarray) -> str:
 
 def share_cell(clips: Sequence[Sequence[bool]]) -> str:
     """Share of closures over all clips that have any, with an interval over clips."""
-    from benchmarks._small import interval
+    from benchmarks._shared import interval
 
     counts = np.array([(sum(c), len(c)) for c in clips if c], np.float64)
     if not len(counts):

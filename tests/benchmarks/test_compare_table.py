@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks import compare
 from benchmarks._compare_clips import Clip, Target, pairs, read_clips, transfer
+from benchmarks._compare_report import Drawn, estimate, estimates
 from benchmarks._compare_rows import rows
 from benchmarks._compare_scores import correlation
-from benchmarks._compare_tables import Drawn, estimate, estimates
 from datamodules.corpus.build import build_corpus
 from emo_lightning.core.errors import UserError
 

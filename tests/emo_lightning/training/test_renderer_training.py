@@ -7,11 +7,9 @@ import json
 import warnings
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 
-from benchmarks.keypoint import main as benchmark
 from emo_lightning.core.errors import UserError
 from emo_lightning.inference.weights import read_network
 from emo_lightning.training.config import load_config
@@ -99,17 +97,3 @@ def test_a_backbone_that_is_not_there_is_said(
         run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg18")
     with pytest.raises(UserError, match=r"model\.anchors"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "model.anchors=9")
-
-
-def test_curves_are_drawn(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    benchmark(["--curves", str(trained), "--out", str(tmp_path / "curves.png")])
-    picture = cv2.imread(str(tmp_path / "curves.png"))
-    assert (
-        picture.shape[1] > 1000
-        and picture.std() > 10
-        and "feature_matching" in capsys.readouterr().out
-    )
-    with pytest.raises(UserError, match=r"holds no metrics\.csv"):
-        benchmark(["--curves", str(tmp_path)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._motion import bands, describe, interval, spectrum_gap
-from benchmarks.pose import faded
+from research._motion import bands, describe, interval, spectrum_gap
+from research.pose import faded
 
 
 def walk(seed: int, frames: int = 400) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.fft import dct
 
-from benchmarks._probes import Problem
+from research._probes import Problem
 
 MFCC = 20
 AROUND = 4

@@ -1,6 +1,6 @@
 """What calibrating to a person's own film gives, by how much film there is; with the pull and the offset taken away.
 
-    python -m benchmarks calibrate [--videos DIR] [--seconds 20 40 60] [--checkpoint-dir D]
+    python -m research.calibrate [--videos DIR] [--seconds 20 40 60] [--checkpoint-dir D]
 
 DIR holds videos with sound, or with a recording NAME.wav beside them or in ../wav. Each file is one person; files of the same
 name up to a digit or underscore's number (clip_1, clip_2) and GRID's short clips of one folder are one person's film. Every
@@ -32,7 +32,7 @@ LEAST_FILM, MOST_FILES = 24.0, 60
 def main(arguments: Sequence[str] = ()) -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks calibrate",
+        prog="python -m research.calibrate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """Do the fifteen levels come out where the embedded corpus has them, on held-out speakers and sentences?
 
-    python -m benchmarks levels_corpus [--data SHARDS] [--checkpoint-dir NAME=DIR ...] [--train STEPS] [--variants a,b]
+    python -m research.levels_corpus [--data SHARDS] [--checkpoint-dir NAME=DIR ...] [--train STEPS] [--variants a,b]
 
 Without --data a corpus of 480 clips is made in runs/benchmarks. Without more, the shipped weights are looked at; --train trains the
 heads on their decoupler: with the three annotated intensities alone, the same with parts left out, with levels found from the data
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="benchmarks levels_corpus", description=__doc__, formatter_class=shape
+        prog="python -m research.levels_corpus", description=__doc__, formatter_class=shape
     )
     parser.add_argument(
         "--data", type=Path, help="embedded corpus, without video; made when not given"

@@ -17,22 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks._shared import outsiders, wilson
 from emo_lightning.motion.emotions import EMOTIONS
 
 if TYPE_CHECKING:
     from evaluation.suite.others import Outsider
-
-CONFIDENCE = 1.96
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927)."""
-    share, z = right / count, CONFIDENCE**2 / count
-    middle, half = (
-        share + z / 2,
-        CONFIDENCE * np.sqrt(share * (1 - share) / count + z / (4 * count)),
-    )
-    return float((middle - half) / (1 + z)), float((middle + half) / (1 + z))
 
 
 def label(path: Path) -> str | None:
@@ -90,22 +79,6 @@ def main(arguments: Sequence[str] = ()) -> None:
                 [EmotionJudge.load().probabilities(shapes[i]) for i in np.flatnonzero(known)],
                 wanted[known],
             )
-
-
-def outsiders() -> list[Outsider]:
-    """Those of others' judges who can be asked; why the rest cannot is printed."""
-    from emo_lightning.core.errors import UserError
-    from evaluation.protocol import Unavailable
-    from evaluation.suite.others import OUTSIDERS
-
-    found = []
-    for outsider in OUTSIDERS:
-        try:
-            outsider.describe()
-            found.append(outsider)
-        except (UserError, Unavailable) as error:
-            print(f"{outsider.label} is not asked: {error}")
-    return found
 
 
 def _look(

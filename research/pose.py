@@ -1,6 +1,6 @@
 """Head motion and blinks: PoseNet's against held-out heads, per emotion, and against its ablations.
 
-    python -m benchmarks pose [--data SHARDS] [--real SHARDS ...] [--checkpoint-dir D] [--steps 500] [--clips 160] [--minutes 10]
+    python -m research.pose [--data SHARDS] [--real SHARDS ...] [--checkpoint-dir D] [--steps 500] [--clips 160] [--minutes 10]
 
 Without --data an embedded corpus of 240 clips is made in a cache folder; heads of its held-out speakers are the measure, PoseNet
 moves to the same sounds at the same emotion and level. --real adds shards of filmed heads (``emo preprocess``), which nothing was
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import _motion
+from research import _motion
 
 CACHE = Path("runs/benchmarks/pose-corpus")
 LEAD = 75
@@ -45,7 +45,7 @@ class Group:
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks pose",
+        prog="python -m research.pose",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,8 +67,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         "--minutes", type=float, default=10.0, help="length of the motion that is watched for drift"
     )
     args = parser.parse_args(arguments)
-    from benchmarks._posenet import write_posenet
     from emo_lightning.inference.weights import load_audio_to_motion
+    from research._posenet import write_posenet
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -131,8 +131,8 @@ def filmed(talker: object, folder: Path, clips: int) -> None:
 
 def ablations(talker: object, data: Path, args: argparse.Namespace, held: dict[str, Group]) -> None:
     """PoseNet trained for a short time, whole and without each part."""
-    from benchmarks._posenet import trained_posenet
     from emo_lightning.training.motion import Stage2Loss
+    from research._posenet import trained_posenet
 
     everyone = joined(held)
     print(f"\n| {args.steps} steps {HEADER[:-1]} emotions: order of speed |\n" + "|---" * 9 + "|")
@@ -322,9 +322,9 @@ def _speech(minutes: float) -> np.ndarray:
 
 
 def _portrait() -> object:
-    from benchmarks.streaming import portrait
+    from benchmarks._shared import neutral_face
 
-    return portrait()
+    return neutral_face()
 
 
 def _corpus() -> Path:

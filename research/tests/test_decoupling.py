@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._features import Clip, ask, frame_rows, phone_problem, questions, spoken
-from benchmarks._probes import KINDS, Problem, difference, probe, recall, resampled, tally
-from benchmarks.decoupling import LEVELS, READINGS, goal_table, real_goal_table
+from research._features import Clip, ask, frame_rows, phone_problem, questions, spoken
+from research._probes import KINDS, Problem, difference, probe, recall, resampled, tally
+from research.decoupling import LEVELS, READINGS, goal_table, real_goal_table
 
 CLASSES, SPEAKERS, PER = 4, 6, 24
 

@@ -7,12 +7,18 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+if TYPE_CHECKING:
+    from emo_lightning.face.coefficients import Coefficients
+    from evaluation.suite.others import Outsider
+
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 RESAMPLES = 1000
+CONFIDENCE = 1.96
 
 
 @contextmanager
@@ -61,3 +67,37 @@ def mean_cell(values: Sequence[float] | np.ndarray, places: int = 2) -> str:
     """Mean and 95 % interval of the mean, as a table says them."""
     mean, low, high = interval(np.asarray(values, np.float64), lambda rows: float(np.nanmean(rows)))
     return f"{mean:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927)."""
+    share, z = right / count, CONFIDENCE**2 / count
+    middle, half = (
+        share + z / 2,
+        CONFIDENCE * np.sqrt(share * (1 - share) / count + z / (4 * count)),
+    )
+    return float((middle - half) / (1 + z)), float((middle + half) / (1 + z))
+
+
+def outsiders() -> list[Outsider]:
+    """Those of others' judges who can be asked; why the rest cannot is printed."""
+    from emo_lightning.core.errors import UserError
+    from evaluation.protocol import Unavailable
+    from evaluation.suite.others import OUTSIDERS
+
+    found = []
+    for outsider in OUTSIDERS:
+        try:
+            outsider.describe()
+            found.append(outsider)
+        except (UserError, Unavailable) as error:
+            print(f"{outsider.label} is not asked: {error}")
+    return found
+
+
+def neutral_face() -> Coefficients:
+    """Coefficients ``(1, C)`` of the mean face, frontal and without expression."""
+    from emo_lightning.face.coefficients import BUILTIN, Coefficients
+
+    blocks = {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
+    return Coefficients(BUILTIN, blocks)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._small import mean_cell
+from benchmarks._shared import mean_cell
 from emo_lightning.core.constants import SAMPLES_PER_FRAME
 from emo_lightning.inference.voice_intensity import VoiceStrength
 from emo_lightning.media.loudness import levelled

@@ -1,6 +1,6 @@
 """How fast what is heard and what is asked for show: the controller's window against a voice that changes, and the emotion track.
 
-    python -m benchmarks responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N] [--checkpoint-dir D] [--ravdess SHARDS]
+    python -m research.responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N] [--checkpoint-dir D] [--ravdess SHARDS]
         [--part window|track|voice]
 
 *Window.* The decoupler is trained with each window (frames of 40 ms, centred), alike in all else. Two clips of the same held-out
@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import _follow, _voice
-from benchmarks._probes import Problem, probe
-from benchmarks._small import interval, mean_cell, one_thread, small_corpus, train_stage
+from benchmarks._shared import interval, mean_cell, one_thread, small_corpus, train_stage
 from emo_lightning.core.constants import SAMPLES_PER_FRAME
 from emo_lightning.face.coefficients import AU_NAMES
 from emo_lightning.media.loudness import SpeechLevel, levelled
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, PROTOTYPES
+from research import _follow, _voice
+from research._probes import Problem, probe
 
 CLIPS, STEPS, TRACKS = 192, 250, 24
 FRAME_MS = 40.0
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="benchmarks responsiveness", description=__doc__, formatter_class=shape
+        prog="python -m research.responsiveness", description=__doc__, formatter_class=shape
     )
     parser.add_argument(
         "--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without"

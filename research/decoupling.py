@@ -1,7 +1,7 @@
 """What the decoupler's features still say of emotion, intensity, speaker and phone: probes on frozen features.
 
-    python -m benchmarks decoupling                                   (about five minutes on one core)
-    python -m benchmarks decoupling --data SHARDS --ravdess SHARDS --compare NAME=DIR --seeds 3 --by-intensity
+    python -m research.decoupling                                   (about five minutes on one core)
+    python -m research.decoupling --data SHARDS --ravdess SHARDS --compare NAME=DIR --seeds 3 --by-intensity
 
 With no arguments a small embedded corpus is made, the shipped decoupler is probed on it, and so are three that are trained on it
 for equally many steps: by ``experiments/stage1.yaml``, by the same without the AU contrast, and by the paper's contrast alone
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._features import (
+from research._features import (
     LEVELS,
     ROWS_TO_FIT,
     Clip,
@@ -41,7 +41,7 @@ from benchmarks._features import (
     read,
     row_name,
 )
-from benchmarks._probes import KINDS, Problem, Score, difference, probe
+from research._probes import KINDS, Problem, Score, difference, probe
 
 CLIPS = 320
 """Of the corpus that is made when none is named."""
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="benchmarks decoupling", description=__doc__, formatter_class=shape
+        prog="python -m research.decoupling", description=__doc__, formatter_class=shape
     )
     add = parser.add_argument
     add("--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without")
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     add("--seeds", type=int, default=1, help="probes of each kind (default: %(default)s)")
     add("--by-intensity", action="store_true", help="emotion of each intensity as well")
     args = parser.parse_args(arguments)
-    from benchmarks._small import one_thread, small_corpus
+    from benchmarks._shared import one_thread, small_corpus
 
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
@@ -126,7 +126,7 @@ def _report(data: Path, args: argparse.Namespace, nets: Mapping[str, Any]) -> No
 
 def _trained(data: Path, folder: Path, steps: int) -> dict[str, Any]:
     """The ablation's decouplers, trained briefly and alike."""
-    from benchmarks._small import train_stage
+    from benchmarks._shared import train_stage
 
     nets, start = {}, time.monotonic()
     # A teacher needs its features in the shards and says nothing about the contrast.

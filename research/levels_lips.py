@@ -1,6 +1,6 @@
 """Do the lips follow speech as well at level 15 of an emotion as at level 1, and do they still close?
 
-    python -m benchmarks levels_lips [--data SHARDS] [--phones SHARDS] [--checkpoint-dir D] [--clips N]
+    python -m research.levels_lips [--data SHARDS] [--phones SHARDS] [--checkpoint-dir D] [--clips N]
 
 SHARDS of --data is real talking video (skipped without), of --phones an embedded corpus (made when not given), whose held-out clips
 know where p, b and m are. Each recording is spoken neutrally and with every emotion at levels 1 and 15. ``r`` is the correlation of
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="benchmarks levels_lips", description=__doc__, formatter_class=shape
+        prog="python -m research.levels_lips", description=__doc__, formatter_class=shape
     )
     parser.add_argument("--data", type=Path, help="shards of real talking video")
     parser.add_argument("--phones", type=Path, help="an embedded corpus; made when not given")
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     )
     args = parser.parse_args(arguments)
     from benchmarks._lips import read
-    from benchmarks.levels_corpus import CACHE, small_corpus
     from emo_lightning.inference.weights import load_audio_to_motion
+    from research.levels_corpus import CACHE, small_corpus
 
     talker = load_audio_to_motion(args.checkpoint_dir)
     if args.data is None:
@@ -102,7 +102,7 @@ def following_table(talker: Any, clips: Sequence[Clip]) -> None:
 def closure_table(talker: Any, clips: Sequence[Clip]) -> None:
     """Share of closures in which the lips touch."""
     from benchmarks._lips import at_rest, closures
-    from benchmarks.emotion import wilson
+    from benchmarks._shared import wilson
 
     print("| emotion | p, b, m | closed at level 1 | at 15 |\n|---|---:|---|---|")
     for emotion in EMOTIONS:

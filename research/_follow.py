@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._small import mean_cell
+from benchmarks._shared import mean_cell
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE
 from emo_lightning.motion.emotions import EMOTIONS, EmotionKey, EmotionTrack

@@ -1,10 +1,11 @@
-"""Training speed: parameters, seconds a step and memory of each stage at a size, on random batches.
+"""Speed and memory of training steps of each stage.
 
-python -m benchmarks training [debug|cpu|paper]
+python -m benchmarks speed [debug|cpu|paper]
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
 from pathlib import Path
@@ -29,7 +30,9 @@ WARM, STEPS = 2, 8
 
 def main(arguments: list[str]) -> None:
     """Print the table for a size, ``cpu`` by default."""
-    size = arguments[0] if arguments else "cpu"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks speed", description=__doc__)
+    parser.add_argument("size", nargs="?", default="cpu", choices=("debug", "cpu", "paper"))
+    size = parser.parse_args(arguments).size
     print(f"one thread, {STEPS} steps each, size {size}\n")
     print(
         "| stage | product, M parameters | all, M | batch | s/step | process memory, MB |\n|---|---|---|---|---|---|"

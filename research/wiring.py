@@ -1,6 +1,6 @@
 """The figure's wiring against our default: what each of them says, and by which coefficients an emotion shows.
 
-    python -m benchmarks wiring [--data SHARDS] [--steps N] [--checkpoint-dir NAME=DIR ...]
+    python -m research.wiring [--data SHARDS] [--steps N] [--checkpoint-dir NAME=DIR ...]
 
 In the figure EmoNet gives ID and TEX alone and ExpNet, which knows no label, the whole EXP; in our default EmoNet changes EXP too. Both
 are trained here, heads of the same sizes on one decoupler; the figure's also with ID as fitted, which is one a clip and so teaches EmoNet
@@ -27,7 +27,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from benchmarks._small import mean_cell, one_thread, small_corpus, train_stage
+from benchmarks._shared import mean_cell, one_thread, small_corpus, train_stage
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.media.loudness import levelled
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print one row a wiring."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="benchmarks wiring", description=__doc__, formatter_class=shape
+        prog="python -m research.wiring", description=__doc__, formatter_class=shape
     )
     parser.add_argument(
         "--data", type=Path, help=f"shards of the embedded corpus; {CLIPS} clips are made without"

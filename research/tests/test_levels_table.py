@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from benchmarks._level_videos import corner_rise, units
-from benchmarks.levels_corpus import Held, direction, level_error, truth, uneven_response
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
 from emo_lightning.models.motion.motion_model import EXP_CEILING
@@ -16,6 +15,7 @@ from emo_lightning.motion.emotions import EMOTIONS, SIGNATURE_UNITS, prototype_e
 from evaluation.judges.geometry import FEATURES, measure
 from evaluation.metrics.level_response import level_response
 from evaluation.suite.known_levels import SIGNATURE_FEATURES
+from research.levels_corpus import Held, direction, level_error, truth, uneven_response
 
 LEVELS = np.arange(1, 16)
 

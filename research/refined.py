@@ -1,6 +1,6 @@
 """What the refinement adds to the geometric renderer: the same clips by both, on people who were held out, and what it costs.
 
-``python -m benchmarks refined [--data SHARDS] [--split test] [--weights DIR ...] [--sheet FILE.png]``. Without ``--data`` only
+``python -m research.refined [--data SHARDS] [--split test] [--weights DIR ...] [--sheet FILE.png]``. Without ``--data`` only
 the speed is measured, on scikit-image's astronaut; without ``--weights`` by the shipped weights, or where there are none by an
 untrained network. Scores are those of the comparison of renderers (:mod:`benchmarks.compare`), with the eyes' beside the lips';
 perceptual distances are of face and lips alone. Flicker is the mean second difference in time of the face's pixels, over the
@@ -56,7 +56,7 @@ SHOWN = 3
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks refined", description=__doc__.splitlines()[0]
+        prog="python -m research.refined", description=__doc__.splitlines()[0]
     )
     folders = "shard sets with video, joined by commas"
     parser.add_argument(
