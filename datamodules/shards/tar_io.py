@@ -320,21 +320,14 @@ def add_members(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes]) ->
 
 
 def prepare_folder(out: Path, argument: str = "--out") -> None:
-    """Make an output folder; UserError when it cannot be used or holds a finished shard set."""
-    accepted = "a new or empty folder in one that exists and can be written to"
+    """Make an output folder and its parents; UserError if unusable or already a finished set."""
+    accepted = "a new or empty folder that can be made and written to"
     if out.exists() and not out.is_dir():
         raise UserError(argument, out, accepted, "is a file")
     if (out / INDEX).exists():
         raise UserError(argument, out, accepted, f"holds a finished shard set already ({INDEX})")
-    if not out.absolute().parent.is_dir():
-        raise UserError(
-            argument,
-            out,
-            accepted,
-            f"lies in a folder that does not exist ({out.absolute().parent})",
-        )
     try:
-        out.mkdir(exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(argument, out, accepted, f"cannot be made ({error.strerror})") from None
     if not os.access(out, os.W_OK):
