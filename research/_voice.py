@@ -1,4 +1,4 @@
-"""What ``--voice-level`` reads of a voice: does a strongly spoken half of a recording stand out from a normal one?"""
+"""What ``--level-from-voice`` reads of a voice: does a strongly spoken half of a recording stand out from a normal one?"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ The default is a small corpus and a short training (about 4 minutes of one core)
 
 *Track.* See the table's heading; weights as shipped, or of ``--checkpoint-dir``.
 
-*Voice.* What ``emo generate --voice-level`` goes by, on the embedded corpus and, with ``--ravdess`` (``emo preprocess --source
+*Voice.* What ``emo generate --level-from-voice`` goes by, on the embedded corpus and, with ``--ravdess`` (``emo preprocess --source
 ravdess``), on real voices.
 """
 

@@ -4,7 +4,7 @@ Writes O.mp4 (H.264, AAC, 25 frames/s), O.npz (the coefficients) and O.json (wha
 
   emo generate --portrait me.jpg --audio hello.wav --emotion happy --level 12 --out hello.mp4
   emo generate --portrait me.jpg --audio story.mp3 --emotion-track story.yaml --out story.mp4
-  emo generate --portrait holiday.jpg --audio hello.wav --frame picture --out holiday.mp4
+  emo generate --portrait holiday.jpg --audio hello.wav --view full --out holiday.mp4
 
 An emotion track is a YAML list. Feelings come and go as they do on faces, surprise fast and sadness slowly, and are half
 there at their time:
@@ -72,16 +72,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T.yaml",
         help="emotions over time, instead of --emotion and --level",
     )
-    band = "let a voice stronger or weaker than its own middle move the level by up to BAND, 0 (default: off) to 5"
-    parser.add_argument("--voice-level", type=check_band, default=0.0, metavar="BAND", help=band)
+    band = (
+        "let loudness and pitch above or below the speaker's median move the level by up to"
+        " BAND, 0 (default: off) to 5"
+    )
+    parser.add_argument(
+        "--level-from-voice", type=check_band, default=0.0, metavar="BAND", help=band
+    )
     chosen = f"what draws the frames, one of those below (default {base.DEFAULT})"
     parser.add_argument("--renderer", metavar="R", default=base.DEFAULT, help=chosen)
     parser.epilog = renderer_list()
     size = integer("--size", *SIZES)
-    sides = "side of the video in pixels, 128 to 1024 (default 256); with --frame picture the most for its longer side (default 1024)"
+    sides = (
+        "side of the video in pixels, 128 to 1024 (default 256); with --view full the most for"
+        " its longer side (default 1024)"
+    )
     parser.add_argument("--size", type=size, metavar="S", help=sides)
-    shown = "crop (default): the head in its square; picture: the whole picture, of any shape, with the head moving in it"
-    parser.add_argument("--frame", metavar="F", default="crop", help=shown)
+    shown = "crop (default): the head in its square; full: the whole picture, the head moving"
+    parser.add_argument("--view", metavar="V", default="crop", help=shown)
     parser.add_argument(
         "--seed",
         type=integer("--seed", 0, 2**32 - 1),
@@ -92,10 +100,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-head-motion", action="store_true", help="keep the head as it is in the portrait"
     )
-    ears = (
-        "mel (default), or whisper, by which lips follow better; it needs pip install '.[whisper]'"
+    encoders = (
+        "whisper (better lip sync; needs pip install '.[whisper]'), mel, or auto (default):"
+        " whisper where it is installed"
     )
-    parser.add_argument("--ear", metavar="E", default="mel", help=ears)
+    parser.add_argument("--audio-encoder", metavar="E", default="auto", help=encoders)
     parser.add_argument(
         "--checkpoint-dir",
         type=Path,
@@ -117,24 +126,22 @@ def run(args: argparse.Namespace) -> None:
     """Check the arguments, generate, and say what was written."""
     track = choose_track(args.emotion, args.level, args.emotion_track)
     base.find(args.renderer)
-    from emo_lightning.inference.generate import generate
+    from emo_lightning.inference.generate import GenerateOptions, generate
 
-    result = generate(
-        args.portrait,
-        args.audio,
-        args.out,
-        track,
+    options = GenerateOptions(
         renderer=args.renderer,
+        view=args.view,
         size=args.size,
         seed=args.seed,
         head_motion=not args.no_head_motion,
+        audio_encoder=args.audio_encoder,
+        level_from_voice=args.level_from_voice,
         checkpoint_dir=args.checkpoint_dir,
-        voice_level=args.voice_level,
-        frame=args.frame,
-        ear=args.ear,
     )
+    result = generate(args.portrait, args.audio, args.out, track, options)
     print(
-        f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in {result.seconds['total']:.1f} s"
+        f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in"
+        f" {result.seconds['total']:.1f} s with the {result.audio_encoder} audio encoder"
     )
 
 

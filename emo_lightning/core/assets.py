@@ -288,6 +288,11 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     return path
 
 
+def find(name: str, folder: str | Path | None = None) -> Path | None:
+    """Where an asset lies, its content not yet checked; None when it is absent."""
+    return _find(get(name), folder)[0]
+
+
 def list_assets(folder: str | Path | None = None) -> list[AssetStatus]:
     """Every registered asset with the place where it was found, hashes checked."""
     found = []

@@ -164,7 +164,7 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
         raise UserError(
             argument,
             path,
-            "a larger --size, or --frame crop",
+            "a larger --size, or --view crop",
             f"shows a face that is too small in {width} x {height} pixels",
         )
     face = make_portrait(

@@ -104,7 +104,7 @@ class AudioToMotion:
         seed: int = 0,
         head_motion: bool = True,
         total_frames: int | None = None,
-        voice_level: float = 0.0,
+        level_from_voice: float = 0.0,
     ) -> Iterator[Coefficients]:
         """Coefficients in pieces of some frames.
 
@@ -115,13 +115,13 @@ class AudioToMotion:
             seed: draws head motion and blinks; same seed, same result.
             head_motion: False keeps the portrait's pose.
             total_frames: frames to make; by default as many as the sound has. Missing sound counts as silence.
-            voice_level: levels by which a voice stronger or weaker than its own middle may move the track's, either way.
+            level_from_voice: levels by which a voice stronger or weaker than its own middle may move the track's, either way.
 
         Raises:
             MismatchError: the portrait's coefficients have another layout than the heads.
             UserError: a voice level asked of a talker that hears no mel.
         """
-        run = AudioToMotionStream(self, source, track, seed, head_motion, voice_level)
+        run = AudioToMotionStream(self, source, track, seed, head_motion, level_from_voice)
         for block in mel_blocks:
             yield from run.push(block, total_frames)
             if total_frames is not None and run.done >= total_frames:
@@ -139,12 +139,12 @@ class AudioToMotionStream:
         track: EmotionTrack,
         seed: int = 0,
         head_motion: bool = True,
-        voice_level: float = 0.0,
+        level_from_voice: float = 0.0,
     ) -> None:
-        if voice_level > 0 and talker.ear.kind != "mel":
+        if level_from_voice > 0 and talker.ear.kind != "mel":
             raise UserError(
-                "--voice-level",
-                voice_level,
+                "--level-from-voice",
+                level_from_voice,
                 "0 with weights that hear through Whisper",
                 "reads the mel spectrogram",
             )
@@ -152,7 +152,7 @@ class AudioToMotionStream:
         if talker.block < 1 or talker.block % STEP:
             raise ValueError(f"a block of {talker.block} frames is not a multiple of {STEP}")
         self._size = talker.block
-        self._faces = _FaceStream(talker, source, track, seed, head_motion, voice_level)
+        self._faces = _FaceStream(talker, source, track, seed, head_motion, level_from_voice)
         self._listener, self._quiet = talker.ear.listen(), talker.ear.quiet
         self._reach = talker.decoupler.reach + talker.heads.reach
         self._per_frame = talker.ear.front_end.per_frame
@@ -217,7 +217,7 @@ class _FaceStream:
         track: EmotionTrack,
         seed: int,
         head_motion: bool,
-        voice_level: float,
+        level_from_voice: float,
     ) -> None:
         self._talker, self._track, self._size = talker, track, talker.block
         self._source = source.joined()
@@ -234,8 +234,8 @@ class _FaceStream:
             rest = talker.heads.matrix(torch.tensor(NEUTRAL), torch.tensor(1.0))
         self._felt, self._weights = emotions, np.zeros((0, len(emotions)), np.float32)
         self._voice = (
-            VoiceLevel(levels, voice_level, talker.decoupler.reach + talker.heads.reach)
-            if voice_level > 0
+            VoiceLevel(levels, level_from_voice, talker.decoupler.reach + talker.heads.reach)
+            if level_from_voice > 0
             else None
         )
         self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]

@@ -28,7 +28,7 @@ from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.full_frame import load_full_frame
 from emo_lightning.face.portrait import load_portrait
 from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion, weight_files
-from emo_lightning.inference.whisper_checkpoint import registered_whisper
+from emo_lightning.inference.whisper_checkpoint import find_whisper, registered_whisper
 from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio, iter_sound
 from emo_lightning.media.loudness import SpeechLevel
 from emo_lightning.media.prefetch import ahead
@@ -40,8 +40,9 @@ from emo_lightning.renderers import base as renderers
 T = TypeVar("T")
 BLOCK = 16_000
 """Samples that are decoded at a time: one second."""
-FRAMES = {"crop": 256, "picture": 1024}
-"""What a video can show, and its size where none is given."""
+VIEWS = {"crop": 256, "full": 1024}
+"""What a video can show, and its size in pixels where none is given."""
+AUDIO_ENCODERS = ("auto", *SHIPPED_WEIGHTS)
 SPEAKING = ("decoupler", "heads")
 """Networks from sound to coefficients, of those in a folder of weights."""
 
@@ -57,6 +58,7 @@ class GenerateResult:
         frames: number of video frames.
         fps: frames per second of the video.
         seconds: wall time by part, and in ``total``.
+        audio_encoder: "whisper" or "mel", as used.
     """
 
     video: Path
@@ -65,6 +67,69 @@ class GenerateResult:
     frames: int
     fps: float
     seconds: dict[str, float]
+    audio_encoder: str
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Settings of a video.
+
+    Attributes:
+        renderer: a name of :func:`emo_lightning.renderers.base.names`, or ``module:Class``.
+        view: "crop" shows the head in its square, "full" the whole picture with the head moving.
+        size: side of the crop in pixels, even, or the most for the longer side of the full view;
+            by default that of :data:`VIEWS`.
+        seed: of head motion and blinks; the same seed gives the same frames.
+        head_motion: False keeps the head as it is in the portrait.
+        audio_encoder: "whisper", "mel", or "auto": Whisper where its weights are installed. A
+            ``checkpoint_dir`` brings its own.
+        level_from_voice: levels by which loudness and pitch above or below the speaker's median
+            may move the track's, 0 (off) to 5.
+        checkpoint_dir: folder of trained weights; those shipped by default.
+
+    Raises:
+        UserError: a value that is not accepted, or an encoder together with a ``checkpoint_dir``.
+    """
+
+    renderer: str = renderers.DEFAULT
+    view: str = "crop"
+    size: int | None = None
+    seed: int = 0
+    head_motion: bool = True
+    audio_encoder: str = "auto"
+    level_from_voice: float = 0.0
+    checkpoint_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        folder, encoder = self.checkpoint_dir, self.audio_encoder
+        if folder is not None and not Path(folder).is_dir():
+            accepted = "a folder of trained weights"
+            raise UserError("--checkpoint-dir", folder, accepted, "is not a folder")
+        if encoder not in AUDIO_ENCODERS:
+            accepted = " or ".join(AUDIO_ENCODERS)
+            raise UserError("--audio-encoder", encoder, accepted, "is not an audio encoder")
+        if folder is not None and encoder != "auto":
+            accepted = "either --audio-encoder or --checkpoint-dir"
+            problem = "does not go with --checkpoint-dir, which has its own"
+            raise UserError("--audio-encoder", encoder, accepted, problem)
+        if self.view not in VIEWS:
+            raise UserError("--view", self.view, " or ".join(VIEWS), "is not a view")
+        check_band(self.level_from_voice)
+
+    @property
+    def side(self) -> int:
+        """``size``, or the view's default."""
+        return VIEWS[self.view] if self.size is None else self.size
+
+    def audio_weights(self) -> Path:
+        """Folder of the decoupler and the heads to use."""
+        if self.checkpoint_dir is not None:
+            return Path(self.checkpoint_dir)
+        if self.audio_encoder != "auto":
+            return SHIPPED_WEIGHTS[self.audio_encoder]
+        # The level follows the voice on the mel spectrogram only.
+        whisper = not self.level_from_voice and find_whisper() is not None
+        return SHIPPED_WEIGHTS["whisper" if whisper else "mel"]
 
 
 def generate(
@@ -72,83 +137,35 @@ def generate(
     audio: str | Path,
     out: str | Path,
     track: EmotionTrack,
-    renderer: str = renderers.DEFAULT,
-    size: int | None = None,
-    seed: int = 0,
-    head_motion: bool = True,
-    checkpoint_dir: str | Path | None = None,
-    voice_level: float = 0.0,
-    frame: str = "crop",
-    ear: str = "mel",
+    options: GenerateOptions = GenerateOptions(),
 ) -> GenerateResult:
     """Make a talking video.
 
     Args:
         portrait: picture of one face from the front.
         audio: recording of any format and sample rate, or a video with sound.
-        out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it. All three appear at the end or not at all.
+        out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it, all three at the
+            end or none.
         track: the emotion over time.
-        renderer: a name of :func:`emo_lightning.renderers.base.names`, or ``module:Class``.
-        size: side of the video in pixels, even; with ``frame="picture"`` the most that its longer side may have. By default
-            that of :data:`FRAMES`.
-        seed: of head motion and blinks; the same seed gives the same frames.
-        head_motion: False keeps the head as it is in the portrait.
-        checkpoint_dir: folder of trained weights; those shipped by default.
-        voice_level: how many levels the strength of the voice may move the track's, either way, 0 to 5; 0 leaves them alone.
-        frame: "crop" shows the head in its square, "picture" the whole picture with the head moving in it.
-        ear: which of the shipped networks listens, "mel" or "whisper"; a ``checkpoint_dir`` has its own.
+        options: all other settings.
 
     Raises:
         UserError: any input that cannot be used, before the long work.
     """
     portrait, audio = Path(portrait), Path(audio)
     out = check_file(out, ".mp4", "--out", inputs=(portrait, audio))
-    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    if folder is not None and not folder.is_dir():
-        raise UserError(
-            "--checkpoint-dir", folder, "a folder of trained weights", "is not a folder"
-        )
-    if ear not in SHIPPED_WEIGHTS:
-        raise UserError(
-            "--ear", ear, " or ".join(SHIPPED_WEIGHTS), "is not what the shipped networks hear with"
-        )
-    if folder is not None and ear != "mel":
-        raise UserError(
-            "--ear",
-            ear,
-            "either --ear or --checkpoint-dir",
-            "does not go with --checkpoint-dir, which has its own",
-        )
-    listener = SHIPPED_WEIGHTS[ear] if folder is None else folder
-    voice_level = check_band(voice_level)
-    if frame not in FRAMES:
-        raise UserError("--frame", frame, " or ".join(FRAMES), "is not what a video can show")
-    size = FRAMES[frame] if size is None else size
-    arguments = {
-        "portrait": portrait,
-        "audio": audio,
-        "out": out,
-        "renderer": renderer,
-        "size": size,
-        "seed": seed,
-    }
-    arguments |= {
-        "head_motion": head_motion,
-        "checkpoint_dir": folder,
-        "voice_level": voice_level,
-        "frame": frame,
-        "ear": ear,
-    }
+    folder, size, audio_weights = options.checkpoint_dir, options.side, options.audio_weights()
+    arguments = {"portrait": portrait, "audio": audio, "out": out, **vars(options), "size": size}
     clock = Clock()
     with staging(out.parent, "--out") as stage, _full_disk(out):
         with clock("audio"):
             frames, gain = listen(audio)
         with clock("portrait"):
-            scene = load_full_frame(portrait, size) if frame == "picture" else None
+            scene = load_full_frame(portrait, size) if options.view == "full" else None
             face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
-            talker = load_audio_to_motion(listener)
-            drawer = renderers.create(renderer, folder)
+            talker = load_audio_to_motion(audio_weights)
+            drawer = renderers.create(options.renderer, folder)
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
             source = drawer.prepare(face if place is None else place.portrait)
@@ -157,10 +174,10 @@ def generate(
             sound,
             face.coefficients,
             track,
-            seed,
-            head_motion,
+            options.seed,
+            options.head_motion,
             total_frames=frames,
-            voice_level=voice_level,
+            level_from_voice=options.level_from_voice,
         )
         spool = _Spool(stage / "coefficients")
         made = spool.each(clock.each("coefficients", chunks))
@@ -178,18 +195,19 @@ def generate(
         about = {
             "frames": len(spoken),
             "fps": FPS,
-            "frame": frame,
+            "view": options.view,
             "size": size,
             "width": shape[0],
             "height": shape[1],
-            "renderer": renderer,
-            "renderer_origin": renderers.origin(renderer),
+            "renderer": options.renderer,
+            "renderer_origin": renderers.origin(options.renderer),
+            "audio_encoder": talker.sound,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": track.to_json(),
-            "voice_level": voice_level,
+            "level_from_voice": options.level_from_voice,
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
-            "weights": _weights(listener, drawer, talker.sound),
+            "weights": _weights(audio_weights, drawer, talker.sound),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
             "provenance": provenance(arguments),
         }
@@ -198,7 +216,13 @@ def generate(
         )
         publish(stage, out.parent, [f"{out.stem}.npz", f"{out.stem}.json", out.name])
     return GenerateResult(
-        out, out.with_suffix(".json"), out.with_suffix(".npz"), len(spoken), FPS, clock.rounded()
+        out,
+        out.with_suffix(".json"),
+        out.with_suffix(".npz"),
+        len(spoken),
+        FPS,
+        clock.rounded(),
+        talker.sound,
     )
 
 
@@ -309,9 +333,9 @@ def _encode(
             progress.update()
 
 
-def _weights(listener: Path, drawer: renderers.Renderer, sound: str) -> dict[str, str]:
+def _weights(folder: Path, drawer: renderers.Renderer, sound: str) -> dict[str, str]:
     """File name -> sha256 of every trained file that had a part in the video."""
-    networks = [file for file in weight_files(listener) if file.stem in SPEAKING]
+    networks = [file for file in weight_files(folder) if file.stem in SPEAKING]
     networks += map(Path, getattr(drawer, "files", ()))
     networks.append(assets.locate("face_landmarker"))
     if sound == "whisper":

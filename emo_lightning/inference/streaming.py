@@ -35,7 +35,7 @@ class TalkingStream:
         seed: draws head motion and blinks; same seed and sound, same result.
         head_motion: False keeps the portrait's pose.
         gain: factor on the sound, for a level known beforehand; None follows it.
-        voice_level: see :meth:`emo_lightning.inference.audio_to_motion.AudioToMotion.generate`.
+        level_from_voice: see :meth:`emo_lightning.inference.audio_to_motion.AudioToMotion.generate`.
 
     Raises:
         MismatchError: the portrait's coefficients have another layout than the heads.
@@ -43,9 +43,9 @@ class TalkingStream:
 
     def __init__(
         self, talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
-        gain: float | None = None, voice_level: float = 0.0,
+        gain: float | None = None, level_from_voice: float = 0.0,
     ) -> None:  # fmt: skip
-        self._run = AudioToMotionStream(talker, source, track, seed, head_motion, voice_level)
+        self._run = AudioToMotionStream(talker, source, track, seed, head_motion, level_from_voice)
         self._mel = MelStream(talker.sound)
         self._window = HOP + MEL_KINDS[talker.sound].lead
         self._held: list[np.ndarray] = []
@@ -94,10 +94,10 @@ class TalkingStream:
 
 def talk(
     pieces: Iterable[np.ndarray], talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
-    gain: float | None = None, voice_level: float = 0.0,
+    gain: float | None = None, level_from_voice: float = 0.0,
 ) -> Iterator[Coefficients]:  # fmt: skip
     """:class:`TalkingStream` as a generator: pieces of sound in, pieces of frames out as soon as they are known."""
-    stream = TalkingStream(talker, source, track, seed, head_motion, gain, voice_level)
+    stream = TalkingStream(talker, source, track, seed, head_motion, gain, level_from_voice)
     for samples in pieces:
         made = stream.push(samples)
         if len(made):

@@ -54,8 +54,17 @@ def load_whisper(path: str | Path | None = None) -> WhisperEncoder:
 
 def registered_whisper() -> Path:
     """The first registered file that is there; UserError says how to get one."""
-    here = [status.asset.name for status in assets.list_assets() if status.path is not None]
-    return assets.locate(next((name for name in ASSETS if name in here), ASSETS[0]))
+    return find_whisper() or assets.locate(ASSETS[0])
+
+
+def find_whisper() -> Path | None:
+    """The first registered file that is there, None without one.
+
+    Raises:
+        UserError: a file of that name has another content.
+    """
+    name = next((name for name in ASSETS if assets.find(name) is not None), None)
+    return None if name is None else assets.locate(name)
 
 
 def read_encoder(path: str | Path, size: WhisperSize = TINY) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ def check_level(level: float, argument: str = "--level") -> float:
     return value
 
 
-def check_band(band: float | str, argument: str = "--voice-level") -> float:
+def check_band(band: float | str, argument: str = "--level-from-voice") -> float:
     """Return how far a voice may move levels; raise UserError outside 0..5 or when it is not a finite number."""
     accepted = f"a number of levels from 0 (off) to {BAND_LIMIT:g}"
     try:

@@ -165,11 +165,11 @@ def test_sounds(name, good, tmp_path, capfd):
         ),
         ({"--level": "8"}, "emo: --level '8' has no emotion; accepted: an --emotion"),
         (
-            {"--voice-level": "5.5"},
-            "emo: --voice-level '5.5' is out of range; accepted: a number of levels from 0 (off) to 5",
+            {"--level-from-voice": "5.5"},
+            "emo: --level-from-voice '5.5' is out of range; accepted: a number of levels from 0 (off) to 5",
         ),
-        ({"--voice-level": "-1"}, "emo: --voice-level '-1' is out of range"),
-        ({"--voice-level": "loud"}, "emo: --voice-level 'loud' is not a number"),
+        ({"--level-from-voice": "-1"}, "emo: --level-from-voice '-1' is out of range"),
+        ({"--level-from-voice": "loud"}, "emo: --level-from-voice 'loud' is not a number"),
         ({"--renderer": "oil"}, "emo: --renderer 'oil' is not a renderer; accepted: "),
         (
             {"--size": "64"},
@@ -182,10 +182,10 @@ def test_sounds(name, good, tmp_path, capfd):
         ({"--seed": "-1"}, "emo: --seed '-1' is out of range; accepted: a whole number"),
         ({"--emotion-track": "absent.yaml"}, "emo: --emotion-track 'absent.yaml' cannot be read"),
         ({"--checkpoint-dir": "absent"}, "emo: --checkpoint-dir 'absent' "),
-        ({"--ear": "left"}, "emo: --ear 'left' "),
+        ({"--audio-encoder": "left"}, "emo: --audio-encoder 'left' "),
         (
-            {"--ear": "whisper", "--checkpoint-dir": "."},
-            "emo: --ear 'whisper' does not go with --checkpoint-dir",
+            {"--audio-encoder": "whisper", "--checkpoint-dir": "."},
+            "emo: --audio-encoder 'whisper' does not go with --checkpoint-dir",
         ),
     ],
 )

@@ -21,7 +21,10 @@ def saved(folder: Path, picture: np.ndarray) -> Path:
 
 
 def moved(
-    stage: CropPlacement, renderer: MeshRenderer, angle: tuple[float, float, float], head: bool = True
+    stage: CropPlacement,
+    renderer: MeshRenderer,
+    angle: tuple[float, float, float],
+    head: bool = True,
 ) -> np.ndarray:
     """The picture with the head turned by degrees."""
     own = stage.portrait.coefficients

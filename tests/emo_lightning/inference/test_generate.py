@@ -23,7 +23,7 @@ from emo_lightning import cli
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.inference.generate import generate, mel_blocks
+from emo_lightning.inference.generate import GenerateOptions, generate, mel_blocks
 from emo_lightning.inference.weights import export, load_audio_to_motion
 from emo_lightning.losses.masked import prototype_table
 from emo_lightning.media.audio_reader import load_audio
@@ -89,7 +89,9 @@ def frames_of(path: Path) -> np.ndarray:
 
 def test_a_video_its_coefficients_and_its_description(face, speech, weights, tmp_path):
     out = tmp_path / "out.mp4"
-    result = generate(face, speech, out, HAPPY, size=128, seed=3, checkpoint_dir=weights)
+    result = generate(
+        face, speech, out, HAPPY, GenerateOptions(size=128, seed=3, checkpoint_dir=weights)
+    )
     assert (result.video, result.frames, result.fps) == (out, 38, 25.0)
     with av.open(str(out)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
@@ -130,9 +132,7 @@ def test_the_head_moves_in_the_whole_picture(speech, weights, tmp_path):
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        size=320,
-        checkpoint_dir=weights,
-        frame="picture",
+        GenerateOptions(size=320, checkpoint_dir=weights, view="full"),
     )
     film = frames_of(result.video).astype(float)
     assert film.shape == (38, 320, 250, 3)
@@ -141,15 +141,14 @@ def test_the_head_moves_in_the_whole_picture(speech, weights, tmp_path):
     assert moves[-60:].mean() < 0.5, "knees stay where they are"
     assert moves.max() > 10.0
     about = json.loads(result.sidecar.read_text())
-    assert (about["frame"], about["width"], about["height"]) == ("picture", 250, 320)
-    with pytest.raises(UserError, match="--frame"):
+    assert (about["view"], about["width"], about["height"]) == ("full", 250, 320)
+    with pytest.raises(UserError, match="--view"):
         generate(
             tmp_path / "tall.png",
             speech,
             tmp_path / "out.mp4",
             HAPPY,
-            checkpoint_dir=weights,
-            frame="poster",
+            GenerateOptions(checkpoint_dir=weights, view="poster"),
         )
 
 
@@ -180,9 +179,7 @@ def test_learned_renderer_draws_every_frame_though_it_looks_ahead(
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        renderer="keypoint",
-        size=64,
-        checkpoint_dir=folder,
+        GenerateOptions(renderer="keypoint", size=64, checkpoint_dir=folder),
     )
     assert result.frames == 38 and frames_of(result.video).shape == (38, 64, 64, 3)
     assert result.seconds["render"] > 0 and result.seconds["coefficients"] > 0
@@ -193,7 +190,11 @@ def test_the_sound_is_the_recording_in_its_place(face, weights, tmp_path):
     wave = np.random.default_rng(5).standard_normal(20_000).astype(np.float32) * voice(1.25)
     soundfile.write(tmp_path / "noise.wav", wave, RATE)
     generate(
-        face, tmp_path / "noise.wav", tmp_path / "out.mp4", HAPPY, size=128, checkpoint_dir=weights
+        face,
+        tmp_path / "noise.wav",
+        tmp_path / "out.mp4",
+        HAPPY,
+        GenerateOptions(size=128, checkpoint_dir=weights),
     )
     heard = load_audio(tmp_path / "out.mp4")
     assert abs(len(heard) - len(wave)) <= 640
@@ -232,8 +233,7 @@ def test_a_quiet_recording_moves_the_lips_as_much(face, weights, tmp_path):
             tmp_path / f"{name}.wav",
             tmp_path / f"{name}.mp4",
             HAPPY,
-            size=128,
-            checkpoint_dir=weights,
+            GenerateOptions(size=128, checkpoint_dir=weights),
         )
         with np.load(result.coefficients, allow_pickle=False) as stored:
             said.append(stored["exp"])
@@ -243,7 +243,11 @@ def test_a_quiet_recording_moves_the_lips_as_much(face, weights, tmp_path):
 def test_the_same_seed_gives_the_same_frames(face, speech, weights, tmp_path):
     made = [
         generate(
-            face, speech, tmp_path / f"{i}.mp4", HAPPY, size=128, seed=seed, checkpoint_dir=weights
+            face,
+            speech,
+            tmp_path / f"{i}.mp4",
+            HAPPY,
+            GenerateOptions(size=128, seed=seed, checkpoint_dir=weights),
         )
         for i, seed in enumerate((7, 7, 8))
     ]
@@ -258,9 +262,7 @@ def test_without_head_motion_the_head_stays(face, speech, weights, tmp_path):
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        size=128,
-        head_motion=False,
-        checkpoint_dir=weights,
+        GenerateOptions(size=128, head_motion=False, checkpoint_dir=weights),
     )
     with np.load(result.coefficients, allow_pickle=False) as stored:
         assert np.ptp(stored["angle"], axis=0).max() == 0
@@ -281,7 +283,9 @@ def test_without_head_motion_the_head_stays(face, speech, weights, tmp_path):
 def test_any_recording(name, rate, channels, options, face, weights, tmp_path):
     path = tmp_path / name
     soundfile.write(path, np.repeat(voice(0.8, rate)[:, None], channels, axis=1), rate, **options)
-    result = generate(face, path, tmp_path / "out.mp4", HAPPY, size=128, checkpoint_dir=weights)
+    result = generate(
+        face, path, tmp_path / "out.mp4", HAPPY, GenerateOptions(size=128, checkpoint_dir=weights)
+    )
     assert abs(result.frames - 20) <= (2 if name.endswith("mp3") else 0)
 
 
@@ -320,8 +324,7 @@ def test_the_command_line_makes_the_same(face, speech, weights, tmp_path, capsys
         speech,
         tmp_path / "api.mp4",
         EmotionTrack.load(track),
-        size=128,
-        checkpoint_dir=weights,
+        GenerateOptions(size=128, checkpoint_dir=weights),
     )
     np.testing.assert_array_equal(frames_of(tmp_path / "cli.mp4"), frames_of(result.video))
 

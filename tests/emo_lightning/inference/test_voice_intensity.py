@@ -82,7 +82,7 @@ def made(
     portrait = Coefficients(
         BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
     )
-    pieces = talker.generate(np.array_split(rows, cuts), portrait, track, voice_level=band)
+    pieces = talker.generate(np.array_split(rows, cuts), portrait, track, level_from_voice=band)
     return np.concatenate([piece["exp"] for piece in pieces])
 
 

@@ -80,7 +80,7 @@ def test_both_stages_train_and_the_talker_streams(
     assert whole.shape[0] == 150 and np.isfinite(whole).all()
     np.testing.assert_array_equal(parts, whole)
     with pytest.raises(UserError, match="voice-level"):
-        next(talker.generate([rows], portrait, track, voice_level=2.0))
+        next(talker.generate([rows], portrait, track, level_from_voice=2.0))
 
 
 def test_the_mel_network_learns_from_the_teacher(
