@@ -61,8 +61,8 @@ def build(config: AnyRun) -> StageModule:
     context = TrainingContext(index.layout, config.seed)
     if isinstance(config, Stage3Run):
         numbers = (
-            [torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays()]
-            if config.model.anchors
+            [torch.from_numpy(part) for part in anchor_table(config.model.mesh_keypoints).arrays()]
+            if config.model.mesh_keypoints
             else None
         )
         return RendererModule(config.model, config.loss, config.optim, context, anchors=numbers)
@@ -79,7 +79,7 @@ def batch(config: AnyRun) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(0)
     b, t = config.loader.batch_size, config.loader.frames
     if isinstance(config, Stage3Run):
-        s = config.model.image_size * (2 if config.model.fine else 1)
+        s = config.model.image_size * config.model.output_scale
         images = {
             name: torch.rand(b, 3, s, s, generator=draw)
             for name in ("source_image", "driving_image")

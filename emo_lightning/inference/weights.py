@@ -35,7 +35,20 @@ SHIPPED_WEIGHTS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
 """Shipped decoupler and heads by what they hear with: our own spectrogram, or Whisper's encoder (extra ``whisper``)."""
 PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
 """What each stage makes: the file's stem, and the stage's number."""
-FORMAT = 1
+FORMAT = 2
+"""Version of the metadata. 1 had the keys of :data:`FORMAT_1_KEYS`."""
+FORMAT_1_KEYS: Mapping[str, Mapping[str, str]] = {
+    "decoupler": {"settle": "causal_norm_frames", "erase": "leace", "bits": "binarize"},
+    "renderer": {
+        "anchors": "mesh_keypoints",
+        "sheet_cells": "flow_resolution",
+        "fine": "output_scale",
+    },
+    "refiner": {"inside": "inner_mouth", "fine": "full_resolution"},
+}
+"""Keys of ``meta["model"]`` by product that format 1 had under other names."""
+RENAMED_WEIGHTS: Mapping[str, Mapping[str, str]] = {}
+"""Beginnings of weights' names by product that files of earlier versions have, and what they are called now."""
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -60,7 +73,7 @@ def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: b
     Args:
         path: the file.
         module: the network.
-        meta: see :meth:`emo_lightning.training.base.Stage.meta`.
+        meta: see :meth:`emo_lightning.training.base.StageModule.meta`.
         half: store 16-bit floats, for a smaller file.
 
     Returns:
@@ -74,7 +87,7 @@ def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: b
             for name, value in state.items()
         }
     mark = fingerprint(state)
-    record = json.dumps({"format": FORMAT, "fingerprint": mark, **meta})
+    record = json.dumps({**meta, "format": FORMAT, "fingerprint": mark})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(state, temporary, metadata={META_KEY: record})
     temporary.chmod(0o644)
@@ -121,7 +134,13 @@ def read_network(path: str | Path, product: str, argument: str) -> Network:
         raise UserError(argument, path, accepted, "holds more than plain weights") from None
     if found != product:
         raise MismatchError(argument, path, accepted, f"is the {found} of stage {stage}")
-    return Network(meta, state, fingerprint(state), path)
+    if int(meta.get("format", 1)) > FORMAT:
+        raise MismatchError(
+            argument, path, "a file of this version or an older one", "was written by a newer one"
+        )
+    # Over the names as stored: that is what a later stage recorded as its predecessor.
+    mark = fingerprint(state)
+    return Network(_current_keys(meta), _current_names(state, product), mark, path)
 
 
 def load_decoupler(network: Network, argument: str = "decoupler") -> AudioDecoupler:
@@ -224,6 +243,27 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with safe_open(path, framework="pt", device="cpu") as file:
         meta = json.loads((file.metadata() or {})[META_KEY])
         return meta, {name: file.get_tensor(name).float() for name in file.keys()}
+
+
+def _current_keys(meta: dict[str, Any]) -> dict[str, Any]:
+    """Metadata with today's names of model keys."""
+    if int(meta.get("format", 1)) == FORMAT or "model" not in meta:
+        return meta
+    names = FORMAT_1_KEYS.get(meta["product"], {})
+    model = {names.get(key, key): value for key, value in meta["model"].items()}
+    if isinstance(model.get("output_scale"), bool):
+        model["output_scale"] = 2 if model["output_scale"] else 1
+    return {**meta, "model": model, "format": FORMAT}
+
+
+def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
+    """Weights under today's names."""
+    for old, new in RENAMED_WEIGHTS.get(product, {}).items():
+        state = {
+            new + name.removeprefix(old) if name.startswith(old) else name: value
+            for name, value in state.items()
+        }
+    return state
 
 
 def _filled(build: Callable[[], M], network: Network, argument: str) -> M:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.face.coefficients import Layout
+from emo_lightning.inference.weights import FORMAT
 from emo_lightning.models.fingerprint import META_KEY
 
 
@@ -77,6 +78,7 @@ class StageModule(L.LightningModule):
     def meta(self) -> dict[str, Any]:
         """What a checkpoint says of itself; plain values."""
         return {
+            "format": FORMAT,
             "stage": self.number,
             "product": self.product,
             "model": asdict(self.model_config),

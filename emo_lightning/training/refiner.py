@@ -33,7 +33,7 @@ class RefineModel(RefinerConfig):
     """The refiner's sizes, the discriminator's, and what training looks at."""
 
     lr: float = 1e-3
-    average: float = 0.995
+    ema_decay: float = 0.995
     """Decay of the running mean of the refiner's weights, which is what validates and is exported; 0 for none."""
     crop: int = 128
     """Side of what is trained on, pixels of the work picture; a multiple of 8."""
@@ -94,7 +94,7 @@ class RefinerModule(StageModule):
         self.weights = {name: getattr(loss, name) for name in WEIGHTED}
         sizes = {f.name: getattr(model, f.name) for f in fields(RefinerConfig)}
         self.refiner = self.trained = Refiner(RefinerConfig(**sizes), context.layout)
-        if model.average:
+        if model.ema_decay:
             self.averaged = self.trained = copy.deepcopy(self.refiner).requires_grad_(False)
         self.discriminator = MultiScaleDiscriminator(
             model.discriminator_width, model.discriminator_layers, model.discriminator_scales
@@ -201,17 +201,17 @@ class RefinerModule(StageModule):
             for p in PLACES
         ]
         both = torch.cat([face, torch.stack(near).amax(0) * face], dim=1)
-        if not self.refiner.config.inside:
+        if not self.refiner.config.inner_mouth:
             both = both * (1.0 - batch["moving"][:, :1])
         both = F.interpolate(both, scale_factor=float(CELL), mode="bilinear", align_corners=False)
         return both[:, :1], both[:, 1:]
 
     def _average(self) -> None:
         """Let the averaged weights follow; quicker at first, so that they do not remember the beginning."""
-        if not self.model_config.average:
+        if not self.model_config.ema_decay:
             return
         share = 1.0 - min(
-            self.model_config.average, (1 + self.global_step) / (10 + self.global_step)
+            self.model_config.ema_decay, (1 + self.global_step) / (10 + self.global_step)
         )
         with torch.no_grad():
             torch._foreach_lerp_(

@@ -47,7 +47,7 @@ class Stage3Model(RendererConfig):
 
     lr: float = 2e-4
     discriminator_lr: float = 2e-4
-    average: float = 0.0
+    ema_decay: float = 0.0
     """Decay of the running mean of the renderer's weights, which is what validates and is exported; 0 for none. Ours."""
     discriminator_width: int = 32
     discriminator_layers: int = 3
@@ -93,7 +93,7 @@ class RendererModule(StageModule):
 
     Args:
         perceptual: loss between images, with a ``name``.
-        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.fill` takes them; only with ``model.anchors``.
+        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.fill` takes them; only with ``model.mesh_keypoints``.
     """
 
     number, product = 3, "renderer"
@@ -115,7 +115,7 @@ class RendererModule(StageModule):
         self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
         if self.renderer.sheet is not None and anchors is not None:
             self.renderer.sheet.fill(anchors)
-        if model.average:
+        if model.ema_decay:
             self.averaged = self.trained = copy.deepcopy(self.renderer).requires_grad_(False)
         self.discriminator = MultiScaleDiscriminator(
             model.discriminator_width, model.discriminator_layers, model.discriminator_scales
@@ -299,10 +299,10 @@ class RendererModule(StageModule):
 
     def _average(self) -> None:
         """Let the averaged weights follow; quicker at first, so that they do not remember the beginning."""
-        if not self.model_config.average:
+        if not self.model_config.ema_decay:
             return
         share = 1.0 - min(
-            self.model_config.average, (1 + self.global_step) / (10 + self.global_step)
+            self.model_config.ema_decay, (1 + self.global_step) / (10 + self.global_step)
         )
         with torch.no_grad():
             torch._foreach_lerp_(

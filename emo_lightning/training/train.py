@@ -179,7 +179,7 @@ def build_data(
     if isinstance(config, Stage3Run):
         return VideoShards(
             data_places(config.data),
-            size=config.model.image_size * (2 if config.model.fine else 1),
+            size=config.model.image_size * config.model.output_scale,
             **common,
         )
     if isinstance(config, RefineRun):
@@ -272,17 +272,19 @@ def _anchors(config: Stage3Run, index: ShardIndex) -> tuple[torch.Tensor, ...] |
         UserError: a number of anchors that it does not have.
         MismatchError: the coefficients belong to another face model, whose vertices are not known here.
     """
-    if not config.model.anchors:
+    if not config.model.mesh_keypoints:
         return None
     index.layout.check_same(
-        BUILTIN, "the data", "model.anchors, which lie on the built-in face model,"
+        BUILTIN, "the data", "model.mesh_keypoints, which lie on the built-in face model,"
     )
     try:
-        return tuple(torch.from_numpy(part) for part in anchor_table(config.model.anchors).arrays())
+        return tuple(
+            torch.from_numpy(part) for part in anchor_table(config.model.mesh_keypoints).arrays()
+        )
     except ValueError as error:
         raise UserError(
-            "model.anchors",
-            config.model.anchors,
+            "model.mesh_keypoints",
+            config.model.mesh_keypoints,
             "0, or a number that the face model has",
             f"cannot be ({error})",
         ) from None

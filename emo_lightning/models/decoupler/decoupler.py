@@ -54,12 +54,12 @@ class DecouplerConfig:
     """Width of the content vector."""
     mid_blocks: int = 2
     high_blocks: int = 2
-    settle: int = 0
-    """Frames of the past whose mean and spread are taken out of content; 0 takes nothing."""
-    erase: bool = False
-    """Take out of content what tells the emotion linearly."""
-    bits: bool = False
-    """Content is +1 or -1 in each channel."""
+    causal_norm_frames: int = 0
+    """Past video frames whose mean and spread causal instance norm removes from content; 0 for none."""
+    leace: bool = False
+    """Erase the linearly decodable emotion from content (LEACE)."""
+    binarize: bool = False
+    """Binarise content to +1 or -1 per channel."""
 
 
 class DecouplerOutput(NamedTuple):
@@ -118,8 +118,12 @@ class AudioDecoupler(nn.Module):
             nn.LayerNorm(width), mlp([width, width, len(AU_NAMES)]), nn.Sigmoid()
         )
         self.to_content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.content))
-        self.settling = CausalNorm(config.content, config.settle) if config.settle else None
-        self.erasure = Leace(config.content, len(EMOTIONS)) if config.erase else None
+        self.settling = (
+            CausalNorm(config.content, config.causal_norm_frames)
+            if config.causal_norm_frames
+            else None
+        )
+        self.erasure = Leace(config.content, len(EMOTIONS)) if config.leace else None
 
     @property
     def front_end(self) -> FrontendInfo:
@@ -187,7 +191,7 @@ class AudioDecoupler(nn.Module):
     def cleaned(self, content: Tensor) -> Tensor:
         """Content as it leaves the network."""
         content = content if self.erasure is None else self.erasure(content)
-        return bits(content) if self.config.bits else content
+        return bits(content) if self.config.binarize else content
 
     @property
     def _settling_reach(self) -> Reach:

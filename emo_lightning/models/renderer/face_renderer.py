@@ -43,12 +43,12 @@ class RendererConfig:
     """66 classes an angle as published, or 0: correct the pose of the coefficients."""
     skip: bool = True
     """Mix in the warped source image."""
-    anchors: int = 0
-    """Keypoints on the face model, besides those found in the image, that move the face as one sheet; 0 for none, as published."""
-    sheet_cells: int = 64
-    """Cells a side of the sheet's flow."""
-    fine: bool = False
-    """With a sheet: train on and paint images of twice ``image_size``, of which the rest of the network sees halves."""
+    mesh_keypoints: int = 0
+    """Dense keypoints attached to face model vertices, besides those detected in the image; 0 for none, as published."""
+    flow_resolution: int = 64
+    """Side of the grid that the mesh keypoints' flow is computed on."""
+    output_scale: int = 1
+    """Output size over ``image_size``, 1 or 2; 2 needs mesh keypoints. The rest of the network sees ``image_size``."""
 
 
 class Source(NamedTuple):
@@ -98,18 +98,20 @@ class FaceRenderer(nn.Module):
             c.width, c.max_width, c.channels, c.depth, c.volume_blocks
         )
         self.dense_motion = DenseMotion(
-            c.keypoints, c.channels, c.depth, c.width, c.levels, c.max_width, c.anchors > 0
+            c.keypoints, c.channels, c.depth, c.width, c.levels, c.max_width, c.mesh_keypoints > 0
         )
         sizes = (c.width, c.max_width, c.channels, c.depth, c.image_blocks)
         self.generator = (
-            Retoucher(*sizes, c.mapping_width, c.fine) if c.anchors else Generator(*sizes, c.skip)
+            Retoucher(*sizes, c.mapping_width, c.output_scale)
+            if c.mesh_keypoints
+            else Generator(*sizes, c.skip)
         )
-        self.sheet = MeshKeypoints(c.anchors, layout) if c.anchors else None
+        self.sheet = MeshKeypoints(c.mesh_keypoints, layout) if c.mesh_keypoints else None
 
     @property
     def output_size(self) -> int:
         """Side of the images that it is trained on and paints."""
-        return self.config.image_size * (2 if self.config.fine else 1)
+        return self.config.image_size * self.config.output_scale
 
     def forward(self, image: Tensor, source: Tensor, driving: Tensor) -> tuple[Source, Rendering]:
         """Render the driving frame from the source image; both coefficient windows are ``(B, 27, layout.size)``."""
@@ -152,7 +154,7 @@ class FaceRenderer(nn.Module):
             )
         anchors = self.sheet.points(middle(driving), motion)
         sheet = self.sheet.lay(
-            source.anchors, anchors, middle(driving), motion, self.config.sheet_cells
+            source.anchors, anchors, middle(driving), motion, self.config.flow_resolution
         )
         flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions, sheet)
         code = torch.cat([source.motion.code.expand_as(motion.code), motion.code], dim=1)

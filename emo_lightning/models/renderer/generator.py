@@ -96,7 +96,7 @@ class Retoucher(nn.Module):
     Args:
         width, max_width, channels, depth, blocks: as :class:`Generator` has them.
         code: width of a window's code.
-        fine: paint at twice the size of the volume's image, four pixels to a cell of the last convolution.
+        output_scale: output size over the size of the volume's image, by pixel shuffle.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Retoucher(nn.Module):
         depth: int,
         blocks: int,
         code: int,
-        fine: bool,
+        output_scale: int,
     ) -> None:
         super().__init__()
         first, second = min(4 * width, max_width), min(2 * width, max_width)
@@ -116,7 +116,7 @@ class Retoucher(nn.Module):
         self.body = nn.Sequential(
             *(ResBlock(2, first) for _ in range(blocks)), norm(first), nn.ReLU()
         )
-        self.fold = 2 if fine else 1
+        self.fold = output_scale
         self.up1, self.up2 = (
             ConvBlock(2, first + GUIDES, second),
             ConvBlock(2, second + 3 * self.fold**2, 2 * width),

@@ -46,10 +46,10 @@ class RefinerConfig:
     """Learned planes of a portrait."""
     code: int = 64
     """Width of the layer between coefficients and FiLM."""
-    inside: bool = True
+    inner_mouth: bool = True
     """Whether the mouth's inside may change too. What teeth and tongue do cannot be told from the rest, so a loss on pixels alone
     makes their mean of them, which is a blur: it takes features of a trained network, and few steps where faces are few."""
-    fine: bool = True
+    full_resolution: bool = True
     """Whether the residual has the pixels' resolution. On cells it can shade and colour but take no detail away."""
 
 
@@ -99,7 +99,7 @@ class Refiner(nn.Module):
         self.coarse = nn.ModuleList(_Block(three, config.code) for _ in range(config.blocks))
         self.upper, self.up = nn.Conv2d(three, two, 1), nn.Conv2d(two, one, 1)
         self.middle_again, self.fine_again = _Block(two, config.code), _Block(one, config.code)
-        parts = CELL**2 if config.fine else 1
+        parts = CELL**2 if config.full_resolution else 1
         self.out = nn.Conv2d(one, 4 * parts, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
@@ -146,9 +146,9 @@ class Refiner(nn.Module):
         middle = self.middle_again(middle + _grow(self.upper(coarse)), code)
         fine = self.fine_again(fine + _grow(self.up(middle)), code)
         drawn = self.out(F.leaky_relu(fine, 0.1))
-        drawn = F.pixel_shuffle(drawn, CELL) if self.config.fine else _grow(drawn)
+        drawn = F.pixel_shuffle(drawn, CELL) if self.config.full_resolution else _grow(drawn)
         may = carried[:, FACE : FACE + 1]
-        if not self.config.inside:
+        if not self.config.inner_mouth:
             may = may * (1.0 - F.max_pool2d(moving[:, :1], 3, stride=1, padding=1))
         residual, mask = drawn[:, :3] / gain, torch.sigmoid(drawn[:, 3:]) * _grow(may)
         return Repair(frame + mask * residual, mask, residual)

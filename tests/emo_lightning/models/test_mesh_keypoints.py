@@ -55,7 +55,7 @@ def filled_sheet() -> MeshKeypoints:
 def net() -> FaceRenderer:
     torch.manual_seed(0)
     renderer = FaceRenderer(
-        RendererConfig(**SIZES, anchors=ANCHORS, sheet_cells=16, fine=True), BUILTIN
+        RendererConfig(**SIZES, mesh_keypoints=ANCHORS, flow_resolution=16, output_scale=2), BUILTIN
     ).eval()
     assert renderer.sheet is not None
     renderer.sheet.fill([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])

@@ -52,7 +52,7 @@ def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) ->
 def test_settling_takes_out_what_stays_and_streams() -> None:
     torch.manual_seed(0)
     net = AudioDecoupler(
-        DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, settle=10)
+        DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, causal_norm_frames=10)
     ).eval()
     mel = torch.randn(1, 400, 80) - 5.0
     whole, reach = net(mel), net.reach
@@ -77,7 +77,9 @@ def test_settling_takes_out_what_stays_and_streams() -> None:
 def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
     torch.manual_seed(0)
     net = AudioDecoupler(
-        DecouplerConfig(width=16, front_width=8, content=12, settle=5, erase=True, bits=True)
+        DecouplerConfig(
+            width=16, front_width=8, content=12, causal_norm_frames=5, leace=True, binarize=True
+        )
     )
     mel = torch.randn(2, 100, 80) - 5.0
     whole, clean = net.train()(mel).content, net.eval()(mel).content

@@ -15,8 +15,8 @@ from emo_lightning.inference.weights import read_network
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 
-QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "trainer.log_every=1", "wandb.mode=disabled", "model.anchors=100",
-         "model.sheet_cells=16", "model.fine=true", "loss.window=24", "loss.gan_start=2", "loss.recolour=1", "loss.paint=1"]  # fmt: skip
+QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "trainer.log_every=1", "wandb.mode=disabled", "model.mesh_keypoints=100",
+         "model.flow_resolution=16", "model.output_scale=2", "loss.window=24", "loss.gan_start=2", "loss.recolour=1", "loss.paint=1"]  # fmt: skip
 PARTS = {"perceptual", "pixel", "gan", "feature_matching", "equivariance", "keypoint_prior", "head_pose", "deformation", "agreement",
          "paint", "discriminator"}  # fmt: skip
 
@@ -33,7 +33,7 @@ def trained(repository: Path, shards: Path, tmp_path_factory: pytest.TempPathFac
     out = tmp_path_factory.mktemp("runs") / "sheet"
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*lr_scheduler.step.*")
-        run(repository, f"data={shards}", f"out={out}", "model.average=0.9")
+        run(repository, f"data={shards}", f"out={out}", "model.ema_decay=0.9")
     return out
 
 
@@ -60,7 +60,7 @@ def test_channels_last_changes_no_number(
         repository,
         f"data={shards}",
         f"out={tmp_path}/last",
-        "model.average=0.9",
+        "model.ema_decay=0.9",
         "trainer.channels_last=true",
     )
     plain, last = (
@@ -95,5 +95,5 @@ def test_a_backbone_that_is_not_there_is_said(
         run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg19")
     with pytest.raises(UserError, match=r"loss\.backbone"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg18")
-    with pytest.raises(UserError, match=r"model\.anchors"):
-        run(repository, f"data={shards}", f"out={tmp_path}/x", "model.anchors=9")
+    with pytest.raises(UserError, match=r"model\.mesh_keypoints"):
+        run(repository, f"data={shards}", f"out={tmp_path}/x", "model.mesh_keypoints=9")
