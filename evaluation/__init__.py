@@ -1,1 +1,3 @@
-"""Scoring talking-face videos: metrics, judges, one named protocol, results with intervals, and a report."""
+"""Scoring of talking-face videos: metrics, judges, a named protocol, results and a report."""
+
+import emo_lightning  # noqa: F401  (torchmetrics imports torchvision)

@@ -12,6 +12,8 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import pytest
 import torch
 
+import emo_lightning  # noqa: F401  (before torchvision: emo_lightning/core/torchvision_compat.py)
+
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parents[1]
 
