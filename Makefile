@@ -81,10 +81,11 @@ train-stage1: $(STAMP) $(DATA)/index.json ## Train the audio decoupler on the sh
 	$(BIN)/emo train experiments/stage1.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage1 $(ARGS)
 
 train-stage2: $(STAMP) $(DATA)/index.json ## Train ExpNet, EmoNet and PoseNet on stage 1's decoupler
+	@test -f $(RUNS)/stage1/decoupler.safetensors || { echo "RUNS '$(RUNS)' has no stage1/decoupler.safetensors; run make train-stage1 first"; exit 2; }
 	$(BIN)/emo train experiments/stage2.yaml size=$(SIZE) data=$(DATA) out=$(RUNS)/stage2 decoupler=$(RUNS)/stage1/decoupler.safetensors $(ARGS)
 
 train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer (STAGE3=experiments/stage3_refined.yaml: the refined one)
-	$(BIN)/emo train $(STAGE3) size=$(SIZE) data=$(DATA) out=$(RUNS)/stage3 heads=$(RUNS)/stage2/heads.safetensors $(ARGS)
+	$(BIN)/emo train $(STAGE3) size=$(SIZE) data=$(DATA) out=$(RUNS)/$(basename $(notdir $(STAGE3))) heads=$(or $(wildcard $(RUNS)/stage2/heads.safetensors),null) $(ARGS)
 
 eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
 	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/python -m emo_lightning.commands.demo --steps corpus evaluate)

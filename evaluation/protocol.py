@@ -22,7 +22,6 @@
 
 from __future__ import annotations
 
-
 PROTOCOL = "emo-eval-1"
 SIZE = 256
 MIN_FACE_SHARE = 0.5

@@ -39,7 +39,7 @@ class Clip:
 
 def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
     """Every clip of a set with the features of the spectrogram and of each network, as generation hears the sound."""
-    from datamodules.corpus.phones import frame_phones
+    from datamodules.shards.phones import frame_phones
     from datamodules.shards.tar_io import iter_samples
     from emo_lightning.inference.audio_frontends import open_frontend
     from emo_lightning.media.loudness import levelled

@@ -309,7 +309,7 @@ class AudioShards(Shards):
 
     A batch: ``mel (B, 4W, 80)``, ``au (B, W, 17)``, each block of the layout ``(B, W, n)`` under its name, ``source
     (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end, ``phone
-    (B, W)`` int64 (places in :data:`datamodules.corpus.phones.NAMES`, 0 for silence, -1 where the clip has no phones),
+    (B, W)`` int64 (places in :data:`datamodules.shards.phones.NAMES`, 0 for silence, -1 where the clip has no phones),
     ``emotion``, ``intensity`` (-1 unknown), ``speaker`` int64 ``(B,)``, ``level`` float32 ``(B,)`` (nan unknown), and
     ``key``, a list. With ``teacher`` also ``whisper (B, 2W, 384)``, from sets that have it. In training a clip gives one
     window, at a random place, for each W frames that it has; in validation the windows stand side by side.

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from datamodules.corpus.phones import frame_phones
+from datamodules.shards.phones import frame_phones
 from datamodules.shards.schema import Sample, SampleError
 from emo_lightning.face.coefficients import Layout
 from emo_lightning.media.loudness import levelled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datamodules.corpus.phones import NAMES, SILENCE, frame_phones, phone_class
+from datamodules.shards.phones import NAMES, SILENCE, frame_phones, phone_class
 
 
 @pytest.mark.parametrize(
