@@ -12,8 +12,8 @@ from datamodules.loading.datamodule import AudioShards
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.inference.audio_frontends import open_frontend
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.weights import SHIPPED, export, load_decoupler, read_network
-from emo_lightning.losses.masked import prototype_table
+from emo_lightning.models.checkpoint_io import SHIPPED, export, load_decoupler, read_network
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.training.base import OptimConfig, TrainingContext
 from emo_lightning.training.motion import POSE_PARTS, MotionModule, Stage2Loss, Stage2Model

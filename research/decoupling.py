@@ -147,7 +147,7 @@ def _trained(data: Path, folder: Path, steps: int) -> dict[str, Any]:
 
 
 def _network(folder: Path | None) -> Any:
-    from emo_lightning.inference.weights import SHIPPED, load_decoupler, read_network
+    from emo_lightning.models.checkpoint_io import SHIPPED, load_decoupler, read_network
 
     path = (folder or SHIPPED) / "decoupler.safetensors"
     return load_decoupler(read_network(path, "decoupler", "--checkpoint-dir")).eval()

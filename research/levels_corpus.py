@@ -145,7 +145,7 @@ def train_variant(name: str, data: Path, steps: int) -> Path:
     import shutil
 
     from datamodules.shards.fine_levels import add_levels
-    from emo_lightning.inference.weights import SHIPPED
+    from emo_lightning.models.checkpoint_io import SHIPPED
     from emo_lightning.training.config import load_config
     from emo_lightning.training.train import train
 
@@ -373,8 +373,7 @@ def uneven_response(
 
     from emo_lightning.face.coefficients import BUILTIN
     from emo_lightning.losses.levels import even_response
-    from emo_lightning.losses.masked import prototype_table
-    from emo_lightning.models.motion.emotion_matrix import EmotionMatrix
+    from emo_lightning.models.motion.emotion_matrix import EmotionMatrix, prototype_table
     from emo_lightning.training.motion import Stage2Loss
 
     draw, faces = torch.Generator().manual_seed(0), prototype_table(BUILTIN)

@@ -30,7 +30,7 @@ from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
-from emo_lightning.inference.weights import SHIPPED, export
+from emo_lightning.models.checkpoint_io import SHIPPED, export
 from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
 from emo_lightning.renderers.base import create
 from emo_lightning.renderers.mesh.geometry import topology

@@ -166,7 +166,7 @@ def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -
 
 def train_window(data: Path, out: Path, window: int, steps: int) -> Any:
     """A decoupler whose controller has this window, the present frame in the middle."""
-    from emo_lightning.inference.weights import load_decoupler, read_network
+    from emo_lightning.models.checkpoint_io import load_decoupler, read_network
 
     sizes = [
         f"model.window={window}",

@@ -32,7 +32,8 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.weights import export, load_audio_to_motion, read_network, weight_files
+from emo_lightning.inference.weights import load_audio_to_motion, weight_files
+from emo_lightning.models.checkpoint_io import export, read_network
 
 LEAST_SECONDS = 20.0
 """Film of a face that speaks, below which nothing can be both fitted and judged."""

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emo_lightning.face.coefficients import Layout
 from emo_lightning.motion.emotions import (
     ANNOTATED_LEVELS,
-    EMOTIONS,
     LEVEL_MAX,
     NEUTRAL,
-    prototype_exp,
 )
 
 
@@ -73,15 +70,6 @@ def known_levels(level: Tensor, intensity: Tensor, emotion: Tensor, use_levels: 
     return torch.where(emotion == NEUTRAL, torch.ones_like(chosen), chosen)
 
 
-def prototype_table(layout: Layout) -> Tensor:
-    """``(8, exp)`` expression of each emotion at level 15; zeros for a face model without named units."""
-    if not layout.exp_names:
-        return torch.zeros(len(EMOTIONS), layout.width("exp"))
-    return torch.stack(
-        [torch.from_numpy(prototype_exp(name, layout.exp_names)) for name in EMOTIONS]
-    )
-
-
 def articulation(exp: Tensor, emotion: Tensor, level: Tensor, prototypes: Tensor) -> Tensor:
     """What of an expression speech explains: the expression less the emotion's mean face at that level.
 
@@ -91,7 +79,7 @@ def articulation(exp: Tensor, emotion: Tensor, level: Tensor, prototypes: Tensor
     Args:
         exp: ``(B, T, E)``.
         emotion, level: ``(B,)``.
-        prototypes: ``(8, E)`` from :func:`prototype_table`.
+        prototypes: ``(8, E)`` from :func:`emo_lightning.models.motion.emotion_matrix.prototype_table`.
     """
     share = (level / LEVEL_MAX)[:, None]
     rest = exp - (prototypes[emotion] * share)[:, None]

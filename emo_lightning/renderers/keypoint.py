@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.weights import SHIPPED, load_renderer, read_network
+from emo_lightning.models.checkpoint_io import SHIPPED, load_renderer, read_network
 from emo_lightning.models.renderer.face_renderer import Source
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.renderers.base import register

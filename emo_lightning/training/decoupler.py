@@ -22,7 +22,6 @@ from emo_lightning.losses.masked import (
     away_from_edges,
     known_levels,
     masked_mean,
-    prototype_table,
     smooth_l1,
     velocity,
 )
@@ -32,6 +31,7 @@ from emo_lightning.models.decoupler.decoupler import (
     DecouplerConfig,
     DecouplerOutput,
 )
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 from emo_lightning.training.augmentation.spectrogram import DRAWS, augment
 from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext

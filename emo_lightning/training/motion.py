@@ -19,7 +19,6 @@ from emo_lightning.losses.masked import (
     away_from_edges,
     known_levels,
     masked_mean,
-    prototype_table,
     smooth_l1,
     spread,
     velocity,
@@ -33,7 +32,7 @@ from emo_lightning.losses.motion import (
 )
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler
 from emo_lightning.models.layers.temporal import repeat_edges
-from emo_lightning.models.motion.emotion_matrix import LEVELS
+from emo_lightning.models.motion.emotion_matrix import LEVELS, prototype_table
 from emo_lightning.models.motion.motion_model import (
     MotionModel,
     MotionModelConfig,

@@ -24,14 +24,14 @@ from emo_lightning.core.provenance import provenance
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.face.keypoint_vertices import anchor_table
-from emo_lightning.inference.weights import (
+from emo_lightning.losses.perceptual import FeatureLoss, PyramidLoss, VGGLoss
+from emo_lightning.losses.perceptual_backbones import TRUNKS, first_trunk, open_trunk
+from emo_lightning.models.checkpoint_io import (
     export,
     load_decoupler,
     read_network,
     read_training_checkpoint,
 )
-from emo_lightning.losses.perceptual import FeatureLoss, PyramidLoss, VGGLoss
-from emo_lightning.losses.perceptual_backbones import TRUNKS, first_trunk, open_trunk
 from emo_lightning.models.layers.temporal import parameter_count
 from emo_lightning.training.base import StageModule, TrainingContext
 from emo_lightning.training.callbacks import (

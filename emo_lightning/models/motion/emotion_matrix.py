@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emo_lightning.motion.emotions import ANNOTATED_LEVELS, EMOTIONS, NEUTRAL
+from emo_lightning.face.coefficients import Layout
+from emo_lightning.motion.emotions import ANNOTATED_LEVELS, EMOTIONS, NEUTRAL, prototype_exp
 
 INTENSITIES = len(ANNOTATED_LEVELS)
 LEVELS = 15
@@ -73,3 +74,12 @@ class EmotionMatrix(nn.Module):
         weights = (1.0 - share) * table[emotion, below] + share * table[emotion, below + 1]
         cells = nn.functional.one_hot(emotion, len(EMOTIONS)).to(weights.dtype)
         return (cells[..., :, None] * weights[..., None, :]).flatten(-2)
+
+
+def prototype_table(layout: Layout) -> Tensor:
+    """``(8, exp)`` expression of each emotion at level 15; zeros for a face model without named units."""
+    if not layout.exp_names:
+        return torch.zeros(len(EMOTIONS), layout.width("exp"))
+    return torch.stack(
+        [torch.from_numpy(prototype_exp(name, layout.exp_names)) for name in EMOTIONS]
+    )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.weights import SHIPPED, load_refiner, read_network
+from emo_lightning.models.checkpoint_io import SHIPPED, load_refiner, read_network
 from emo_lightning.models.renderer.refiner import Prepared
 from emo_lightning.renderers.base import register
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose

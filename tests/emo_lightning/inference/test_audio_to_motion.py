@@ -9,8 +9,8 @@ import torch
 from emo_lightning.core.errors import MismatchError
 from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients, Layout
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE, AudioDecoupler, DecouplerConfig
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 

@@ -24,10 +24,11 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.generate import GenerateOptions, generate, mel_blocks
-from emo_lightning.inference.weights import export, load_audio_to_motion
-from emo_lightning.losses.masked import prototype_table
+from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.audio_reader import load_audio
+from emo_lightning.models.checkpoint_io import export
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.motion.emotions import EmotionTrack

@@ -9,10 +9,10 @@ import torch
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.inference.voice_intensity import VoiceStrength, moved
-from emo_lightning.losses.masked import prototype_table
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
 

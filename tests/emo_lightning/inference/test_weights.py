@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from emo_lightning.core.errors import MismatchError
 from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.inference.weights import (
+from emo_lightning.models.checkpoint_io import (
     FORMAT,
     SHIPPED,
     export,

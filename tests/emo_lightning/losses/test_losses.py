@@ -17,7 +17,6 @@ from emo_lightning.losses.masked import (
     away_from_edges,
     known_levels,
     masked_mean,
-    prototype_table,
     velocity,
 )
 from emo_lightning.losses.motion import (
@@ -28,6 +27,7 @@ from emo_lightning.losses.motion import (
     walk_likelihood,
 )
 from emo_lightning.losses.perceptual import PyramidLoss, VGGLoss
+from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.motion.emotions import EMOTIONS
 
 MASK = torch.ones(3, 6, dtype=torch.bool)

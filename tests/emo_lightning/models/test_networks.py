@@ -8,9 +8,8 @@ import torch
 
 from emo_lightning.face import pose
 from emo_lightning.face.coefficients import BFM, BUILTIN
-from emo_lightning.losses.masked import prototype_table
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.motion.emotion_matrix import EmotionMatrix
+from emo_lightning.models.motion.emotion_matrix import EmotionMatrix, prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, PoseStream
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig

@@ -12,7 +12,7 @@ import torch
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
 from emo_lightning.face.portrait import Portrait
-from emo_lightning.inference.weights import export
+from emo_lightning.models.checkpoint_io import export
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.renderers import base
 

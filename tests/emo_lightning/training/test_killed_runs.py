@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from emo_lightning.inference.weights import read_network, read_training_checkpoint
+from emo_lightning.models.checkpoint_io import read_network, read_training_checkpoint
 from emo_lightning.training.base import StageModule
 from emo_lightning.training.callbacks import AtomicCheckpointIO
 from emo_lightning.training.config import load_config

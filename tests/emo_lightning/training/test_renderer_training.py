@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.inference.weights import read_network
+from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 

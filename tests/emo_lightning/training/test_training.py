@@ -13,7 +13,8 @@ import torch
 
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.inference.weights import load_audio_to_motion, read_network
+from emo_lightning.inference.weights import load_audio_to_motion
+from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.motion.emotions import EmotionTrack
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train

@@ -13,9 +13,10 @@ from emo_lightning.core.assets import list_assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.inference import audio_frontends as ears
-from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion, read_network
+from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
+from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.models.decoupler.audio_frontend import WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder
 from emo_lightning.motion.emotions import EmotionTrack

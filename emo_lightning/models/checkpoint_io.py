@@ -1,0 +1,245 @@
+"""Weights on disk: exported networks as safetensors, training checkpoints, and which may follow which.
+
+A network file says in its metadata which stage made it, its sizes, the coefficient layout, the fingerprint of the network
+it was trained on, and where it comes from. Nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from emo_lightning.core.errors import MismatchError, UserError
+from emo_lightning.face.coefficients import Layout
+from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.fingerprint import META_KEY, fingerprint
+from emo_lightning.models.motion.emotion_matrix import prototype_table
+from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
+from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
+from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Folder of the weights that come with the package."""
+PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
+"""What each stage makes: the file's stem, and the stage's number."""
+FORMAT = 2
+"""Version of the metadata. 1 had the keys of :data:`FORMAT_1_KEYS`."""
+FORMAT_1_KEYS: Mapping[str, Mapping[str, str]] = {
+    "decoupler": {"settle": "causal_norm_frames", "erase": "leace", "bits": "binarize"},
+    "renderer": {
+        "anchors": "mesh_keypoints",
+        "sheet_cells": "flow_resolution",
+        "fine": "output_scale",
+    },
+    "refiner": {"inside": "inner_mouth", "fine": "full_resolution"},
+}
+"""Keys of ``meta["model"]`` by product that format 1 had under other names."""
+RENAMED_WEIGHTS: Mapping[str, Mapping[str, str]] = {}
+"""Beginnings of weights' names by product that files of earlier versions have, and what they are called now."""
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network as read from a file: what it says of itself, its weights, and their fingerprint."""
+
+    meta: dict[str, Any]
+    state: dict[str, Tensor]
+    fingerprint: str
+    path: Path
+
+    @property
+    def layout(self) -> Layout:
+        """The coefficient layout it was trained with."""
+        return Layout.from_dict(self.meta["layout"])
+
+
+def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: bool = False) -> str:
+    """Write a network as safetensors; it appears whole or not at all.
+
+    Args:
+        path: the file.
+        module: the network.
+        meta: see :meth:`emo_lightning.training.base.StageModule.meta`.
+        half: store 16-bit floats, for a smaller file.
+
+    Returns:
+        The fingerprint of the weights as stored.
+    """
+    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    if half:
+        state = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in state.items()
+        }
+    mark = fingerprint(state)
+    record = json.dumps({**meta, "format": FORMAT, "fingerprint": mark})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(state, temporary, metadata={META_KEY: record})
+    temporary.chmod(0o644)
+    os.replace(temporary, path)
+    return mark
+
+
+def read_network(path: str | Path, product: str, argument: str) -> Network:
+    """Read one network from an exported file or a training checkpoint.
+
+    Args:
+        path: ``.safetensors`` or ``.ckpt``.
+        product: which network it must be, a key of :data:`PRODUCTS`.
+        argument: what the user knows the file by.
+
+    Raises:
+        UserError: no such file, or not one of ours.
+        MismatchError: another stage's network.
+    """
+    path = Path(path)
+    accepted = (
+        f"the {product} that stage {PRODUCTS[product]} wrote ({product}.safetensors or last.ckpt)"
+    )
+    if not path.is_file():
+        raise UserError(argument, path, accepted, "is not a file")
+    try:
+        meta, state = _read_checkpoint(path) if path.suffix == ".ckpt" else _read_export(path)
+        found, stage, _ = str(meta["product"]), int(meta["stage"]), Layout.from_dict(meta["layout"])
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+    ) as error:
+        raise UserError(
+            argument, path, accepted, f"cannot be read ({str(error).splitlines()[0][:120]})"
+        ) from None
+    except Exception as error:  # torch's reader of unsafe pickles has an exception class of its own
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise UserError(argument, path, accepted, "holds more than plain weights") from None
+    if found != product:
+        raise MismatchError(argument, path, accepted, f"is the {found} of stage {stage}")
+    if int(meta.get("format", 1)) > FORMAT:
+        raise MismatchError(
+            argument, path, "a file of this version or an older one", "was written by a newer one"
+        )
+    # Over the names as stored: that is what a later stage recorded as its predecessor.
+    mark = fingerprint(state)
+    return Network(_current_keys(meta), _current_names(state, product), mark, path)
+
+
+def load_decoupler(network: Network, argument: str = "decoupler") -> AudioDecoupler:
+    """Stage 1's network with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: AudioDecoupler(DecouplerConfig(**network.meta["model"])), network, argument
+    )
+
+
+def load_motion_model(network: Network, argument: str = "heads") -> MotionModel:
+    """Stage 2's networks with their weights; MismatchError when sizes and weights disagree."""
+    layout, content = network.layout, int(network.meta["content"])
+    return _filled(
+        lambda: MotionModel(
+            MotionModelConfig(**network.meta["model"]), layout, content, prototype_table(layout)
+        ),
+        network,
+        argument,
+    )
+
+
+def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
+    """Stage 3's network with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: FaceRenderer(RendererConfig(**network.meta["model"]), network.layout),
+        network,
+        argument,
+    )
+
+
+def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
+    """Stage 3's refinement of the geometric renderer with its weights; MismatchError when sizes and weights disagree."""
+    return _filled(
+        lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument
+    )
+
+
+def check_follows(later: Network, earlier: Network, argument: str) -> None:
+    """Raise MismatchError unless ``later`` was trained on exactly ``earlier``."""
+    if later.meta.get("predecessor") != earlier.fingerprint:
+        wanted = str(later.meta.get("predecessor"))[:12]
+        accepted = f"the {earlier.meta['product']} it was trained on (fingerprint {wanted}; {earlier.path} has {earlier.fingerprint[:12]})"
+        raise MismatchError(
+            argument, later.path, accepted, f"does not belong to this {earlier.meta['product']}"
+        )
+
+
+def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A training checkpoint as plain values and tensors."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Meta and weights of the network that a training checkpoint is about."""
+    record = read_training_checkpoint(path)
+    meta = dict(record[META_KEY])
+    prefix = str(meta.pop("prefix"))
+    return meta, {
+        name.removeprefix(prefix): value
+        for name, value in record["state_dict"].items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Meta and weights of an exported file."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        meta = json.loads((file.metadata() or {})[META_KEY])
+        return meta, {name: file.get_tensor(name).float() for name in file.keys()}
+
+
+def _current_keys(meta: dict[str, Any]) -> dict[str, Any]:
+    """Metadata with today's names of model keys."""
+    if int(meta.get("format", 1)) == FORMAT or "model" not in meta:
+        return meta
+    names = FORMAT_1_KEYS.get(meta["product"], {})
+    model = {names.get(key, key): value for key, value in meta["model"].items()}
+    if isinstance(model.get("output_scale"), bool):
+        model["output_scale"] = 2 if model["output_scale"] else 1
+    return {**meta, "model": model, "format": FORMAT}
+
+
+def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
+    """Weights under today's names."""
+    for old, new in RENAMED_WEIGHTS.get(product, {}).items():
+        state = {
+            new + name.removeprefix(old) if name.startswith(old) else name: value
+            for name, value in state.items()
+        }
+    return state
+
+
+def _filled(build: Callable[[], M], network: Network, argument: str) -> M:
+    """Build a network and fill in its weights, all of them."""
+    try:
+        module = build()
+        module.load_state_dict(network.state, strict=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise MismatchError(
+            argument,
+            network.path,
+            "a file of this version",
+            f"has sizes that do not fit its weights ({reason})",
+        ) from None
+    return module.eval()
