@@ -36,7 +36,7 @@ EVALUATION = (
 """The same inside the evaluation."""
 
 FORBIDDEN = {
-    "emo_lightning.core": ("torch", "lightning", "cv2", "av"),
+    "emo_lightning.core": ("lightning", "cv2", "av"),
     "emo_lightning.face": ("torch", "lightning"),
     "emo_lightning.models": (
         "lightning",
