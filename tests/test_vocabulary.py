@@ -1,4 +1,4 @@
-"""The field's vocabulary: words that this project once used privately occur in no name, message, help text or comment."""
+"""The field's vocabulary: private words of earlier versions occur in no name, message or comment."""
 
 from __future__ import annotations
 
