@@ -40,7 +40,7 @@ endif
 # Prints cpu or cuda, or nothing where PyTorch is not installed.
 TORCH_BUILD = $(BIN)/python -c 'import torch; print("cuda" if torch.version.cuda else "cpu")' 2>/dev/null
 
-.PHONY: help install demo test lint corpus train-stage1 train-stage2 train-stage3 eval sweep benchmark clean
+.PHONY: help install demo test lint docs corpus train-stage1 train-stage2 train-stage3 eval sweep benchmark clean
 
 help: ## List the targets
 	@echo "EmoSpeaker on PyTorch Lightning. Targets:"
@@ -68,8 +68,12 @@ demo: $(STAMP) ## Corpus, three short trainings, a talking video and its evaluat
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP) ## Check the style
+lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(STAMP) ## Build the documentation into docs/_build/html, warnings as errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 $(DATA)/index.json: | $(STAMP)
 	@if [ "$(DATA)" = data/corpus ]; then $(BIN)/emo corpus --out $(DATA) --clips $(CLIPS); \
