@@ -1,6 +1,7 @@
-"""Hinge GAN (Lim & Ye, 2017) and feature matching (pix2pixHD, 2018) over a multi-scale discriminator's features.
+"""Hinge GAN (Lim & Ye, 2017) and feature matching (pix2pixHD, 2018), multi-scale.
 
-Every argument is the discriminator's output: for each scale the features of each layer, the last one the score map.
+Every argument is a discriminator's output: for each scale the features of each layer, the last one
+the score map.
 """
 
 from __future__ import annotations
@@ -12,24 +13,22 @@ Features = list[list[Tensor]]
 
 
 def discriminator_hinge(real: Features, fake: Features) -> Tensor:
-    """What the discriminator minimises."""
-    parts = [
-        torch.relu(1.0 - r[-1]).mean() + torch.relu(1.0 + f[-1]).mean()
-        for r, f in zip(real, fake, strict=True)
-    ]
+    """Loss of the discriminator."""
+    pairs = zip(real, fake, strict=True)
+    parts = [torch.relu(1 - r[-1]).mean() + torch.relu(1 + f[-1]).mean() for r, f in pairs]
     return torch.stack(parts).mean()
 
 
 def generator_hinge(fake: Features) -> Tensor:
-    """What the generator minimises."""
+    """Adversarial loss of the generator."""
     return torch.stack([-f[-1].mean() for f in fake]).mean()
 
 
 def feature_matching(real: Features, fake: Features) -> Tensor:
     """Mean L1 distance of the features before the score."""
-    pairs = [
-        (r, f)
+    layers = [
+        (r.detach() - f).abs().mean()
         for scale_r, scale_f in zip(real, fake, strict=True)
         for r, f in zip(scale_r[:-1], scale_f[:-1], strict=True)
     ]
-    return torch.stack([(r.detach() - f).abs().mean() for r, f in pairs]).mean()
+    return torch.stack(layers).mean()

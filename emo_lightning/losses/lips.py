@@ -1,4 +1,4 @@
-"""Lips as the expression moves them: how open and how wide, when they touch, and how well they follow.
+"""Lip losses: opening and width predicted from the expression, and bilabial closures.
 
 Shapes: B batch, T frames, E expression coefficients; ``mask`` is (B, T) bool, True where a frame counts.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from emo_lightning.face.coefficients import Layout
+from emo_lightning.losses.masked import masked_mean
 
 OPENING: Mapping[str, float] = {
     "AU9": 0.013,
@@ -22,29 +23,32 @@ OPENING: Mapping[str, float] = {
     "funnel": 0.129,
 }
 WIDTH: Mapping[str, float] = {
-    "AU6": 0.020, "AU9": -0.020, "AU10": 0.004, "AU12_L": 0.092, "AU12_R": 0.092, "AU14_L": 0.015, "AU14_R": 0.015, "AU15": 0.062,
-    "AU17": 0.014, "AU20": 0.139, "AU23": -0.022, "AU26": 0.045, "jaw": -0.017, "pucker": -0.109, "funnel": -0.080,
+    "AU6": 0.020, "AU9": -0.020, "AU10": 0.004, "AU12_L": 0.092, "AU12_R": 0.092, "AU14_L": 0.015,
+    "AU14_R": 0.015, "AU15": 0.062, "AU17": 0.014, "AU20": 0.139, "AU23": -0.022, "AU26": 0.045,
+    "jaw": -0.017, "pucker": -0.109, "funnel": -0.080,
 }  # fmt: skip
-"""What each unit of the built-in face adds to the gap of the inner lips and to the mouth's width, in outer eye-corner distances."""
+"""Change of the inner-lip gap (OPENING) and of the mouth's width by unit of the built-in face model,
+in distances of the outer eye corners."""
 TOUCH = 0.012
 """Gap below which the lips count as touching, in outer eye-corner distances."""
 LONGEST = 6
-"""Frames (40 ms) of the longest closure that speech makes; a mouth shut for longer is at rest."""
+"""Longest closure of speech, frames of 40 ms; a mouth shut for longer is at rest."""
 
 
 def lip_table(layout: Layout) -> Tensor:
-    """``(E, 2)``: opening and width by unit; zeros for a face model without named units."""
-    if not layout.exp_names:
-        return torch.zeros(layout.width("exp"), 2)
-    return torch.tensor(
-        [[OPENING.get(name, 0.0), WIDTH.get(name, 0.0)] for name in layout.exp_names]
-    )
+    """Opening and width by unit, ``(E, 2)``; zeros for a face model without named units."""
+    names = layout.exp_names or ("",) * layout.width("exp")
+    return torch.tensor([[OPENING.get(name, 0.0), WIDTH.get(name, 0.0)] for name in names])
 
 
 def brief_closures(opening: Tensor, mask: Tensor) -> Tensor:
-    """Where the lips touch for no longer than a closure of speech, ``(B, T)`` bool, of ``opening`` ``(B, T)``.
+    """Frames ``(B, T)`` bool in which the lips touch for at most :data:`LONGEST` frames.
 
-    A closure that meets frames that do not count may be longer than seen, and is none.
+    A closure next to frames outside the mask may be longer than visible and does not count.
+
+    Args:
+        opening: ``(B, T)`` in outer eye-corner distances.
+        mask: ``(B, T)`` bool.
     """
     touching = ((opening < TOUCH) | ~mask).float()[:, None]
     runs = F.pad(touching, (LONGEST, LONGEST), value=1.0)
@@ -53,20 +57,21 @@ def brief_closures(opening: Tensor, mask: Tensor) -> Tensor:
     return (touching > shut)[:, 0] & mask
 
 
-def closure_loss(closure: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
-    """Cross entropy of ``closure`` ``(B, T, 1)``, 0..1, with the closures there are; a missed one counts thrice a false one."""
-    target = wanted.to(closure.dtype)
-    distance = F.binary_cross_entropy(
-        closure[..., 0].clamp(1e-6, 1.0 - 1e-6), target, weight=1.0 + 2.0 * target, reduction="none"
+def closure_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of closure ``logits`` (B, T, 1); a missed closure weighs three false ones."""
+    distance = F.binary_cross_entropy_with_logits(
+        logits[..., 0].float(), target.float(), weight=1.0 + 2.0 * target, reduction="none"
     )
-    weights = mask.to(closure.dtype)
-    return (distance * weights).sum() / weights.sum().clamp_min(1.0)
+    return (distance * mask).sum() / mask.sum().clamp_min(1)
 
 
 def lip_distance(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """L1 distance of lips ``(B, T, 2)``, each window less its mean: people hold their mouths differently."""
-    weights = mask[..., None].to(predicted.dtype)
-    count = weights.sum(dim=1, keepdim=True).clamp_min(1.0)
-    difference = predicted - target
-    difference = difference - (difference * weights).sum(dim=1, keepdim=True) / count
-    return (difference.abs() * weights).sum() / (weights.sum() * predicted.shape[-1]).clamp_min(1.0)
+    """L1 distance of lips ``(B, T, 2)`` after subtracting each window's mean difference.
+
+    People hold their mouths differently; only the movement is compared.
+    """
+    weights = mask[..., None].float()
+    difference = (predicted - target).float()
+    offset = (difference * weights).sum(dim=1, keepdim=True)
+    difference = difference - offset / weights.sum(dim=1, keepdim=True).clamp_min(1.0)
+    return masked_mean(difference.abs(), mask)

@@ -1,7 +1,8 @@
-"""What the decoupler hears with: our own mel as it is, or the frozen first half of Whisper's encoder.
+"""Audio front ends: log-mel spectrogram, or features of the frozen Whisper encoder.
 
-``mel`` hands the sound's rows on. ``whisper`` makes features of speech of them, on pieces of fixed length and place, each
-with the same context, so a stream gives what the whole recording gives. Its weights are never part of a checkpoint.
+``mel`` passes the rows of the spectrogram on. ``whisper`` encodes segments of fixed length and place,
+each with the same context, so a stream gives the features of the whole recording. Whisper's weights
+are never part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,23 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.models.decoupler.whisper import WhisperEncoder
-from emo_lightning.models.layers.temporal import Reach
+from emo_lightning.models.layers.temporal import ReceptiveField
 
 ROWS_PER_FRAME = 4
-"""Rows of sound that go with a video frame, whatever the kind."""
-STEP = 32
-"""Video frames of a piece."""
-CONTEXT = Reach(50, 5)
-"""Video frames that Whisper hears before and after a piece: 2 s and 0.2 s; 0.6 s after it would gain less than 0.005 of correlation."""
+"""Spectrogram rows per video frame, for every front end."""
+SEGMENT = 32
+"""Video frames of a segment that Whisper encodes at a time."""
+CONTEXT = ReceptiveField(50, 5)
+"""Video frames before and after a segment that Whisper's attention includes: 2 s and 0.2 s."""
 MEL_SILENCE = -11.512925
-"""log(1e-5): the floor of our mel."""
+"""log(1e-5): the floor of the log-mel spectrogram."""
 DEPTH = 2
-"""Blocks of Whisper's encoder that are used. Lips follow from the second's features better than from the last's."""
+"""Blocks of Whisper's encoder in use; lips follow from the second's features better than from later
+ones."""
 
 
 @dataclass(frozen=True)
 class FrontendInfo:
-    """What a front end hands on: vectors a video frame, their width, and the key that a training batch has them under."""
+    """Vectors per video frame, their width, and their key in a training batch."""
 
     per_frame: int
     width: int
@@ -41,143 +43,147 @@ FRONTENDS = {"mel": FrontendInfo(4, 80, "mel"), "whisper": FrontendInfo(2, 384, 
 
 
 class MelFrontend:
-    """Hands the rows on."""
+    """Identity on log-mel rows.
+
+    Attributes:
+        silence: ``(80,)`` vector of silence.
+        lookahead: video frames of audio after a frame that are needed at most.
+    """
 
     kind = "mel"
     front_end = FRONTENDS["mel"]
-    ahead = 0
-    """Video frames of sound after a frame that are needed at most."""
+    lookahead = 0
 
     def __init__(self) -> None:
-        self.quiet = np.full(self.front_end.width, MEL_SILENCE, np.float32)
+        self.silence = np.full(self.front_end.width, MEL_SILENCE, np.float32)
 
-    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same pieces ``(n, 80)``."""
+    def transform(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks ``(n, 80)``."""
         return iter(blocks)
 
-    def listen(self) -> MelFrontendStream:
-        """For rows that are pushed."""
+    def open_stream(self) -> MelFrontendStream:
+        """State of one stream of rows."""
         return MelFrontendStream()
 
 
 class MelFrontendStream:
-    """Rows pushed into :class:`MelFrontend`."""
+    """One stream through :class:`MelFrontend`."""
 
-    wanted = 0
-    """Rows, counted from the sound's start, without which nothing more comes out."""
+    rows_needed = 0
+    """Rows needed, from the start of the audio, before the next output."""
 
-    def push(self, rows: np.ndarray) -> np.ndarray:
+    def append(self, rows: np.ndarray) -> np.ndarray:
         """The same rows ``(n, 80)``."""
         return rows
 
-    def finish(self) -> np.ndarray:
-        """Nothing is left."""
+    def flush(self) -> np.ndarray:
+        """Remaining features: none."""
         return np.zeros((0, MelFrontend.front_end.width), np.float32)
 
 
 class WhisperFrontend:
-    """Whisper's features, 50 a second.
+    """Features of the frozen Whisper encoder, 50 per second.
 
     Args:
-        encoder: with :data:`DEPTH` blocks at least; what follows them is not used.
-        quiet_row: what silence is in the rows that come in.
+        encoder: with at least :data:`DEPTH` blocks; later ones are not used.
+        silent_row: value of silence in the input rows.
+
+    Attributes:
+        silence: ``(384,)`` feature vector of silence.
+        lookahead: video frames of audio after a frame that are needed at most.
     """
 
     kind = "whisper"
     front_end = FRONTENDS["whisper"]
-    ahead = CONTEXT.future + STEP - 1
+    lookahead = CONTEXT.future + SEGMENT - 1
 
-    def __init__(self, encoder: WhisperEncoder, quiet_row: float) -> None:
-        self.encoder, self.quiet_row = encoder.requires_grad_(False).eval(), quiet_row
-        self.quiet = self.piece(self.silence(CONTEXT.total + STEP)).mean(0)
-        """What silence is in the features."""
+    def __init__(self, encoder: WhisperEncoder, silent_row: float) -> None:
+        self.encoder, self.silent_row = encoder.requires_grad_(False).eval(), silent_row
+        self.silence = self.encode(self.silent_rows(CONTEXT.total + SEGMENT)).mean(0)
 
-    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Features ``(64, 384)`` a piece, the last shorter, of rows ``(n, 80)`` that arrive in pieces of any length.
+    def transform(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Features ``(64, 384)`` per segment, the last shorter, of rows ``(n, 80)`` in any blocks.
 
-        Four rows, a video frame, give two features; what lies before the first and after the last row is silence.
+        Four rows, one video frame, give two features; before and after the rows is silence.
         """
-        listener = self.listen()
+        stream = self.open_stream()
         for block in blocks:
-            made = listener.push(block)
-            if len(made):
-                yield made
-        yield listener.finish()
+            features = stream.append(block)
+            if len(features):
+                yield features
+        yield stream.flush()
 
-    def listen(self) -> WhisperFrontendStream:
-        """For rows that are pushed."""
+    def open_stream(self) -> WhisperFrontendStream:
+        """State of one stream of rows."""
         return WhisperFrontendStream(self)
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features ``(2T, 384)`` of a whole recording's rows ``(4T, 80)``."""
-        return np.concatenate(
-            [np.zeros((0, self.front_end.width), np.float32), *self.stream([rows])]
-        )
+        return np.concatenate([_no_features(), *self.transform([rows])])
 
     @torch.no_grad()
-    def piece(self, rows: np.ndarray) -> np.ndarray:
-        """Features of the :data:`STEP` frames within their context."""
-        features = self.encoder.after(torch.from_numpy(rows)[None], DEPTH)[0]
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Features ``(64, 384)`` of the segment in the middle of ``rows``, context included."""
+        device = self.encoder.positions.device
+        features = self.encoder.encode(torch.from_numpy(rows)[None].to(device), DEPTH)[0]
         start = self.front_end.per_frame * CONTEXT.past
-        return features[start : start + self.front_end.per_frame * STEP].numpy()
+        return features[start : start + self.front_end.per_frame * SEGMENT].float().cpu().numpy()
 
-    def silence(self, frames: int) -> np.ndarray:
-        return np.full(
-            (ROWS_PER_FRAME * frames, self.encoder.size.bands), self.quiet_row, np.float32
-        )
+    def silent_rows(self, frames: int) -> np.ndarray:
+        """Input rows of ``frames`` video frames of silence."""
+        shape = (ROWS_PER_FRAME * frames, self.encoder.size.bands)
+        return np.full(shape, self.silent_row, np.float32)
 
 
 class WhisperFrontendStream:
-    """Rows pushed into a :class:`WhisperFrontend`; what comes out does not depend on how they are cut."""
+    """One stream through a :class:`WhisperFrontend`; the output does not depend on the blocks."""
 
-    def __init__(self, ear: WhisperFrontend) -> None:
-        self._ear, self._rows = ear, ear.silence(CONTEXT.past)
-        self._heard = self._made = 0
+    def __init__(self, frontend: WhisperFrontend) -> None:
+        self._frontend, self._rows = frontend, frontend.silent_rows(CONTEXT.past)
+        self._received = self._encoded = 0
 
     @property
-    def wanted(self) -> int:
-        """Rows, counted from the sound's start, without which nothing more comes out."""
-        return ROWS_PER_FRAME * (self._made + STEP + CONTEXT.future)
+    def rows_needed(self) -> int:
+        """Rows needed, from the start of the audio, before the next output."""
+        return ROWS_PER_FRAME * (self._encoded + SEGMENT + CONTEXT.future)
 
-    def push(self, rows: np.ndarray) -> np.ndarray:
-        """Take ``(n, 80)`` rows; the features ``(m, 384)`` of the pieces that they complete."""
-        self._heard += len(rows)
+    def append(self, rows: np.ndarray) -> np.ndarray:
+        """Add ``(n, 80)`` rows; return the features ``(m, 384)`` of the segments they complete."""
+        self._received += len(rows)
         self._rows = np.concatenate([self._rows, np.asarray(rows, np.float32)])
-        out = [np.zeros((0, WhisperFrontend.front_end.width), np.float32)]
-        while len(self._rows) >= ROWS_PER_FRAME * (CONTEXT.total + STEP):
-            out.append(self._step(self._rows))
-        return np.concatenate(out)
+        features = [_no_features()]
+        while len(self._rows) >= ROWS_PER_FRAME * (CONTEXT.total + SEGMENT):
+            features.append(self._next_segment(self._rows))
+        return np.concatenate(features)
 
-    def finish(self) -> np.ndarray:
-        """The features that are left; after the last row is silence."""
-        frames, out = (
-            self._heard // ROWS_PER_FRAME,
-            [np.zeros((0, WhisperFrontend.front_end.width), np.float32)],
-        )
-        while self._made < frames:
-            left = WhisperFrontend.front_end.per_frame * (frames - self._made)
-            out.append(
-                self._step(np.concatenate([self._rows, self._ear.silence(CONTEXT.total + STEP)]))[
-                    :left
-                ]
-            )
-        return np.concatenate(out)
+    def flush(self) -> np.ndarray:
+        """Remaining features, with silence after the last row."""
+        frames, features = self._received // ROWS_PER_FRAME, [_no_features()]
+        silence = self._frontend.silent_rows(CONTEXT.total + SEGMENT)
+        while self._encoded < frames:
+            remaining = WhisperFrontend.front_end.per_frame * (frames - self._encoded)
+            features.append(self._next_segment(np.concatenate([self._rows, silence]))[:remaining])
+        return np.concatenate(features)
 
-    def _step(self, rows: np.ndarray) -> np.ndarray:
-        made = self._ear.piece(rows[: ROWS_PER_FRAME * (CONTEXT.total + STEP)])
-        self._rows, self._made = self._rows[ROWS_PER_FRAME * STEP :], self._made + STEP
-        return made
+    def _next_segment(self, rows: np.ndarray) -> np.ndarray:
+        features = self._frontend.encode(rows[: ROWS_PER_FRAME * (CONTEXT.total + SEGMENT)])
+        self._rows = self._rows[ROWS_PER_FRAME * SEGMENT :]
+        self._encoded += SEGMENT
+        return features
 
 
-Ear = MelFrontend | WhisperFrontend
-Listener = MelFrontendStream | WhisperFrontendStream
+def _no_features() -> np.ndarray:
+    return np.zeros((0, FRONTENDS["whisper"].width), np.float32)
+
+
+AudioFrontend = MelFrontend | WhisperFrontend
 
 
 class WhisperProjection(nn.Module):
     """Whisper's features to the controller's channels; ``(B, 384, F) -> (B, width, F)``.
 
-    The middle of the encoder has a few channels many times larger than the rest, and its positions in it; a norm over
-    each channel's own statistics, learned in training, evens them out.
+    A few channels in the middle of the encoder are many times larger than the rest; batch norm with
+    the statistics of training evens them out.
     """
 
     def __init__(self, width: int) -> None:

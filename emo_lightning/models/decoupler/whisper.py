@@ -1,7 +1,8 @@
-"""The encoder of Whisper (Radford et al., 2022), in plain PyTorch: log-mel rows to features of speech, 50 a second.
+"""Encoder of Whisper (Radford et al., 2022): log-mel rows to speech features, 50 per second.
 
-It is used frozen, as an ear (:mod:`emo_lightning.models.decoupler.audio_frontend`) and as a teacher. Whisper learned on 30 s at a time; given
-less, its attention sees just that, so what comes out depends on where a piece begins and ends.
+Used frozen, as a front end (:mod:`emo_lightning.models.decoupler.audio_frontend`) and as a teacher.
+Whisper was trained on 30 s at a time; attention over a shorter segment depends on where it begins and
+ends.
 
 Shapes: B batch, R rows (100/s), W width.
 """
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 ROWS_PER_FEATURE = 2
 MAX_FEATURES = 1500
-"""30 s: as far as the positions go."""
+"""30 s: length of the positional encoding."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ TINY = WhisperSize()
 
 
 class WhisperBlock(nn.Module):
-    """Self-attention and a two-layer network, each behind a layer norm and with a way around it."""
+    """Pre-norm residual attention block."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -46,16 +47,11 @@ class WhisperBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        parts = self.query_key_value(self.attention_norm(x)).view(
-            batch, length, 3, self.heads, width // self.heads
-        )
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        seen = (
-            F.scaled_dot_product_attention(query, key, value)
-            .transpose(1, 2)
-            .reshape(batch, length, width)
-        )
-        x = x + self.attention_out(seen)
+        joint = self.query_key_value(self.attention_norm(x))
+        joint = joint.view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        x = x + self.attention_out(attended.reshape(batch, length, width))
         return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
 
 
@@ -69,25 +65,24 @@ class WhisperEncoder(nn.Module):
         self.size = size
         self.conv1 = nn.Conv1d(size.bands, size.width, 3, padding=1)
         self.conv2 = nn.Conv1d(size.width, size.width, 3, stride=ROWS_PER_FEATURE, padding=1)
-        self.blocks = nn.ModuleList(
-            WhisperBlock(size.width, size.heads) for _ in range(size.layers)
-        )
+        blocks = (WhisperBlock(size.width, size.heads) for _ in range(size.layers))
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(size.width)
         self.register_buffer("positions", sinusoids(MAX_FEATURES, size.width), persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Features ``(B, R / 2, W)`` of ``(B, R, bands)`` Whisper log-mel rows; R even, at most 30 s."""
-        return self.norm(self.after(rows, len(self.blocks)))
+        """Features ``(B, R / 2, W)`` of ``(B, R, bands)`` Whisper log-mel rows."""
+        return self.norm(self.encode(rows, len(self.blocks)))
 
-    def after(self, rows: Tensor, depth: int) -> Tensor:
-        """What the first ``depth`` blocks make of the rows, ``(B, R / 2, W)``, no norm behind them."""
-        if (
-            rows.shape[1] % ROWS_PER_FEATURE
-            or not 0 < rows.shape[1] <= ROWS_PER_FEATURE * MAX_FEATURES
-        ):
-            raise ValueError(
-                f"{rows.shape[1]} rows; an even number up to {ROWS_PER_FEATURE * MAX_FEATURES} is needed"
-            )
+    def encode(self, rows: Tensor, depth: int) -> Tensor:
+        """Output ``(B, R / 2, W)`` of the first ``depth`` blocks, without the final norm.
+
+        Raises:
+            ValueError: R is odd, 0, or more than 30 s.
+        """
+        most = ROWS_PER_FEATURE * MAX_FEATURES
+        if rows.shape[1] % ROWS_PER_FEATURE or not 0 < rows.shape[1] <= most:
+            raise ValueError(f"{rows.shape[1]} rows; an even number up to {most} is needed")
         x = F.gelu(self.conv2(F.gelu(self.conv1(rows.transpose(1, 2))))).transpose(1, 2)
         x = x + self.positions[: x.shape[1]]
         for block in self.blocks[:depth]:
@@ -96,9 +91,11 @@ class WhisperEncoder(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Whisper's positions ``(length, width)``: sines, then cosines, of wavelengths from 2 pi to 10000 * 2 pi in a geometric series."""
-    rates = torch.exp(
-        torch.arange(width // 2, dtype=torch.float64) * (-math.log(10000.0) / (width // 2 - 1))
-    )
+    """Whisper's positional encoding ``(length, width)``: sines, then cosines.
+
+    Wavelengths form a geometric series from 2 pi to 10000 * 2 pi.
+    """
+    steps = torch.arange(width // 2, dtype=torch.float64)
+    rates = torch.exp(-math.log(10000.0) / (width // 2 - 1) * steps)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()

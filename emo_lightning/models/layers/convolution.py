@@ -1,6 +1,7 @@
 """Convolution blocks of the image networks, in two and three dimensions.
 
-Group norm throughout: it depends on no other picture of the batch, so training on one or many processes and inference agree.
+Group norm throughout: it is independent of the other images of a batch, so training on one or many
+processes and inference agree.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 
 def conv(dims: int, n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    """A convolution in 2 or 3 dimensions that keeps the size at stride 1."""
+    """Convolution in 2 or 3 dimensions that keeps the size at stride 1."""
     layer = nn.Conv2d if dims == 2 else nn.Conv3d
     return layer(n_in, n_out, kernel, stride=stride, padding=kernel // 2)
 
@@ -35,33 +36,32 @@ class ResBlock(nn.Module):
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            norm(channels),
-            nn.ReLU(),
-            conv(dims, channels, channels),
-            norm(channels),
-            nn.ReLU(),
-            conv(dims, channels, channels),
-        )
+        layers = [
+            layer
+            for _ in range(2)
+            for layer in (norm(channels), nn.ReLU(), conv(dims, channels, channels))
+        ]
+        self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
 
 
 class Hourglass(nn.Module):
-    """Down and up again with skips; in three dimensions only height and width shrink. ``(B, n_in, ...) -> (B, n_out, ...)``.
+    """U-Net with average pooling; in three dimensions only height and width are halved.
+
+    ``(B, n_in, ...) -> (B, n_out, ...)``.
 
     Args:
         dims: 2 or 3.
-        n_in: channels in.
+        n_in: input channels.
         width: channels of the first level, doubled at each level up to ``max_width``.
-        levels: times that the size halves; height and width must be divisible by ``2 ** levels``.
+        levels: number of levels; height and width must be divisible by ``2 ** levels``.
         max_width: most channels.
     """
 
     def __init__(self, dims: int, n_in: int, width: int, levels: int, max_width: int) -> None:
         super().__init__()
-        self.dims = dims
         widths = [n_in] + [min(width * 2**i, max_width) for i in range(1, levels + 1)]
         self.down = nn.ModuleList(ConvBlock(dims, a, b) for a, b in pairwise(widths))
         ups, current = [], widths[-1]
@@ -76,17 +76,17 @@ class Hourglass(nn.Module):
         skips = []
         for block in self.down:
             skips.append(x)
-            x = shrink(block(x))
+            x = downsample(block(x))
         for block in self.up:
-            x = torch.cat([block(grow(x)), skips.pop()], dim=1)
+            x = torch.cat([block(upsample(x)), skips.pop()], dim=1)
         return x
 
 
-def shrink(x: Tensor) -> Tensor:
-    """Halve height and width by averaging."""
+def downsample(x: Tensor) -> Tensor:
+    """Average pooling of height and width by 2."""
     return F.avg_pool2d(x, 2) if x.dim() == 4 else F.avg_pool3d(x, (1, 2, 2))
 
 
-def grow(x: Tensor) -> Tensor:
-    """Double height and width by repetition."""
+def upsample(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling of height and width by 2."""
     return F.interpolate(x, scale_factor=2.0 if x.dim() == 4 else (1.0, 2.0, 2.0))

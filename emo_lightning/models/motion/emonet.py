@@ -1,4 +1,4 @@
-"""EmoNet: the control vector and what ExpNet knows to ID, TEX and, in our default, a change of EXP."""
+"""EmoNet: control vector and ExpNet's features to ID, TEX and, by default, a change of EXP."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from emo_lightning.models.motion.emotion_matrix import CONTROL_SIZE
 from emo_lightning.motion.emotions import ANNOTATED_LEVELS, LEVEL_MAX
 
 MODULATION = 0.3
-"""How far the voice may raise or lower a unit of the emotion's face, as a share of it."""
+"""Largest relative change of a unit of the emotion's face by the voice."""
 
 
 class EmoOutput(NamedTuple):
-    """``id`` (B, T, I), ``tex`` (B, T, X), ``exp`` (B, T, E) the change of expression, ``features`` (B, T, width)."""
+    """``id`` (B, T, I), ``tex`` (B, T, X), ``exp`` (B, T, E) the change, ``features`` (B, T, W)."""
 
     id: Tensor
     tex: Tensor
@@ -26,16 +26,17 @@ class EmoOutput(NamedTuple):
 
 
 class EmoNet(nn.Module):
-    """Per frame, without memory: a linear response to the control vector, modulated by what the voice does.
+    """Per frame, without memory: linear in the control vector, modulated by the voice.
 
-    The linear part starts as the FACS prototypes and keeps an emotion track's cross-fade a straight line in EXP.
+    The linear part is initialised with the FACS prototypes; it keeps the cross-fade of an emotion
+    track a straight line in EXP.
 
     Args:
         layout: widths of the coefficient blocks.
         speech: width of ExpNet's features.
         width: hidden channels.
-        prototypes: ``(8, E)`` level-15 faces, zeros for a face model without named units.
-        exp_delta: False leaves EXP to ExpNet, as the figure is drawn.
+        prototypes: ``(8, E)`` faces at level 15, zeros for a model without named units.
+        exp_delta: False leaves EXP to ExpNet, as in the figure.
     """
 
     def __init__(
@@ -47,19 +48,19 @@ class EmoNet(nn.Module):
         self.trunk = mlp([speech + CONTROL_SIZE + n_id + n_tex, width, width])
         self.to_id, self.to_tex = _zero_linear(width, n_id), _zero_linear(width, n_tex)
         if exp_delta:
-            anchors = torch.tensor(list(ANNOTATED_LEVELS.values())) / LEVEL_MAX
-            cells = prototypes[:, None, :] * anchors[None, :, None]
+            intensities = torch.tensor(list(ANNOTATED_LEVELS.values())) / LEVEL_MAX
+            cells = prototypes[:, None, :] * intensities[None, :, None]
             self.response = nn.Parameter(cells.flatten(0, 1).clone())
             self.modulation = _zero_linear(width, n_exp)
 
     def forward(
         self, control: Tensor, speech: Tensor, source_id: Tensor, source_tex: Tensor
     ) -> EmoOutput:
-        """Identity, texture and change of expression a frame.
+        """Identity, texture and change of expression per frame.
 
         Args:
             control: ``(B, T, 24)`` from the emotion matrix.
-            speech: ``(B, T, speech)`` ExpNet's features.
+            speech: ``(B, T, speech)`` features of ExpNet.
             source_id, source_tex: ``(B, I)`` and ``(B, X)`` of the portrait.
         """
         frames = control.shape[1]
@@ -77,7 +78,7 @@ class EmoNet(nn.Module):
 
 
 def _zero_linear(n_in: int, n_out: int) -> nn.Linear:
-    """A linear layer that starts as "no change"."""
+    """Linear layer initialised to zero."""
     layer = nn.Linear(n_in, n_out)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,8 +1,9 @@
-"""The fine-grained emotion matrix: 8 emotions x 15 levels of control vectors over (EMO 8, INT 3).
+"""Fine-grained emotion matrix: 8 emotions x 15 levels of control vectors over (EMO 8, INT 3).
 
-Our reading of the figure: a control vector weighs the 8 x 3 annotated cells (emotion, intensity). The table is
-initialised by interpolating between the three annotated intensities, which sit at levels 3, 8 and 13; training refines
-the weights of each level, and :mod:`emo_lightning.losses.levels` keeps the response monotone and even.
+Our reading of the figure: a control vector weighs the 8 x 3 annotated cells (emotion, intensity). The
+table is initialised by interpolating between the three annotated intensities, at levels 3, 8 and 13;
+training refines the weights of each level, and :func:`emo_lightning.losses.motion.even_response`
+keeps the response monotone and even.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ CONTROL_SIZE = len(EMOTIONS) * INTENSITIES
 
 
 def interpolated_levels() -> Tensor:
-    """Weights ``(15, 3)`` of the three annotated intensities at levels 1..15, linear between and beyond them.
+    """Weights ``(15, 3)`` of the three annotated intensities at levels 1..15, piecewise linear.
 
-    Below the first, the line runs to no emotion at level 0; above the last, it goes on as it came.
+    Below the first, the line runs to no emotion at level 0; above the last, it is extrapolated.
     """
     anchors = [0.0, *ANNOTATED_LEVELS.values()]
     rows = torch.zeros(LEVELS, INTENSITIES + 1)
@@ -37,7 +38,7 @@ class EmotionMatrix(nn.Module):
     """Control vectors for (emotion, level); neutral has one row for all levels.
 
     Args:
-        refine: False keeps the interpolation that the table starts as.
+        refine: False keeps the initial interpolation.
     """
 
     initial: Tensor
@@ -45,16 +46,14 @@ class EmotionMatrix(nn.Module):
     def __init__(self, refine: bool = True) -> None:
         super().__init__()
         self.register_buffer("initial", interpolated_levels())
-        self.refinement = nn.Parameter(
-            torch.zeros(len(EMOTIONS), LEVELS, INTENSITIES), requires_grad=refine
-        )
+        table = torch.zeros(len(EMOTIONS), LEVELS, INTENSITIES)
+        self.refinement = nn.Parameter(table, requires_grad=refine)
 
     def table(self) -> Tensor:
         """``(8, 15, 3)`` weights of each emotion's annotated intensities at each level."""
         table = self.initial + self.refinement
-        neutral = self.refinement[NEUTRAL, :1].expand(LEVELS, -1) + self.initial.new_tensor(
-            [1.0, 0.0, 0.0]
-        )
+        first_intensity = torch.eye(INTENSITIES, device=table.device, dtype=table.dtype)[0]
+        neutral = self.refinement[NEUTRAL, :1].expand(LEVELS, -1) + first_intensity
         return torch.cat([table[:NEUTRAL], neutral[None], table[NEUTRAL + 1 :]])
 
     def forward(self, emotion: Tensor, level: Tensor) -> Tensor:
@@ -62,7 +61,7 @@ class EmotionMatrix(nn.Module):
 
         Args:
             emotion: ``(...,)`` int64, index into :data:`EMOTIONS`.
-            level: ``(...,)`` float, 1..15; values between two levels interpolate, values outside are clamped.
+            level: ``(...,)`` float; interpolated between levels, clamped to 1..15.
 
         Returns:
             ``(..., 24)``: the emotion's three weights in its own cells, zeros elsewhere.

@@ -1,4 +1,4 @@
-"""Stage 2's networks together: content, source and control vector to {EXP, ID, TEX} and the condition of {ANGLE, TRANS}."""
+"""Networks of stage 2: content, source and control vector to {EXP, ID, TEX} and PoseNet's condition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.models.layers.temporal import Reach
+from emo_lightning.models.layers.temporal import ReceptiveField
 from emo_lightning.models.motion.emonet import EmoNet
 from emo_lightning.models.motion.emotion_matrix import CONTROL_SIZE, EmotionMatrix
 from emo_lightning.models.motion.expnet import ExpNet
@@ -17,57 +17,66 @@ from emo_lightning.models.motion.posenet import PoseNet
 from emo_lightning.motion.blinking import BLINKS_PER_MINUTE
 
 LIP_PARTING = ("AU10", "AU16", "AU25", "AU26", "jaw", "funnel")
-"""Units that keep the lips apart; they give way where speech closes the mouth."""
-SNEER, SNEER_YIELDS = "AU9", 0.4
-"""A nose wrinkle lifts the upper lip a little; so much of it gives way that the lips touch, and the nose does not twitch."""
-CLOSING = (0.15, 0.4)
-"""ExpNet's closure at which the lips start to give way, and from which they touch."""
-FEELING_YIELDS = (0.02, 0.25)
-"""The same for what a feeling parts: it gives way sooner and more gently, or a dropped jaw would snap at each closure."""
+"""Units that part the lips; suppressed where speech closes the mouth."""
+SNEER, SNEER_SUPPRESSION = "AU9", 0.4
+"""A nose wrinkle lifts the upper lip a little: it is suppressed in part, so that the lips touch."""
+SPEECH_CLOSURE = (0.15, 0.4)
+"""Closure probability at which the suppression of speech's units starts, and is complete."""
+EMOTION_CLOSURE = (0.02, 0.25)
+"""The same for the emotion's units: earlier, or a dropped jaw would snap at each closure."""
 WIRINGS = ("default", "figure")
 EXP_CEILING = 1.2
 
 
 @dataclass
 class MotionModelConfig:
-    """Sizes and wiring of the heads. Widths are ours."""
+    """Sizes and wiring of the motion model. Widths are ours."""
 
     wiring: str = "default"
-    """``default``: EmoNet changes EXP too. ``figure``: EmoNet gives ID and TEX alone, ExpNet the whole EXP."""
+    """``default``: EmoNet changes EXP too. ``figure``: EmoNet gives ID and TEX, ExpNet all EXP."""
     exp_width: int = 128
     exp_blocks: int = 2
     emo_width: int = 96
     pose_width: int = 64
     pose_window: int = 56
-    """Frames of the windows that PoseNet learns from."""
+    """Frames of PoseNet's training windows."""
     pose_latent: int = 16
-    """Numbers of PoseNet's latent, one every 4 frames; PoseVAE has 64 for 32 frames."""
+    """Size of PoseNet's latent, one every 4 frames; PoseVAE has 64 for 32 frames."""
     refine_levels: bool = True
-    """The emotion matrix is learned; False keeps plain interpolation between the three annotated intensities."""
+    """Train the emotion matrix; False keeps the interpolation of the annotated intensities."""
     blinks_per_minute: float = BLINKS_PER_MINUTE
-    """In neutral mood; not learned."""
+    """Blink rate in neutral; not learned."""
 
 
 class MotionModelOutput(NamedTuple):
-    """All (B, T, ...): ``speech``, ``closure``, ``emotion`` (change of EXP), ``exp`` composed, ``id``, ``tex``, ``condition``."""
+    """All (B, T, ...): ``speech``, ``closure_logits``, ``emotion`` (the change of EXP), ``exp``
+    composed, ``id``, ``tex``, and the ``condition`` of PoseNet."""
 
     speech: Tensor
-    closure: Tensor
+    closure_logits: Tensor
     emotion: Tensor
     exp: Tensor
     id: Tensor
     tex: Tensor
     condition: Tensor
 
+    @property
+    def closure(self) -> Tensor:
+        """Probability (B, T, 1) that the lips must touch."""
+        return torch.sigmoid(self.closure_logits)
+
 
 class MotionModel(nn.Module):
-    """Emotion matrix, ExpNet, EmoNet and PoseNet, each handing its features on to the next.
+    """Emotion matrix, ExpNet, EmoNet and PoseNet; features accumulate from one to the next.
 
     Args:
         config: sizes.
         layout: coefficient layout of the face model.
         content: width of the decoupler's content vector.
-        prototypes: ``(8, E)`` where EmoNet's response starts.
+        prototypes: ``(8, E)`` initial response of EmoNet.
+
+    Raises:
+        ValueError: a wiring that does not exist.
     """
 
     parting: Tensor
@@ -79,25 +88,23 @@ class MotionModel(nn.Module):
         if config.wiring not in WIRINGS:
             raise ValueError(f"wiring {config.wiring!r} is none of {WIRINGS}")
         self.config, self.layout, self.content_size = config, layout, content
-        n_exp = layout.width("exp")
+        n_exp, n_speech, n_emo = layout.width("exp"), config.exp_width, config.emo_width
         self.matrix = EmotionMatrix(config.refine_levels)
-        self.expnet = ExpNet(content, n_exp, config.exp_width, config.exp_blocks)
-        self.emonet = EmoNet(
-            layout, config.exp_width, config.emo_width, prototypes, config.wiring == "default"
-        )
-        condition = config.exp_width + config.emo_width + CONTROL_SIZE
+        self.expnet = ExpNet(content, n_exp, n_speech, config.exp_blocks)
+        self.emonet = EmoNet(layout, n_speech, n_emo, prototypes, config.wiring == "default")
+        condition = n_speech + n_emo + CONTROL_SIZE
         self.posenet = PoseNet(
             condition, CONTROL_SIZE, config.pose_window, config.pose_latent, config.pose_width
         )
         parting = [
-            SNEER_YIELDS if name == SNEER else float(name in LIP_PARTING)
+            SNEER_SUPPRESSION if name == SNEER else float(name in LIP_PARTING)
             for name in layout.exp_names
-        ] or [0.0] * n_exp
-        self.register_buffer("parting", torch.tensor(parting), persistent=False)
+        ]
+        self.register_buffer("parting", torch.tensor(parting or [0.0] * n_exp), persistent=False)
 
     @property
-    def reach(self) -> Reach:
-        """Frames of content needed before and after a frame."""
+    def reach(self) -> ReceptiveField:
+        """Receptive field in frames of content."""
         return self.expnet.reach
 
     def forward(self, content: Tensor, source: Tensor, control: Tensor) -> MotionModelOutput:
@@ -108,26 +115,28 @@ class MotionModel(nn.Module):
             source: ``(B, layout.size)`` joined coefficients of the portrait.
             control: ``(B, T, 24)`` control vectors.
         """
-        source_id, source_exp, source_tex = (
-            source[:, self.layout.slice(block)] for block in ("id", "exp", "tex")
-        )
-        said = self.expnet(content, source_exp)
-        felt = self.emonet(control, said.features, source_id, source_tex)
-        exp = self.compose(said.speech, felt.exp, said.closure)
-        condition = torch.cat([said.features, felt.features, control], dim=-1)
+        blocks = (source[:, self.layout.slice(block)] for block in ("id", "exp", "tex"))
+        source_id, source_exp, source_tex = blocks
+        speech, closure_logits, features = self.expnet(content, source_exp)
+        emotion = self.emonet(control, features, source_id, source_tex)
+        exp = self.compose(speech, emotion.exp, torch.sigmoid(closure_logits))
+        condition = torch.cat([features, emotion.features, control], dim=-1)
         return MotionModelOutput(
-            said.speech, said.closure, felt.exp, exp, felt.id, felt.tex, condition
+            speech, closure_logits, emotion.exp, exp, emotion.id, emotion.tex, condition
         )
 
     def compose(self, speech: Tensor, emotion: Tensor, closure: Tensor) -> Tensor:
-        """EXP: speech plus the emotion, closed where speech closes the mouth."""
-        return self.close(speech, closure) + self.close(emotion, closure, FEELING_YIELDS)
+        """EXP: speech plus emotion, with the lips closed where ``closure`` is likely."""
+        return self.close(speech, closure) + self.close(emotion, closure, EMOTION_CLOSURE)
 
-    def close(self, exp: Tensor, closure: Tensor, between: tuple[float, float] = CLOSING) -> Tensor:
-        """The expression with the units that part the lips held back where the mouth must close.
+    def close(
+        self, exp: Tensor, closure: Tensor, limits: tuple[float, float] = SPEECH_CLOSURE
+    ) -> Tensor:
+        """Expression with the lip-parting units suppressed between two closure probabilities.
 
-        A mean of open and closed lips is neither, so a likely closure is made a whole one; ``closure`` itself is learned apart.
+        A mean of open and closed lips is neither, so a likely closure becomes a complete one; no
+        gradient reaches ``closure`` here, it has its own loss.
         """
-        low, high = between
+        low, high = limits
         gate = ((closure.detach() - low) / (high - low)).clamp(0.0, 1.0)
         return exp * (1.0 - gate * self.parting)

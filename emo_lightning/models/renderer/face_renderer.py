@@ -1,4 +1,4 @@
-"""Stage 3's network: a source image and windows of coefficients to a frame."""
+"""Network of stage 3: a source image and windows of coefficients to frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from emo_lightning.face.coefficients import Layout
 from emo_lightning.models.renderer.dense_motion import DenseMotion, Flow
-from emo_lightning.models.renderer.generator import AppearanceEncoder, Generator, Retoucher
+from emo_lightning.models.renderer.generator import AppearanceEncoder, Generator, MeshGenerator
 from emo_lightning.models.renderer.keypoint_detector import (
     KeypointDetector,
     pose_points,
@@ -23,7 +23,8 @@ from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 @dataclass
 class RendererConfig:
-    """Sizes of the renderer. The defaults are for a CPU and ours; the paper's size follows face-vid2vid and PIRender."""
+    """Sizes of the renderer. The defaults are for a CPU and ours; the paper's size follows face-vid2vid
+    and PIRender."""
 
     image_size: int = 128
     """Side of the images, pixels; divisible by 4 times 2 ** ``levels``."""
@@ -35,7 +36,7 @@ class RendererConfig:
     width: int = 16
     max_width: int = 128
     levels: int = 3
-    """Times that the hourglasses halve their input."""
+    """Levels of the hourglasses."""
     volume_blocks: int = 1
     image_blocks: int = 2
     mapping_width: int = 128
@@ -44,16 +45,18 @@ class RendererConfig:
     skip: bool = True
     """Mix in the warped source image."""
     mesh_keypoints: int = 0
-    """Dense keypoints attached to face model vertices, besides those detected in the image; 0 for none, as published."""
+    """Dense keypoints attached to face model vertices, besides those detected in the image; 0 for
+    none, as published."""
     flow_resolution: int = 64
     """Side of the grid that the mesh keypoints' flow is computed on."""
     output_scale: int = 1
-    """Output size over ``image_size``, 1 or 2; 2 needs mesh keypoints. The rest of the network sees ``image_size``."""
+    """Output size over ``image_size``, 1 or 2; 2 needs mesh keypoints. The rest of the network sees
+    ``image_size``."""
 
 
-class Source(NamedTuple):
-    """What a portrait contributes to every frame: image (B, 3, S, S), volume, keypoints in the image, canonical ones,
-    motion, the image at the network's size, and with a sheet its anchors in the image (B, A, 3)."""
+class EncodedSource(NamedTuple):
+    """Encoded portrait: image (B, 3, S, S), feature volume, keypoints in the image, canonical ones,
+    motion, image at the network's size, and mesh keypoints in the image (B, A, 3) if any."""
 
     image: Tensor
     volume: Tensor
@@ -61,37 +64,38 @@ class Source(NamedTuple):
     canonical: Tensor
     motion: Motion
     small: Tensor
-    anchors: Tensor | None = None
+    mesh_points: Tensor | None = None
 
 
 class Rendering(NamedTuple):
-    """``image`` (B, 3, S, S) in 0..1, ``keypoints`` (B, K, 3) of the driving frame, its ``motion`` and the ``flow``;
-    with a sheet ``anchors`` (B, A, 3), where it is, and the ``paint`` (B, 4, S, S) on it."""
+    """``image`` (B, 3, S, S) in 0..1, driving ``keypoints`` (B, K, 3), ``motion`` and ``flow``; with
+    mesh keypoints their positions ``mesh_points`` (B, A, 3) and the ``paint`` (B, 4, S, S)."""
 
     image: Tensor
     keypoints: Tensor
     motion: Motion
     flow: Flow
-    anchors: Tensor | None = None
+    mesh_points: Tensor | None = None
     paint: Tensor | None = None
 
 
 class FaceRenderer(nn.Module):
-    """MappingNet, keypoints, dense motion, appearance encoder and generator.
+    """MappingNet, keypoint detector, dense motion, appearance encoder and generator.
 
     Args:
         config: sizes.
-        layout: coefficient layout that MappingNet reads.
+        layout: coefficient layout of MappingNet's input.
+
+    Raises:
+        ValueError: an image size that the levels do not divide.
     """
 
     def __init__(self, config: RendererConfig, layout: Layout) -> None:
         super().__init__()
-        if config.image_size % (4 * 2**config.levels):
-            raise ValueError(
-                f"image_size {config.image_size} is not divisible by {4 * 2**config.levels}"
-            )
+        c, divisor = config, 4 * 2**config.levels
+        if c.image_size % divisor:
+            raise ValueError(f"image_size {c.image_size} is not divisible by {divisor}")
         self.config, self.layout = config, layout
-        c = config
         self.mapping = MappingNet(layout, c.keypoints, c.mapping_width, c.bins)
         self.detector = KeypointDetector(c.keypoints, c.depth, c.width, c.levels, c.max_width)
         self.appearance = AppearanceEncoder(
@@ -101,69 +105,64 @@ class FaceRenderer(nn.Module):
             c.keypoints, c.channels, c.depth, c.width, c.levels, c.max_width, c.mesh_keypoints > 0
         )
         sizes = (c.width, c.max_width, c.channels, c.depth, c.image_blocks)
-        self.generator = (
-            Retoucher(*sizes, c.mapping_width, c.output_scale)
-            if c.mesh_keypoints
-            else Generator(*sizes, c.skip)
-        )
-        self.sheet = MeshKeypoints(c.mesh_keypoints, layout) if c.mesh_keypoints else None
+        if c.mesh_keypoints:
+            self.generator = MeshGenerator(*sizes, c.mapping_width, c.output_scale)
+            self.mesh = MeshKeypoints(c.mesh_keypoints, layout)
+        else:
+            self.generator, self.mesh = Generator(*sizes, c.skip), None
 
     @property
     def output_size(self) -> int:
-        """Side of the images that it is trained on and paints."""
+        """Side of the output in training, pixels."""
         return self.config.image_size * self.config.output_scale
 
-    def forward(self, image: Tensor, source: Tensor, driving: Tensor) -> tuple[Source, Rendering]:
-        """Render the driving frame from the source image; both coefficient windows are ``(B, 27, layout.size)``."""
+    def forward(
+        self, image: Tensor, source: Tensor, driving: Tensor
+    ) -> tuple[EncodedSource, Rendering]:
+        """Render the driving frame from the source image.
+
+        Args:
+            image: ``(B, 3, S, S)`` in 0..1.
+            source, driving: ``(B, 27, layout.size)`` coefficient windows.
+        """
         prepared = self.prepare(image, source)
         return prepared, self.render(prepared, driving)
 
-    def prepare(self, image: Tensor, source: Tensor) -> Source:
-        """Everything about the source that no driving frame changes; the image may be larger than ``image_size``."""
+    def prepare(self, image: Tensor, source: Tensor) -> EncodedSource:
+        """Encode the source once for all frames; the image may be larger than ``image_size``."""
         motion, small = self.mapping(source), self.at_own_size(image)
-        keypoints = self.detector(small)
-        anchors = None if self.sheet is None else self.sheet.points(middle(source), motion)
-        return Source(
-            image,
-            self.appearance(small),
-            keypoints,
-            unpose_points(keypoints, motion),
-            motion,
-            small,
-            anchors,
-        )
+        keypoints, volume = self.detector(small), self.appearance(small)
+        canonical = unpose_points(keypoints, motion)
+        points = None if self.mesh is None else self.mesh.posed_points(middle(source), motion)
+        return EncodedSource(image, volume, keypoints, canonical, motion, small, points)
 
     def at_own_size(self, image: Tensor) -> Tensor:
         """The image ``(B, 3, S, S)`` with ``image_size`` pixels a side."""
         size = self.config.image_size
-        return (
-            image
-            if image.shape[-1] == size
-            else F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-        )
+        if image.shape[-1] == size:
+            return image
+        return F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
 
-    def render(self, source: Source, driving: Tensor) -> Rendering:
-        """A frame for the middle of each window ``driving`` (B, 27, layout.size); the source may be one for all of them."""
+    def render(self, source: EncodedSource, driving: Tensor) -> Rendering:
+        """Frames for the middles of the windows ``driving`` (B, 27, layout.size); B or 1 sources."""
         motion = self.mapping(driving)
         keypoints = pose_points(source.canonical, motion)
-        motions = (source.motion, motion)
-        if self.sheet is None or source.anchors is None:
-            flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions)
-            return Rendering(
-                self.generator(source.volume, flow, source.image), keypoints, motion, flow
-            )
-        anchors = self.sheet.points(middle(driving), motion)
-        sheet = self.sheet.lay(
-            source.anchors, anchors, middle(driving), motion, self.config.flow_resolution
-        )
-        flow = self.dense_motion(source.volume, source.keypoints, keypoints, motions, sheet)
+        points = (source.keypoints, keypoints, (source.motion, motion))
+        if self.mesh is None or source.mesh_points is None:
+            flow = self.dense_motion(source.volume, *points)
+            image = self.generator(source.volume, flow, source.image)
+            return Rendering(image, keypoints, motion, flow)
+        frame = middle(driving)
+        mesh_points = self.mesh.posed_points(frame, motion)
+        cells = self.config.flow_resolution
+        mesh = self.mesh.splat(source.mesh_points, mesh_points, frame, motion, cells)
+        flow = self.dense_motion(source.volume, *points, mesh)
         code = torch.cat([source.motion.code.expand_as(motion.code), motion.code], dim=1)
-        image, paint = self.generator(
-            source.volume, flow, sheet, (source.image, source.small), code
-        )
-        return Rendering(image, keypoints, motion, flow, anchors, paint)
+        images = (source.image, source.small)
+        image, paint = self.generator(source.volume, flow, mesh, images, code)
+        return Rendering(image, keypoints, motion, flow, mesh_points, paint)
 
 
 def middle(window: Tensor) -> Tensor:
-    """The coefficients ``(B, C)`` that a window ``(B, 27, C)`` is about."""
+    """Coefficients ``(B, C)`` of the middle frame of a window ``(B, 27, C)``."""
     return window[:, window.shape[1] // 2]

@@ -1,8 +1,8 @@
-"""Keypoints: found in the image, freed of the head's pose, and moved by coefficients (after face-vid2vid, Wang et al. 2021).
+"""Keypoint detector, head pose removal and posing (after face-vid2vid, Wang et al. 2021).
 
-face-vid2vid predicts canonical keypoints from the image and a head pose besides. Here the source's pose is known from its
-coefficients, so keypoints are found where they are in the image and un-posed: when the driving coefficients are the
-source's own, they stay where they are. Ours.
+face-vid2vid predicts canonical keypoints and a head pose from the image. Here the source's pose is
+known from its coefficients, so keypoints are detected in the image and their pose is removed: with the
+source's own coefficients they stay in place. Ours. Positions are float32 under autocast.
 
 Shapes: B batch, K keypoints; crop coordinates in [-1, 1], x right, y down, z into the scene.
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emo_lightning.models.layers.convolution import Hourglass, conv, shrink
+from emo_lightning.models.layers.convolution import Hourglass, conv, downsample
+from emo_lightning.models.layers.precision import float32_on
 from emo_lightning.models.renderer.mapping_net import Motion
 
 
 class KeypointDetector(nn.Module):
-    """Heatmaps over a volume, their mean as position: ``(B, 3, S, S) -> (B, K, 3)``.
+    """Soft-argmax of heatmaps over a volume: ``(B, 3, S, S) -> (B, K, 3)``.
 
     Args:
         keypoints: K.
@@ -32,27 +33,24 @@ class KeypointDetector(nn.Module):
         self.to_heatmap = conv(2, self.body.n_out, keypoints * depth, 3)
 
     def forward(self, image: Tensor) -> Tensor:
-        heat = self.to_heatmap(self.body(shrink(shrink(image))))
-        size = heat.shape[-1]
-        heat = (
-            heat.reshape(len(heat), self.keypoints, -1)
-            .softmax(dim=-1)
-            .view(len(heat), self.keypoints, self.depth, size, size)
-        )
-        along, deep = axis(size, heat), axis(self.depth, heat)
+        heat = self.to_heatmap(self.body(downsample(downsample(image)))).float()
+        batch, size = len(heat), heat.shape[-1]
+        heat = heat.reshape(batch, self.keypoints, -1).softmax(dim=-1)
+        heat = heat.view(batch, self.keypoints, self.depth, size, size)
+        along, deep = cell_centres(size, heat), cell_centres(self.depth, heat)
         x = (heat.sum(dim=(2, 3)) * along).sum(dim=-1)
         y = (heat.sum(dim=(2, 4)) * along).sum(dim=-1)
         z = (heat.sum(dim=(3, 4)) * deep).sum(dim=-1)
         return torch.stack([x, y, z], dim=-1)
 
 
-def axis(cells: int, like: Tensor) -> Tensor:
-    """Centres of ``cells`` equal cells of [-1, 1]."""
-    return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) * (2.0 / cells) - 1.0
+def cell_centres(cells: int, like: Tensor) -> Tensor:
+    """Centres of ``cells`` equal cells of [-1, 1], float32 on the device of ``like``."""
+    return (torch.arange(cells, device=like.device) + 0.5) * (2.0 / cells) - 1.0
 
 
 def rotation(angle: Tensor) -> Tensor:
-    """Rotation matrices ``(B, 3, 3)`` of (pitch, yaw, roll), as :func:`emo_lightning.face.pose.rotation` has them."""
+    """Rotation matrices ``(B, 3, 3)`` of (pitch, yaw, roll), see :mod:`emo_lightning.face.pose`."""
     (sp, sy, sr), (cp, cy, cr) = angle.sin().unbind(-1), angle.cos().unbind(-1)
     rows = [
         [cr * cy, -cr * sy * sp - sr * cp, -cr * sy * cp + sr * sp],
@@ -62,7 +60,7 @@ def rotation(angle: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def shift(trans: Tensor) -> Tensor:
+def translation(trans: Tensor) -> Tensor:
     """Translation ``(B, 1, 3)`` in crop units of (tx, ty, log s)."""
     return torch.cat([trans[:, :2], torch.zeros_like(trans[:, :1])], dim=1)[:, None]
 
@@ -75,15 +73,21 @@ def scale(trans: Tensor) -> Tensor:
 def pose_points(points: Tensor, motion: Motion) -> Tensor:
     """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) + t``.
 
-    face-vid2vid has ``R x + t + delta``: there the head's size is part of x, and an expression does not turn with the head.
+    face-vid2vid has ``R x + t + delta``: there the head's size is part of x, and an expression does
+    not turn with the head.
     """
-    return scale(motion.trans) * (points + motion.delta) @ rotation(motion.angle).transpose(
-        1, 2
-    ) + shift(motion.trans)
+    return to_crop(points + motion.delta, motion)
 
 
 def unpose_points(points: Tensor, motion: Motion) -> Tensor:
-    """The inverse of :func:`pose_points`."""
-    return (points - shift(motion.trans)) @ rotation(motion.angle) / scale(
-        motion.trans
-    ) - motion.delta
+    """Inverse of :func:`pose_points`."""
+    with float32_on(points):
+        turned = (points - translation(motion.trans)) @ rotation(motion.angle)
+        return turned / scale(motion.trans) - motion.delta
+
+
+def to_crop(points: Tensor, motion: Motion) -> Tensor:
+    """Points ``(B, N, 3)`` in model units to crop coordinates: ``s R x + t``."""
+    with float32_on(points):
+        turned = scale(motion.trans) * points @ rotation(motion.angle).transpose(1, 2)
+        return turned + translation(motion.trans)

@@ -1,10 +1,11 @@
-"""The face as one sheet: many keypoints that lie on a face model and move by its bases, blended by nearness. Ours.
+"""Dense keypoints attached to 3DMM vertices, splatted to a dense flow. Ours.
 
-Ten keypoints found in an image cannot part lips or close lids within an hour of training on a CPU. Where the coefficients
-belong to a linear face model, its vertices are keypoints for nothing: their canonical places and their motion are known, and
-only what a moved sheet cannot show is left to learn. The paper's size does without.
+Ten keypoints detected in an image cannot part lips or close lids within an hour of training on a CPU.
+With a linear face model, vertices are keypoints whose canonical positions and motion by the blendshape
+basis are known; only what a moved mesh cannot show is left to learn. The paper's size does without.
 
-Shapes: B batch, A anchors, C the layout's size, h x w cells; positions in crop units, last axis x, y, z.
+All geometry is float32. Shapes: B batch, A mesh keypoints, C the layout's size, h x w grid cells;
+positions in crop units, last axis x, y, z.
 """
 
 from __future__ import annotations
@@ -16,40 +17,41 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.models.renderer.keypoint_detector import axis, rotation, scale, shift
+from emo_lightning.models.layers.precision import float32_on
+from emo_lightning.models.renderer.keypoint_detector import cell_centres, scale, to_crop
 from emo_lightning.models.renderer.mapping_net import Motion
 
-TIGHT = 0.4
-"""Standard deviation of an anchor's influence, of its distance to its neighbours."""
-
-
-MARK = 8
-"""Numbers that an anchor is told apart by; learned."""
-
-
+KERNEL_WIDTH = 0.4
+"""Standard deviation of a keypoint's splatting kernel over the distance to its neighbours."""
+PART_CODE = 8
+"""Size of the learned embedding that identifies a keypoint."""
 SEAM = 0.04
-"""Rims nearer than this share nothing of what lies between them: each keeps to its own side of the seam; model units."""
-LIDS, PAIRS = 14, 23
-"""Pairs of anchors of two rims that may meet but not cross: seven of each eye first, then nine of the lips."""
+"""Gap, in model units, to which rims of lips and lids are parted before cells are assigned to them."""
+LID_PAIRS, PAIRS = 14, 23
+"""Pairs of keypoints on opposite rims that may meet but not cross: seven per eye, then nine of lips."""
+ROI_RADIUS = 0.12
+"""Radius of the loss weights around weighted keypoints, model units."""
 
 
-class Sheet(NamedTuple):
-    """What a driving frame's cells have under them: blended anchors ``now`` and where they ``were`` in the source, (B, 3, h, w),
-    how ``far`` the nearest anchor is, (B, 1, h, w), in model units, and their ``mark``, (B, MARK, h, w), which says what part of
-    the face this is."""
+class SplattedMesh(NamedTuple):
+    """Fields splatted from the mesh keypoints to the cells of a driving frame.
 
-    now: Tensor
-    was: Tensor
-    far: Tensor
-    mark: Tensor
+    ``driving`` and ``source`` (B, 3, h, w): blended positions in either image; ``distance``
+    (B, 1, h, w) to the nearest keypoint, model units; ``part_code`` (B, PART_CODE, h, w).
+    """
+
+    driving: Tensor
+    source: Tensor
+    distance: Tensor
+    part_code: Tensor
 
 
 class MeshKeypoints(nn.Module):
-    """Anchors on a face model, its numbers filled in by :meth:`fill` or from weights.
+    """Keypoints on a face model; buffers come from :meth:`load_face_model` or from weights.
 
     Args:
-        anchors: A.
-        layout: of the coefficients.
+        keypoints: A.
+        layout: coefficient layout.
     """
 
     mean: Tensor
@@ -58,102 +60,99 @@ class MeshKeypoints(nn.Module):
     weight: Tensor
     pairs: Tensor
 
-    def __init__(self, anchors: int, layout: Layout) -> None:
+    def __init__(self, keypoints: int, layout: Layout) -> None:
         super().__init__()
-        self.moving = layout.slice("exp")
-        self.register_buffer("mean", torch.zeros(anchors, 3))
-        self.register_buffer("basis", torch.zeros(layout.size, anchors, 3))
-        self.register_buffer("radius", torch.ones(anchors))
-        self.register_buffer("weight", torch.zeros(anchors))
+        self.expression = layout.slice("exp")
+        self.register_buffer("mean", torch.zeros(keypoints, 3))
+        self.register_buffer("basis", torch.zeros(layout.size, keypoints, 3))
+        self.register_buffer("radius", torch.ones(keypoints))
+        self.register_buffer("weight", torch.zeros(keypoints))
         self.register_buffer("pairs", torch.zeros(PAIRS, 2, dtype=torch.int64))
-        self.mark = nn.Parameter(torch.randn(anchors, MARK))
+        self.part_code = nn.Parameter(torch.randn(keypoints, PART_CODE))
 
-    def fill(self, numbers: Sequence[Tensor]) -> None:
-        """Take the face model's ``mean, basis, radius, weight, pairs``: see :class:`emo_lightning.face.keypoint_vertices.AnchorTable`."""
-        mine = (self.mean, self.basis, self.radius, self.weight, self.pairs)
-        for buffer, given in zip(mine, numbers, strict=True):
+    def load_face_model(self, arrays: Sequence[Tensor]) -> None:
+        """Copy ``mean, basis, radius, weight, pairs`` (:mod:`emo_lightning.face.keypoint_vertices`)."""
+        buffers = (self.mean, self.basis, self.radius, self.weight, self.pairs)
+        for buffer, given in zip(buffers, arrays, strict=True):
             buffer.copy_(given)
 
-    def points(self, coefficients: Tensor, motion: Motion, apart: float = 0.0) -> Tensor:
-        """Posed anchors ``(B, A, 3)`` of coefficients ``(B, C)``, rims at least so far ``apart``."""
-        moved = (coefficients[:, self.moving] @ self.basis[self.moving].flatten(1)).view(
-            -1, *self.mean.shape
-        )
-        still = (
-            self.mean + (coefficients @ self.basis.flatten(1)).view(-1, *self.mean.shape) - moved
-        )
-        shape = self._uncrossed(still + self._shut(still, moved), apart)
-        return scale(motion.trans) * shape @ rotation(motion.angle).transpose(1, 2) + shift(
-            motion.trans
-        )
+    def posed_points(self, coefficients: Tensor, motion: Motion, gap: float = 0.0) -> Tensor:
+        """Posed keypoints ``(B, A, 3)`` of coefficients ``(B, C)``, rims at least ``gap`` apart."""
+        with float32_on(coefficients):
+            coefficients, exp = coefficients.float(), self.expression
+            change = (coefficients[:, exp] @ self.basis[exp].flatten(1)).view(-1, *self.mean.shape)
+            whole = (coefficients @ self.basis.flatten(1)).view(-1, *self.mean.shape)
+            neutral = self.mean + whole - change
+            shape = self._separate(neutral + self._complete_blinks(neutral, change), gap)
+            return to_crop(shape, motion)
 
-    def _shut(self, still: Tensor, moved: Tensor) -> Tensor:
-        """What expression moves, with lids wider apart than the mean face's closing as much further: a blink shuts every eye."""
-        upper, lower = self.pairs[:LIDS].unbind(1)
-        open_by, closing = (
-            still[:, lower, 1] - still[:, upper, 1],
-            torch.relu(moved[:, upper, 1] - moved[:, lower, 1]),
-        )
-        wider = torch.relu(
-            open_by / (self.mean[lower, 1] - self.mean[upper, 1]).clamp_min(1e-3) - 1.0
-        ).clamp_max(1.0)
-        further = torch.zeros_like(moved[..., 1]).index_add(1, upper, closing * wider)
-        return torch.stack([moved[..., 0], moved[..., 1] + further, moved[..., 2]], dim=-1)
+    def _complete_blinks(self, neutral: Tensor, change: Tensor) -> Tensor:
+        """Expression change with lid closing scaled up for eyes that are open wider than the mean's."""
+        upper, lower = self.pairs[:LID_PAIRS].unbind(1)
+        opening = neutral[:, lower, 1] - neutral[:, upper, 1]
+        closing = torch.relu(change[:, upper, 1] - change[:, lower, 1])
+        mean_opening = (self.mean[lower, 1] - self.mean[upper, 1]).clamp_min(1e-3)
+        excess = torch.relu(opening / mean_opening - 1.0).clamp_max(1.0)
+        further = torch.zeros_like(change[..., 1]).index_add(1, upper, closing * excess)
+        return torch.stack([change[..., 0], change[..., 1] + further, change[..., 2]], dim=-1)
 
-    def _uncrossed(self, shape: Tensor, apart: float) -> Tensor:
-        """Where an upper rim has passed its lower one, as a lid that closes too far does, both lie in the middle instead."""
+    def _separate(self, shape: Tensor, gap: float) -> Tensor:
+        """Move rims that have crossed, or are nearer than ``gap``, apart to both sides equally."""
         upper, lower = self.pairs.unbind(1)
-        crossed = torch.relu(shape[:, upper, 1] + apart - shape[:, lower, 1]) / 2.0
-        move = (
-            torch.zeros_like(shape[..., 1])
-            .index_add(1, upper, -crossed)
-            .index_add(1, lower, crossed)
-        )
+        overlap = torch.relu(shape[:, upper, 1] + gap - shape[:, lower, 1]) / 2.0
+        move = torch.zeros_like(shape[..., 1]).index_add(1, upper, -overlap)
+        move = move.index_add(1, lower, overlap)
         return torch.stack([shape[..., 0], shape[..., 1] + move, shape[..., 2]], dim=-1)
 
-    def lay(
+    def splat(
         self, source: Tensor, driving: Tensor, coefficients: Tensor, motion: Motion, cells: int
-    ) -> Sheet:
-        """Blend the anchors over ``cells`` x ``cells`` cells of the driving frame.
+    ) -> SplattedMesh:
+        """Blend the keypoints over ``cells`` x ``cells`` cells of the driving frame.
 
         Args:
-            source: ``(B or 1, A, 3)`` posed anchors of the source.
-            driving: ``(B, A, 3)`` posed anchors of the driving frame.
+            source: ``(B or 1, A, 3)`` posed keypoints of the source.
+            driving: ``(B, A, 3)`` posed keypoints of the driving frame.
             coefficients, motion: ``(B, C)``, of the driving frame.
+            cells: side of the grid.
         """
-        size = scale(motion.trans)
-        with torch.no_grad():
-            # Where rims meet, cells must not be torn between them: what is near is told from anchors a little apart.
-            gaps = squared_gaps(self.points(coefficients, motion, SEAM)[..., :2], cells)
-            blend = (-0.5 * gaps / (TIGHT * self.radius * size).square()).softmax(dim=-1)
-            far = gaps.amin(dim=-1, keepdim=True).sqrt() / size
-        laid = (
-            blend @ driving,
-            blend @ source.expand(len(driving), -1, -1),
-            far,
-            blend @ self.mark,
-        )
-        return Sheet(*(x.transpose(1, 2).unflatten(2, (cells, cells)) for x in laid))
+        with float32_on(driving):
+            size = scale(motion.trans)
+            with torch.no_grad():
+                # Where rims touch, a cell must belong to one of them: parted keypoints decide.
+                parted = self.posed_points(coefficients, motion, SEAM)
+                gaps = squared_distances(parted[..., :2], cells)
+                kernel = (KERNEL_WIDTH * self.radius * size).square()
+                blend = (-0.5 * gaps / kernel).softmax(dim=-1)
+                distance = gaps.amin(dim=-1, keepdim=True).sqrt() / size
+            fields = (
+                blend @ driving,
+                blend @ source.expand(len(driving), -1, -1),
+                distance,
+                blend @ self.part_code,
+            )
+            return SplattedMesh(*(x.transpose(1, 2).unflatten(2, (cells, cells)) for x in fields))
 
-    def attention(self, driving: Tensor, motion: Motion, cells: int = 64) -> Tensor:
-        """How much an error counts at each cell ``(B, 1, cells, cells)``: 1, and more near heavy anchors."""
-        heavy = self.weight > 0
-        gaps = squared_gaps(driving[:, heavy, :2], cells) / (0.12 * scale(motion.trans)).square()
-        extra = (torch.exp(-0.5 * gaps) * self.weight[heavy]).amax(dim=-1)
-        return 1.0 + extra.view(-1, 1, cells, cells)
+    def roi_weights(self, driving: Tensor, motion: Motion, cells: int = 64) -> Tensor:
+        """Loss weights ``(B, 1, cells, cells)``: 1, and more near weighted keypoints."""
+        with float32_on(driving):
+            radius = (ROI_RADIUS * scale(motion.trans)).square()
+            gaps = squared_distances(driving[..., :2], cells) / radius
+            extra = (torch.exp(-0.5 * gaps) * self.weight).amax(dim=-1)
+            return 1.0 + extra.view(-1, 1, cells, cells)
 
-    def centre(self, points: Tensor, eyes: bool) -> Tensor:
-        """Where the mouth, or between where the eyes are: ``(B, 2)`` of posed anchors."""
-        heavy = self.weight == (self.weight[self.weight > 0].min() if eyes else self.weight.max())
-        return points[:, heavy, :2].mean(dim=1).detach()
+    def region_centre(self, points: Tensor, eyes: bool) -> Tensor:
+        """Centre ``(B, 2)`` of the mouth or of both eyes among posed keypoints, detached."""
+        lightest = self.weight.masked_fill(self.weight <= 0, torch.inf).amin()
+        share = (self.weight == (lightest if eyes else self.weight.amax())).to(points.dtype)
+        centre = (points[..., :2] * share[:, None]).sum(dim=1) / share.sum().clamp_min(1.0)
+        return centre.detach()
 
 
-def squared_gaps(points: Tensor, cells: int) -> Tensor:
-    """Squared distance of each cell's centre to each point ``(B, A, 2)``: ``(B, cells ** 2, A)``."""
-    places = axis(cells, points)
-    y, x = torch.meshgrid(places, places, indexing="ij")
+def squared_distances(points: Tensor, cells: int) -> Tensor:
+    """Squared distances ``(B, cells ** 2, A)`` of cell centres to points ``(B, A, 2)``."""
+    centres = cell_centres(cells, points)
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
     grid = torch.stack([x, y], dim=-1).view(1, -1, 2)
     product = grid.expand(len(points), -1, -1) @ points.transpose(1, 2)
-    return (
-        grid.square().sum(-1)[..., None] - 2.0 * product + points.square().sum(-1)[:, None]
-    ).clamp_min(0.0)
+    squares = grid.square().sum(-1)[..., None] - 2.0 * product
+    return (squares + points.square().sum(-1)[:, None]).clamp_min(0.0)
