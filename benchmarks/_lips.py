@@ -102,7 +102,7 @@ def drive(
     frames: int | None = None,
 ) -> Coefficients:
     """What the talker makes of a recording, the head held still."""
-    rows, total = log_mel(levelled(wave), talker.sound), frames or frames_for(len(wave))
+    rows, total = log_mel(levelled(wave), talker.mel_kind), frames or frames_for(len(wave))
     pieces = talker.generate([rows], source, track, head_motion=False, total_frames=total)
     return Coefficients.from_joined(
         talker.layout, np.concatenate([piece.joined() for piece in pieces])

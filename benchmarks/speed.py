@@ -16,7 +16,7 @@ import torch
 from datamodules.shards.tar_io import ShardIndex
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.face.keypoint_vertices import anchor_table
-from emo_lightning.models.fingerprint import fingerprint
+from emo_lightning.models.checkpoint_io import fingerprint
 from emo_lightning.models.layers.temporal import parameter_count
 from emo_lightning.training.base import StageModule, TrainingContext, weighted_sum
 from emo_lightning.training.config import AnyRun, Stage3Run, load_config

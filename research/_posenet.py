@@ -44,7 +44,7 @@ def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> AudioToMo
         {k: v for k, v in network.state.items() if not k.startswith("posenet.")}, strict=False
     )
     hearing = load_decoupler(decoupler)
-    return AudioToMotion.from_modules(hearing, heads, open_frontend(hearing.config.front_end))
+    return AudioToMotion(hearing, heads, open_frontend(hearing.config.front_end))
 
 
 def trained_posenet(
@@ -65,14 +65,14 @@ def trained_posenet(
     stage = MotionModule(
         Stage2Model(), loss, OptimConfig(), TrainingContext(talker.layout, seed), talker.decoupler
     )
-    stage.heads = talker.heads.requires_grad_(False)
-    net = talker.heads.posenet.requires_grad_(True)
+    stage.heads = talker.motion_model.requires_grad_(False)
+    net = talker.motion_model.posenet.requires_grad_(True)
     if not condition:
         blind(talker)
     shards = AudioShards(
         str(data),
         window=64,
-        teacher=talker.sound == "whisper",
+        teacher=talker.mel_kind == "whisper",
         batch_size=16,
         seed=seed,
         epoch_batches=steps,
@@ -102,8 +102,8 @@ def trained_posenet(
                 {name: round(float(value.detach()), 4) for name, value in parts.items()},
                 flush=True,
             )
-    return AudioToMotion.from_modules(
-        talker.decoupler, talker.heads.requires_grad_(False), talker.ear
+    return AudioToMotion(
+        talker.decoupler, talker.motion_model.requires_grad_(False), talker.frontend
     )
 
 
@@ -117,7 +117,7 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     talker = trained_posenet(data, folder, steps, log_every=250)
     sizes = {
         name: value
-        for name, value in asdict(talker.heads.config).items()
+        for name, value in asdict(talker.motion_model.config).items()
         if name.startswith("pose_")
     }
     meta = {
@@ -134,7 +134,7 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     }
     export(out / "decoupler.safetensors", talker.decoupler, about, half=True)
     stored = read_network(out / "decoupler.safetensors", "decoupler", "--write")
-    export(out / "heads.safetensors", talker.heads, meta | {"predecessor": stored.fingerprint})
+    export(out / "heads.safetensors", talker.motion_model, meta | {"predecessor": stored.fingerprint})
 
 
 def pose_parts(stage: MotionModule, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -157,7 +157,7 @@ def pose_parts(stage: MotionModule, batch: dict[str, torch.Tensor]) -> dict[str,
 
 def blind(talker: AudioToMotion) -> None:
     """Cut PoseNet off from its condition."""
-    net = talker.heads.posenet
-    for layer in (net.condition, net.log_size, net.held):
+    net = talker.motion_model.posenet
+    for layer in (net.condition, net.log_size, net.to_bearing):
         torch.nn.init.zeros_(layer.weight)
         layer.weight.requires_grad_(False)

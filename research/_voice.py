@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks._shared import mean_cell
 from emo_lightning.core.constants import SAMPLES_PER_FRAME
-from emo_lightning.inference.voice_intensity import VoiceStrength
+from emo_lightning.inference.voice_intensity import VoiceIntensity
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
 
@@ -74,7 +74,7 @@ def compare(weak: np.ndarray, strong: np.ndarray) -> tuple[float, float, float]:
     for first, second, place in ((strong, weak, 0), (weak, strong, 1)):
         wave = levelled(np.concatenate([_whole(first), _whole(second)]))
         strength, border = (
-            VoiceStrength().push(log_mel(wave)),
+            VoiceIntensity().append(log_mel(wave)),
             len(_whole(first)) // SAMPLES_PER_FRAME,
         )
         speech = np.concatenate([_speech(_whole(part)) for part in (first, second)])

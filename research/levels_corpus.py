@@ -245,12 +245,12 @@ def expressions(talker: Any, clip: Held) -> np.ndarray:
     levels = torch.as_tensor(LEVELS[:1] if clip.emotion == NEUTRAL else LEVELS, dtype=torch.float32)
     with torch.no_grad():
         content = repeat_edges(
-            talker.decoupler(torch.from_numpy(clip.mel)[None]).content, talker.heads.reach
+            talker.decoupler(torch.from_numpy(clip.mel)[None]).content, talker.motion_model.reach
         )
-        control = talker.heads.matrix(torch.full((len(levels),), clip.emotion), levels)[:, None]
+        control = talker.motion_model.matrix(torch.full((len(levels),), clip.emotion), levels)[:, None]
         frames = len(clip.mel) // 4
         source = torch.from_numpy(clip.source).expand(len(levels), -1)
-        out = talker.heads(
+        out = talker.motion_model(
             content.expand(len(levels), -1, -1), source, control.expand(-1, frames, -1)
         )
     return out.exp.clamp(0.0, EXP_CEILING).mean(dim=1).double().numpy()
@@ -372,7 +372,7 @@ def uneven_response(
     from torch.nn import functional as F
 
     from emo_lightning.face.coefficients import BUILTIN
-    from emo_lightning.losses.levels import even_response
+    from emo_lightning.losses.motion import even_response
     from emo_lightning.models.motion.emotion_matrix import EmotionMatrix, prototype_table
     from emo_lightning.training.motion import Stage2Loss
 

@@ -163,7 +163,7 @@ def look(talker: Any, clip: Clip) -> Mapping[str, float]:
     from emo_lightning.models.layers.temporal import repeat_edges
     from emo_lightning.models.motion.motion_model import EXP_CEILING
 
-    heads = talker.heads
+    heads = talker.motion_model
     content = repeat_edges(talker.decoupler(torch.from_numpy(clip.mel)[None]).content, heads.reach)
     frames = min(len(clip.mel) // 4, len(clip.true))
     voiced = [i for i, name in enumerate(BUILTIN.exp_names) if not name.startswith("AU45")]

@@ -170,7 +170,7 @@ def consider(
     talker: AudioToMotion, recordings: Sequence[Recording], options: Options = Options()
 ) -> Outcome:
     """Fit on most of the film and judge on the rest; nothing is changed and nothing written."""
-    shipped = Readout.of(talker.heads)
+    shipped = Readout.of(talker.motion_model)
     faces = style.portraits(recordings, PORTRAITS, options.seed)
     heard: list[Heard] = [hear(talker, recording, faces) for recording in recordings]
     offsets = measure(recordings, heard, shipped, options.seed)
@@ -187,7 +187,7 @@ def consider(
     films, sounds = [recordings[k] for k in kept], [heard[k] for k in kept]
     lags = [offsets[k].lag if options.offsets else 0 for k in kept]
     rows = rows_of(films, sounds, lags, in_blocks(films))
-    gap = (talker.decoupler.reach + talker.heads.reach).total
+    gap = (talker.decoupler.reach + talker.motion_model.reach).total
     judging = held_out(rows.frames)
     fitting = apart_from(rows.frames, judging, gap)
     if options.most is not None:
@@ -229,9 +229,9 @@ def _check_out(out: Path) -> Path:
 def _put_heads(path: Path, talker: AudioToMotion, outcome: Outcome, report: dict[str, Any]) -> None:
     """Write the heads with the new read-out, and say in them what they were made from."""
     before = read_network(path, "heads", "--checkpoint-dir")
-    outcome.fit.readout.put_into(talker.heads)
+    outcome.fit.readout.put_into(talker.motion_model)
     if report["head_motion"] is not None:
-        style.move_heads(talker.heads.posenet, report["head_motion"]["gain"])
+        style.move_heads(talker.motion_model.posenet, report["head_motion"]["gain"])
     meta = {
         name: value for name, value in before.meta.items() if name not in ("format", "fingerprint")
     }
@@ -242,7 +242,7 @@ def _put_heads(path: Path, talker: AudioToMotion, outcome: Outcome, report: dict
         "videos": [video["sha256"] for video in report["videos"]],
     }
     path.unlink()
-    export(path, talker.heads, {**meta, "calibrated": calibrated})
+    export(path, talker.motion_model, {**meta, "calibrated": calibrated})
 
 
 def _report(

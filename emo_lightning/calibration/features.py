@@ -115,8 +115,8 @@ def hear(talker: AudioToMotion, recording: Recording, sources: np.ndarray) -> He
         recording: whose sound it is.
         sources: ``(S, layout.size)`` joined coefficients that stand for the portrait.
     """
-    mel = MelStream(talker.sound)
-    rows = np.concatenate(list(talker.ear.stream([mel.push(recording.wave), mel.finish()])))
+    mel = MelStream(talker.mel_kind)
+    rows = np.concatenate(list(talker.frontend.transform([mel.push(recording.wave), mel.finish()])))
     return _through(talker, rows, sources)
 
 
@@ -124,7 +124,11 @@ def hear_silence(talker: AudioToMotion, sources: np.ndarray) -> Heard:
     """The same of a few frames without any sound."""
     return _through(
         talker,
-        np.repeat(talker.ear.quiet[None], talker.ear.front_end.per_frame * SILENT_FRAMES, axis=0),
+        np.repeat(
+            talker.frontend.silence[None],
+            talker.frontend.front_end.per_frame * SILENT_FRAMES,
+            axis=0,
+        ),
         sources,
     )
 
@@ -132,10 +136,11 @@ def hear_silence(talker: AudioToMotion, sources: np.ndarray) -> Heard:
 @torch.no_grad()
 def _through(talker: AudioToMotion, rows: np.ndarray, sources: np.ndarray) -> Heard:
     """With silence before and after, as in generation."""
-    heads, per_frame = talker.heads, talker.ear.front_end.per_frame
+    heads, per_frame = talker.motion_model, talker.frontend.front_end.per_frame
     reach = talker.decoupler.reach + heads.reach
     before, after = (
-        np.repeat(talker.ear.quiet[None], per_frame * n, axis=0) for n in (reach.past, reach.future)
+        np.repeat(talker.frontend.silence[None], per_frame * n, axis=0)
+        for n in (reach.past, reach.future)
     )
     content = talker.decoupler.content(
         torch.from_numpy(np.concatenate([before, rows, after]))[None]

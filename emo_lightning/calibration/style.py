@@ -117,7 +117,7 @@ def move_heads(net: PoseNet, gain: dict[str, list[float]]) -> None:
 
 def _drawn(recording: Recording, talker: AudioToMotion, seed: int) -> np.ndarray:
     """Pose ``(T, 6)`` that PoseNet makes to a recording's sound."""
-    mel = MelStream(talker.sound)
+    mel = MelStream(talker.mel_kind)
     rows = [mel.push(recording.wave), mel.finish()]
     source = recording.coefficients.frames(slice(0, 1))
     pieces = list(

@@ -1,1 +1,2 @@
-"""From trained weights to coefficients and videos: loading, audio to motion, streaming, generation."""
+"""From trained weights to coefficients and videos: loading, audio to motion, streaming,
+generation."""

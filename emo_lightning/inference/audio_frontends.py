@@ -1,4 +1,4 @@
-"""The ear that a network was trained with, ready to use: Whisper's weights are looked up when they are needed."""
+"""Audio front ends with their weights: Whisper's are looked up when they are needed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from emo_lightning.models.decoupler.audio_frontend import (
     CONTEXT,
     DEPTH,
     FRONTENDS,
-    STEP,
-    Ear,
+    SEGMENT,
+    AudioFrontend,
     MelFrontend,
     WhisperFrontend,
 )
 
 
-def open_frontend(kind: str) -> Ear:
-    """The ear of a front end.
+def open_frontend(kind: str) -> AudioFrontend:
+    """Front end ``mel`` or ``whisper``.
 
     Raises:
         UserError: no such front end, or Whisper's weights are absent or damaged.
@@ -36,19 +36,17 @@ def open_frontend(kind: str) -> Ear:
 
 
 def whisper_teacher() -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """What makes Whisper's features ``(2T, 384)`` of sound ``(N,)`` at 16 kHz, and how, in plain values.
+    """Extractor of Whisper's features ``(2T, 384)`` from 16 kHz audio ``(N,)``, and its settings.
 
     Raises:
         UserError: Whisper's weights are absent or damaged.
     """
-    ear = open_frontend("whisper")
-    assert isinstance(ear, WhisperFrontend)
-    about = {
+    frontend = open_frontend("whisper")
+    assert isinstance(frontend, WhisperFrontend)
+    settings = {
         "network": "Whisper tiny.en",
         "blocks": DEPTH,
-        "frames": {"before": CONTEXT.past, "piece": STEP, "after": CONTEXT.future},
-    }
-    return lambda wave: ear.features(log_mel(levelled(wave), ear.kind)), {
-        **about,
+        "frames": {"before": CONTEXT.past, "piece": SEGMENT, "after": CONTEXT.future},
         "peak": WHISPER_PEAK,
     }
+    return lambda wave: frontend.features(log_mel(levelled(wave), frontend.kind)), settings

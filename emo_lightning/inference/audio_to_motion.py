@@ -1,8 +1,9 @@
-"""From sound to coefficients: the decoupler and the heads joined for inference, a stream in and a stream out.
+"""Audio to coefficients: decoupler and motion model joined for inference, streaming in and out.
 
-Sound is worked on in blocks of fixed length and place, each with the context that the networks look at, so the result
-does not depend on how the sound arrives, to the last bit, and memory does not grow with its length. Blocks are small,
-for a frame waits for the rest of its block: :attr:`AudioToMotion.latency` says how long.
+Audio is processed in blocks of fixed length and place, each with the receptive field of the
+networks, so the result is bit for bit independent of how the audio arrives, and memory does not
+grow with its length. A frame waits for the rest of its block, so blocks are small; see
+:attr:`AudioToMotion.latency`.
 """
 
 from __future__ import annotations
@@ -17,83 +18,96 @@ from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
 from emo_lightning.inference.voice_intensity import VoiceLevel
-from emo_lightning.models.decoupler.audio_frontend import ROWS_PER_FRAME, Ear, MelFrontend
+from emo_lightning.models.decoupler.audio_frontend import (
+    ROWS_PER_FRAME,
+    AudioFrontend,
+    MelFrontend,
+)
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler
-from emo_lightning.models.layers.temporal import lay_out
+from emo_lightning.models.layers.temporal import store_taps_first
 from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.models.motion.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.motion.blinking import BlinkProcess
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, EmotionTrack
 
 BLOCK = 8
-"""Video frames worked on at a time unless another :attr:`AudioToMotion.block` is wanted: 70 to 115 times as fast as they play, on one core."""
-AHEAD = 64
-"""Blocks for which the emotion track is worked out at a time."""
+"""Video frames processed at a time by default."""
+TRACK_BLOCKS = 64
+"""Blocks for which the emotion track is evaluated at a time."""
 SPECTRUM_SECONDS = 0.02
-"""A mel row is known when its window has passed: so long after its video frame's end."""
+"""Delay of a mel row: half of its window after its video frame's end."""
 LIDS = ("AU45_L", "AU45_R")
-MOUTH_RESTS = 0.003
-"""Mean change of the expression from frame to frame under which nobody speaks: less than in 95 % of pauses, more than in 60 % of speech."""
+STILL_MOUTH = 0.003
+"""Mean change of the expression per frame below which nobody speaks."""
 PAUSE_FRAMES, PAUSE_LASTS = 5, 20
-"""Frames of rest that make a pause, and for how many more it invites a blink."""
-PAUSE_URGE, SPEECH_URGE = 2.0, 0.75
-"""Factors on the blink rate there, and while somebody speaks."""
-TURN, TURN_URGE, TURN_MOST = 0.3, 0.15, 1.0
-"""A head that turns at so many radians a second adds so much; with the square of its speed, to a limit."""
+"""Still frames that make a pause, and frames for which it then raises the blink rate."""
+PAUSE_FACTOR, SPEECH_FACTOR = 2.0, 0.75
+"""Factors on the blink rate in a pause and in speech."""
+TURN, TURN_FACTOR, MOST_TURN_FACTOR = 0.3, 0.15, 1.0
+"""A head turn of TURN radians/s adds TURN_FACTOR to the blink rate's factor, quadratically."""
 
 
 class AudioToMotion:
-    """Sound, portrait coefficients and an emotion track to coefficients a frame.
+    """Audio, portrait coefficients and an emotion track to coefficients per frame.
+
+    Args:
+        decoupler, motion_model: networks that were trained for each other, on one device.
+        frontend: audio front end of the decoupler; log-mel by default.
 
     Attributes:
-        block: video frames worked on at a time, a multiple of 4. 4 halves the wait for the rest of a block and takes half as long again.
-            Another block changes results by rounding alone, about 1e-6; with one block they are the same to the last bit.
+        block: video frames processed at a time, a multiple of 4. With 4, a frame waits half as long
+            and takes 1.5 times the computation. Results of different block lengths differ by
+            rounding; with one block length they are identical.
+
+    Raises:
+        ValueError: another front end than the decoupler was trained with.
     """
 
     def __init__(
-        self, decoupler: AudioDecoupler, heads: MotionModel, ear: Ear | None = None
+        self,
+        decoupler: AudioDecoupler,
+        motion_model: MotionModel,
+        frontend: AudioFrontend | None = None,
     ) -> None:
-        self.decoupler, self.heads, self.ear = decoupler.eval(), heads.eval(), ear or MelFrontend()
-        if self.ear.kind != decoupler.config.front_end:
-            raise ValueError(
-                f"a decoupler of {decoupler.config.front_end} cannot hear with {self.ear.kind}"
-            )
+        self.decoupler, self.motion_model = decoupler.eval(), motion_model.eval()
+        self.frontend = frontend or MelFrontend()
+        expected = decoupler.config.front_end
+        if self.frontend.kind != expected:
+            raise ValueError(f"the decoupler needs {expected} features, not {self.frontend.kind}")
         self.block = BLOCK
-        for network in (decoupler, heads):
-            lay_out(network)
-
-    @staticmethod
-    def from_modules(
-        decoupler: AudioDecoupler, heads: MotionModel, ear: Ear | None = None
-    ) -> AudioToMotion:
-        """Join two networks that were trained for each other, with the ear of their front end (our mel by default)."""
-        return AudioToMotion(decoupler, heads, ear)
+        for network in (decoupler, motion_model):
+            store_taps_first(network)
 
     @property
-    def sound(self) -> str:
-        """The kind of rows (:data:`emo_lightning.media.spectrogram.MEL_KINDS`) that :meth:`generate` takes."""
-        return self.ear.kind
+    def mel_kind(self) -> str:
+        """Kind of spectrogram rows (:data:`emo_lightning.media.spectrogram.MEL_KINDS`) to give."""
+        return self.frontend.kind
 
     @property
     def layout(self) -> Layout:
-        """The coefficients' layout."""
-        return self.heads.layout
+        """Layout of the coefficients."""
+        return self.motion_model.layout
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        return self.motion_model.parting.device
 
     @property
     def latencies(self) -> dict[str, float]:
-        """Seconds of sound after a frame that each part waits for; the last is 0 for a block's last frame."""
+        """Seconds of audio after a frame that each part needs, at most."""
         return {
             "spectrum": SPECTRUM_SECONDS,
-            "Whisper": self.ear.ahead / FPS,
+            "Whisper": self.frontend.lookahead / FPS,
             "decoupler": self.decoupler.reach.future / FPS,
-            "ExpNet, EmoNet": self.heads.reach.future / FPS,
-            "PoseNet": self.heads.posenet.reach.future / FPS,
+            "ExpNet, EmoNet": self.motion_model.reach.future / FPS,
+            "PoseNet": self.motion_model.posenet.reach.future / FPS,
             "rest of the block": (self.block - 1) / FPS,
         }
 
     @property
     def latency(self) -> float:
-        """Seconds of sound after a frame that must have arrived before the frame comes out, at most."""
+        """Seconds of audio after a frame that must have arrived before its output, at most."""
         return sum(self.latencies.values())
 
     def generate(
@@ -106,230 +120,225 @@ class AudioToMotion:
         total_frames: int | None = None,
         level_from_voice: float = 0.0,
     ) -> Iterator[Coefficients]:
-        """Coefficients in pieces of some frames.
+        """Yield coefficients, some frames at a time.
 
         Args:
-            mel_blocks: pieces ``(n, 80)`` of the log mel spectrogram of the kind :attr:`sound`, of any length; 4 rows a video frame.
-            source: the portrait's coefficients, one frame.
+            mel_blocks: rows ``(n, 80)`` of the kind :attr:`mel_kind` in blocks of any length; 4
+                rows
+                per video frame.
+            source: coefficients of the portrait, one frame.
             track: emotion over time.
-            seed: draws head motion and blinks; same seed, same result.
+            seed: of head motion and blinks.
             head_motion: False keeps the portrait's pose.
-            total_frames: frames to make; by default as many as the sound has. Missing sound counts as silence.
-            level_from_voice: levels by which a voice stronger or weaker than its own middle may move the track's, either way.
+            total_frames: number of frames, by default that of the audio; missing audio is silence.
+            level_from_voice: most levels by which the strength of the voice may change the track's.
 
         Raises:
-            MismatchError: the portrait's coefficients have another layout than the heads.
-            UserError: a voice level asked of a talker that hears no mel.
+            MismatchError: the portrait's coefficients have another layout than the motion model.
+            UserError: ``level_from_voice`` with another front end than log-mel.
         """
         run = AudioToMotionStream(self, source, track, seed, head_motion, level_from_voice)
         for block in mel_blocks:
-            yield from run.push(block, total_frames)
-            if total_frames is not None and run.done >= total_frames:
+            yield from run.append(block, total_frames)
+            if total_frames is not None and run.frames_done >= total_frames:
                 return
-        yield from run.finish(total_frames)
+        yield from run.flush(total_frames)
 
 
 class AudioToMotionStream:
-    """One recording on its way through a :class:`AudioToMotion`; the arguments are those of :meth:`AudioToMotion.generate`."""
+    """One recording through an :class:`AudioToMotion`; for arguments and errors see
+    :meth:`AudioToMotion.generate`."""
 
     def __init__(
         self,
-        talker: AudioToMotion,
+        networks: AudioToMotion,
         source: Coefficients,
         track: EmotionTrack,
         seed: int = 0,
         head_motion: bool = True,
         level_from_voice: float = 0.0,
     ) -> None:
-        if level_from_voice > 0 and talker.ear.kind != "mel":
-            raise UserError(
-                "--level-from-voice",
-                level_from_voice,
-                "0 with weights that hear through Whisper",
-                "reads the mel spectrogram",
-            )
-        talker.layout.check_same(source.layout, "the trained heads", "the portrait's coefficients")
-        if talker.block < 1 or talker.block % STEP:
-            raise ValueError(f"a block of {talker.block} frames is not a multiple of {STEP}")
-        self._size = talker.block
-        self._faces = _FaceStream(talker, source, track, seed, head_motion, level_from_voice)
-        self._listener, self._quiet = talker.ear.listen(), talker.ear.quiet
-        self._reach = talker.decoupler.reach + talker.heads.reach
-        self._per_frame = talker.ear.front_end.per_frame
-        self._heard = self._silence(self._reach.past)
+        if level_from_voice > 0 and networks.frontend.kind != "mel":
+            problem = "needs weights with the log-mel front end"
+            raise UserError("--level-from-voice", level_from_voice, "0 with Whisper", problem)
+        mine = "the trained motion model"
+        networks.layout.check_same(source.layout, mine, "the portrait's coefficients")
+        if networks.block < 1 or networks.block % STEP:
+            raise ValueError(f"a block of {networks.block} frames is not a multiple of {STEP}")
+        self._block = networks.block
+        self._generator = _BlockGenerator(
+            networks, source, track, seed, head_motion, level_from_voice
+        )
+        frontend = networks.frontend
+        self._frontend, self._silence = frontend.open_stream(), frontend.silence
+        self._per_frame = frontend.front_end.per_frame
+        self._reach = networks.decoupler.reach + networks.motion_model.reach
+        self._features = self._silent_features(self._reach.past)
         self._rows = 0
 
     @property
-    def wanted(self) -> int:
-        """Mel rows, counted from the sound's start, without which nothing more comes out."""
-        return max(
-            self._listener.wanted, ROWS_PER_FRAME * (self.done + self._size + self._reach.future)
-        )
+    def rows_needed(self) -> int:
+        """Mel rows needed, from the start of the audio, before the next output."""
+        frames = self.frames_done + self._block + self._reach.future
+        return max(self._frontend.rows_needed, ROWS_PER_FRAME * frames)
 
     @property
-    def done(self) -> int:
-        """Frames made so far."""
-        return self._faces.done
+    def frames_done(self) -> int:
+        """Frames generated so far."""
+        return self._generator.frames_done
 
-    def push(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
-        """Take ``(n, 80)`` rows; the frames that they complete, :attr:`AudioToMotion.block` at a time, no more than ``total`` in all."""
+    @property
+    def _needed(self) -> int:
+        """Feature vectors of a block with its receptive field."""
+        return self._per_frame * (self._block + self._reach.total)
+
+    def append(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
+        """Add ``(n, 80)`` rows and yield the blocks of frames they complete, up to ``total``
+        frames."""
         self._rows += len(mel)
-        self._heard = np.concatenate(
-            [self._heard, np.asarray(self._listener.push(mel), np.float32)]
-        )
-        while len(self._heard) >= self._whole and (total is None or self.done < total):
-            yield self._block(self._size if total is None else min(self._size, total - self.done))
+        features = np.asarray(self._frontend.append(mel), np.float32)
+        self._features = np.concatenate([self._features, features])
+        while len(self._features) >= self._needed and (total is None or self.frames_done < total):
+            yield self._next_block(total)
 
-    def finish(self, total: int | None = None) -> Iterator[Coefficients]:
-        """The rest, up to ``total`` frames or as many as there was sound for, with silence after the last row."""
+    def flush(self, total: int | None = None) -> Iterator[Coefficients]:
+        """Yield the remaining frames, up to ``total`` or the audio's number, then silence
+        follows."""
         total = self._rows // ROWS_PER_FRAME if total is None else total
-        self._heard = np.concatenate([self._heard, self._listener.finish()])
-        while self.done < total:
-            if len(self._heard) < self._whole:
-                self._heard = np.concatenate(
-                    [self._heard, self._silence(self._reach.total + self._size)]
-                )
-            yield self._block(min(self._size, total - self.done))
+        self._features = np.concatenate([self._features, self._frontend.flush()])
+        while self.frames_done < total:
+            if len(self._features) < self._needed:
+                silence = self._silent_features(self._reach.total + self._block)
+                self._features = np.concatenate([self._features, silence])
+            yield self._next_block(total)
 
-    @property
-    def _whole(self) -> int:
-        """Vectors of a block with its context."""
-        return self._per_frame * (self._size + self._reach.total)
+    def _next_block(self, total: int | None) -> Coefficients:
+        frames = self._block if total is None else min(self._block, total - self.frames_done)
+        block = self._generator.generate(self._features[: self._needed], frames)
+        self._features = self._features[self._per_frame * self._block :]
+        return block
 
-    def _block(self, frames: int) -> Coefficients:
-        """Make the next frames from a block of sound with its context."""
-        made = self._faces.push(torch.from_numpy(self._heard[: self._whole])[None], frames)
-        self._heard = self._heard[self._per_frame * self._size :]
-        return made
-
-    def _silence(self, frames: int) -> np.ndarray:
-        """Silence as the decoupler hears it."""
-        return np.repeat(self._quiet[None], self._per_frame * frames, axis=0)
+    def _silent_features(self, frames: int) -> np.ndarray:
+        return np.repeat(self._silence[None], self._per_frame * frames, axis=0)
 
 
-class _FaceStream:
-    """Block after block of sound to coefficients."""
+class _BlockGenerator:
+    """Coefficients of one block of audio features after another."""
 
     def __init__(
         self,
-        talker: AudioToMotion,
+        networks: AudioToMotion,
         source: Coefficients,
         track: EmotionTrack,
         seed: int,
         head_motion: bool,
         level_from_voice: float,
     ) -> None:
-        self._talker, self._track, self._size = talker, track, talker.block
+        self._networks, self._track, self._block = networks, track, networks.block
+        model, self._device = networks.motion_model, networks.device
         self._source = source.joined()
+        self._source_tensor = torch.from_numpy(self._source).to(self._device)
         self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
-        self._blinks, self._urge = (
-            BlinkProcess(seed, talker.heads.config.blinks_per_minute),
-            BlinkRate(talker.layout.width("exp")),
-        )
-        self._lids = [i for i, name in enumerate(talker.layout.exp_names) if name in LIDS]
-        emotions = torch.tensor([key.emotion for key in track.keys])
+        self._blinks = BlinkProcess(seed, model.config.blinks_per_minute)
+        self._blink_rate = BlinkRate(model.layout.width("exp"))
+        self._lids = [i for i, name in enumerate(model.layout.exp_names) if name in LIDS]
+        self._emotions = torch.tensor([key.emotion for key in track.keys], device=self._device)
         levels = torch.tensor([key.level for key in track.keys])
         with torch.inference_mode():
-            self._controls = talker.heads.matrix(emotions, levels)
-            rest = talker.heads.matrix(torch.tensor(NEUTRAL), torch.tensor(1.0))
-        self._felt, self._weights = emotions, np.zeros((0, len(emotions)), np.float32)
-        self._voice = (
-            VoiceLevel(levels, level_from_voice, talker.decoupler.reach + talker.heads.reach)
-            if level_from_voice > 0
-            else None
-        )
-        self._emotions = np.eye(len(EMOTIONS), dtype=np.float32)[emotions.numpy()]
+            self._controls = model.matrix(self._emotions, levels.to(self._device))
+            rest = model.matrix(self._emotions.new_tensor(NEUTRAL), self._controls.new_tensor(1.0))
+        self._one_hot = np.eye(len(EMOTIONS), dtype=np.float32)[self._emotions.cpu().numpy()]
+        self._weights = np.zeros((0, len(levels)), np.float32)
+        self._voice: VoiceLevel | None = None
+        if level_from_voice > 0:
+            reach = networks.decoupler.reach + model.reach
+            self._voice = VoiceLevel(levels, level_from_voice, reach)
         self._kept: Tensor | None = None
-        self._poses = (
-            PoseStream(talker.heads.posenet, seed, rest, talker.block) if head_motion else None
-        )
-        self.done = 0
+        self._poses = PoseStream(model.posenet, seed, rest, self._block) if head_motion else None
+        self.frames_done = 0
 
     @torch.inference_mode()
-    def push(self, mel: Tensor, frames: int) -> Coefficients:
-        """The next ``frames``, at most a block."""
-        heads, layout = self._talker.heads, self._talker.layout
-        weights = self._shares()
-        control = self._control(mel, torch.from_numpy(weights))
-        out = heads(self._content(mel), torch.from_numpy(self._source), control[None])
-        # All of the block, also of the last one, so that the end of the sound takes the same steps as its middle.
-        moved = (
-            np.zeros((self._size, POSE_SIZE), np.float32)
-            if self._poses is None
-            else self._poses.push(out.condition[0]).numpy()
-        )
-        values = np.repeat(self._source, self._size, axis=0)
+    def generate(self, features: np.ndarray, frames: int) -> Coefficients:
+        """The next ``frames``, at most a block, of a block's features with receptive field."""
+        model, layout = self._networks.motion_model, self._networks.layout
+        weights = self._track_weights()
+        control = self._control(features, torch.from_numpy(weights).to(self._device))
+        inputs = torch.from_numpy(features)[None].to(self._device)
+        out = model(self._content(inputs), self._source_tensor, control[None])
+        # A whole block also at the end, so that the last frames take the same computation.
+        motion = np.zeros((self._block, POSE_SIZE), np.float32)
+        if self._poses is not None:
+            motion = self._poses.append(out.condition[0]).cpu().numpy()
+        values = np.repeat(self._source, self._block, axis=0)
         for block, tensor in (("id", out.id), ("exp", out.exp), ("tex", out.tex)):
-            values[:, layout.slice(block)] = tensor[0].numpy()
+            values[:, layout.slice(block)] = tensor[0].cpu().numpy()
         if layout.exp_names:
             exp = values[:, layout.slice("exp")].clip(0.0, EXP_CEILING)
-            exp[:, self._lids] = self._blinks.push(
-                weights @ self._emotions, self._urge.push(out.speech[0].numpy(), moved)
-            )[:, None]
+            rate = self._blink_rate.factors(out.speech[0].cpu().numpy(), motion)
+            exp[:, self._lids] = self._blinks.push(weights @ self._one_hot, rate)[:, None]
             values[:, layout.slice("exp")] = exp
-        pose = self._start + moved
-        values[:, layout.slice("angle")], values[:, layout.slice("trans")] = (
-            pose[:, :3],
-            pose[:, 3:],
-        )
-        self.done += frames
+        pose = self._start + motion
+        values[:, layout.slice("angle")] = pose[:, :3]
+        values[:, layout.slice("trans")] = pose[:, 3:]
+        self.frames_done += frames
         return Coefficients.from_joined(layout, values[:frames])
 
-    def _content(self, mel: Tensor) -> Tensor:
-        """Content ``(1, block + heads.reach, n)`` of the block; rows that the next block needs again are kept, not made again."""
-        decoupler, later = self._talker.decoupler, self._talker.heads.reach
-        per_frame = decoupler.front_end.per_frame
-        piece, step = per_frame * (self._size + decoupler.near.total), per_frame * self._size
+    def _content(self, features: Tensor) -> Tensor:
+        """Content ``(1, block + reach, n)``; rows that the next block needs again are kept."""
+        decoupler, later = self._networks.decoupler, self._networks.motion_model.reach
+        local, per_frame = decoupler.local_reach, decoupler.front_end.per_frame
+        piece, step = per_frame * (self._block + local.total), per_frame * self._block
+        norm_past = decoupler.reach.past - local.past
         if self._kept is None:
-            # The first block's past: pieces back to back before it, from silence.
-            older = -(-(decoupler.reach.past - decoupler.near.past + later.total) // self._size)
-            quiet = torch.from_numpy(self._talker.ear.quiet).expand(1, step, -1)
-            sound = torch.cat([quiet, mel], dim=1)
-            ends = [sound.shape[1] - step * n for n in range(older, 0, -1)]
-            self._kept = torch.cat(
-                [decoupler.unsettled(sound[:, end - piece : end]) for end in ends], dim=1
-            )
-        rows = torch.cat([self._kept, decoupler.unsettled(mel[:, -piece:])], dim=1)
-        rows = rows[:, -(self._size + later.total + decoupler.reach.past - decoupler.near.past) :]
-        self._kept = rows[:, self._size :]
-        return decoupler.finished(rows)
+            # Past of the first block: consecutive pieces before it, from silence.
+            count = -(-(norm_past + later.total) // self._block)
+            silence = torch.from_numpy(self._networks.frontend.silence).to(self._device)
+            padded = torch.cat([silence.expand(1, step, -1), features], dim=1)
+            ends = [padded.shape[1] - step * n for n in range(count, 0, -1)]
+            pieces = [decoupler.local_content(padded[:, end - piece : end]) for end in ends]
+            self._kept = torch.cat(pieces, dim=1)
+        rows = torch.cat([self._kept, decoupler.local_content(features[:, -piece:])], dim=1)
+        rows = rows[:, -(self._block + later.total + norm_past) :]
+        self._kept = rows[:, self._block :]
+        return decoupler.disentangle(decoupler.normalize(rows))
 
-    def _shares(self) -> np.ndarray:
-        """How much each key of the track counts in the block's frames, ``(block, K)``; worked out for many blocks at once."""
-        place = self.done % (AHEAD * self._size)
+    def _track_weights(self) -> np.ndarray:
+        """Weights ``(block, K)`` of the track's keys, evaluated for many blocks at once."""
+        count = TRACK_BLOCKS * self._block
+        place = self.frames_done % count
         if not place:
-            self._weights = self._track.weights((self.done + np.arange(AHEAD * self._size)) / FPS)
-        return self._weights[place : place + self._size]
+            self._weights = self._track.weights((self.frames_done + np.arange(count)) / FPS)
+        return self._weights[place : place + self._block]
 
-    def _control(self, mel: Tensor, weights: Tensor) -> Tensor:
-        """Control vectors ``(block, 24)`` of the track, at levels that follow the voice where that is wanted."""
+    def _control(self, features: np.ndarray, weights: Tensor) -> Tensor:
+        """Control vectors ``(block, 24)``, with levels from the voice where that is enabled."""
         if self._voice is None:
             return weights @ self._controls
-        levels = self._voice.push(mel[0].numpy())
-        cells = self._talker.heads.matrix(self._felt.expand(len(levels), -1), levels)
-        return (weights[..., None] * cells).sum(dim=1)
+        levels = self._voice.levels(features).to(self._device)
+        emotions = self._emotions.expand(len(levels), -1)
+        controls = self._networks.motion_model.matrix(emotions, levels)
+        return (weights[..., None] * controls).sum(dim=1)
 
 
 class BlinkRate:
-    """How much likelier than usual a blink is: in a pause, and while the head turns."""
+    """Factor on the blink rate: higher in a pause and while the head turns."""
 
     def __init__(self, exp: int) -> None:
-        self._said, self._angle, self._resting = (
-            np.zeros(exp, np.float32),
-            np.zeros(3, np.float32),
-            0,
-        )
+        self._speech, self._angle = np.zeros(exp, np.float32), np.zeros(3, np.float32)
+        self._still_frames = 0
 
-    def push(self, said: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """Factors ``(n,)`` from speech movements ``(n, E)`` and poses ``(n, 6)``."""
-        change = np.abs(np.diff(said, axis=0, prepend=self._said[None])).mean(axis=1)
-        turned = (
-            np.linalg.norm(np.diff(moved[:, :3], axis=0, prepend=self._angle[None]), axis=1) * FPS
-        )
-        self._said, self._angle = said[-1], moved[-1, :3]
-        urge = np.empty(len(said))
-        for n, moves in enumerate(change):
-            self._resting = 0 if moves > MOUTH_RESTS else self._resting + 1
-            pause = PAUSE_FRAMES <= self._resting < PAUSE_FRAMES + PAUSE_LASTS
-            urge[n] = PAUSE_URGE if pause else SPEECH_URGE if self._resting < PAUSE_FRAMES else 1.0
-        return urge + np.minimum(TURN_URGE * (turned / TURN) ** 2, TURN_MOST)
+    def factors(self, speech: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        """Factors ``(n,)`` of the next frames from speech ``(n, E)`` and head motion ``(n, 6)``."""
+        change = np.abs(np.diff(speech, axis=0, prepend=self._speech[None])).mean(axis=1)
+        turns = np.diff(motion[:, :3], axis=0, prepend=self._angle[None])
+        turned = np.linalg.norm(turns, axis=1) * FPS
+        self._speech, self._angle = speech[-1], motion[-1, :3]
+        factors = np.empty(len(speech))
+        for n, amount in enumerate(change):
+            self._still_frames = 0 if amount > STILL_MOUTH else self._still_frames + 1
+            if self._still_frames < PAUSE_FRAMES:
+                factors[n] = SPEECH_FACTOR
+            else:
+                pause = self._still_frames < PAUSE_FRAMES + PAUSE_LASTS
+                factors[n] = PAUSE_FACTOR if pause else 1.0
+        return factors + np.minimum(TURN_FACTOR * (turned / TURN) ** 2, MOST_TURN_FACTOR)

@@ -169,7 +169,7 @@ def generate(
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
             source = drawer.prepare(face if place is None else place.portrait)
-        sound = mel_blocks(audio, gain, talker.sound)
+        sound = mel_blocks(audio, gain, talker.mel_kind)
         chunks = talker.generate(
             sound,
             face.coefficients,
@@ -201,13 +201,13 @@ def generate(
             "height": shape[1],
             "renderer": options.renderer,
             "renderer_origin": renderers.origin(options.renderer),
-            "audio_encoder": talker.sound,
+            "audio_encoder": talker.mel_kind,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": track.to_json(),
             "level_from_voice": options.level_from_voice,
             "coefficients": {"file": f"{out.stem}.npz", "layout": spoken.layout.to_dict()},
-            "weights": _weights(audio_weights, drawer, talker.sound),
+            "weights": _weights(audio_weights, drawer, talker.mel_kind),
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
             "provenance": provenance(arguments),
         }
@@ -222,7 +222,7 @@ def generate(
         len(spoken),
         FPS,
         clock.rounded(),
-        talker.sound,
+        talker.mel_kind,
     )
 
 
@@ -243,7 +243,7 @@ def listen(audio: Path) -> tuple[int, float]:
 def mel_blocks(audio: Path, gain: float = 1.0, kind: str = "mel") -> Iterator[np.ndarray]:
     """Log-mel rows ``(m, 80)`` of a recording as it is decoded, in constant memory; together exactly 4 a video frame.
 
-    ``kind`` is that of the rows, :attr:`emo_lightning.inference.audio_to_motion.AudioToMotion.sound`.
+    ``kind`` is that of the rows, :attr:`emo_lightning.inference.audio_to_motion.AudioToMotion.mel_kind`.
     """
     stream = MelStream(kind)
     for block in iter_audio(audio, BLOCK):

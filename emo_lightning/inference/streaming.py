@@ -1,15 +1,16 @@
-"""Coefficients while sound arrives: a class to push samples into, and a generator around it.
+"""Live audio to coefficients: a stream of samples in, frames out with bounded latency.
 
-    talker, portrait = load_audio_to_motion(), load_portrait(path, 256)
-    stream = TalkingStream(talker, portrait.coefficients, EmotionTrack.constant("happy", 8))
+    networks, portrait = load_audio_to_motion(), load_portrait(path, 256)
+    stream = TalkingStream(networks, portrait.coefficients, EmotionTrack.constant("happy", 8))
     for samples in microphone:                  # 16 kHz mono, pieces of any length
-        draw(stream.push(samples))              # Coefficients of 0, 8, 16 ... frames
-    draw(stream.finish())
+        render(stream.append(samples))          # Coefficients of 0, 8, 16 ... frames
+    render(stream.flush())
 
-A frame comes out when the sound has gone on for :attr:`TalkingStream.latency` seconds after it, however the sound is cut,
-and with the same numbers, bit for bit. With a ``gain`` that is given, they are those of the whole recording at that gain.
-Without one the level is followed as it is heard (:class:`emo_lightning.media.loudness.RunningGain`). ``talker.block = 4`` before the
-stream is made cuts the latency by 0.16 s.
+A frame comes out once :attr:`TalkingStream.latency` seconds of audio after it have arrived,
+whatever the pieces, with bit-identical values. With a given ``gain`` they are those of the whole
+recording at that gain; without one the loudness is followed
+(:class:`emo_lightning.media.loudness.RunningGain`). Setting ``networks.block = 4`` beforehand
+shortens the latency by 0.16 s.
 """
 
 from __future__ import annotations
@@ -26,82 +27,85 @@ from emo_lightning.motion.emotions import EmotionTrack
 
 
 class TalkingStream:
-    """One speaker's live sound to coefficients.
+    """One speaker's live audio to coefficients.
 
     Args:
-        talker: trained networks, see :func:`emo_lightning.inference.weights.load_audio_to_motion`.
-        source: the portrait's coefficients, one frame.
+        networks: see :func:`emo_lightning.inference.weights.load_audio_to_motion`.
+        source: coefficients of the portrait, one frame.
         track: emotion over time.
-        seed: draws head motion and blinks; same seed and sound, same result.
+        seed: of head motion and blinks; the same seed and audio give the same result.
         head_motion: False keeps the portrait's pose.
-        gain: factor on the sound, for a level known beforehand; None follows it.
-        level_from_voice: see :meth:`emo_lightning.inference.audio_to_motion.AudioToMotion.generate`.
+        gain: factor on the samples where the level is known beforehand; None follows it.
+        level_from_voice: see :meth:`AudioToMotion.generate`.
+
+    Attributes:
+        latency: seconds of audio after a frame that must have arrived before its output, at most.
 
     Raises:
-        MismatchError: the portrait's coefficients have another layout than the heads.
+        MismatchError: the portrait's coefficients have another layout than the motion model.
     """
 
     def __init__(
-        self, talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
-        gain: float | None = None, level_from_voice: float = 0.0,
-    ) -> None:  # fmt: skip
-        self._run = AudioToMotionStream(talker, source, track, seed, head_motion, level_from_voice)
-        self._mel = MelStream(talker.sound)
-        self._window = HOP + MEL_KINDS[talker.sound].lead
-        self._held: list[np.ndarray] = []
-        self._samples = 0
-        self._level, self._gain = (
-            RunningGain() if gain is None else None,
-            np.float32(1.0 if gain is None else gain),
+        self,
+        networks: AudioToMotion,
+        source: Coefficients,
+        track: EmotionTrack,
+        seed: int = 0,
+        head_motion: bool = True,
+        gain: float | None = None,
+        level_from_voice: float = 0.0,
+    ) -> None:
+        self._run = AudioToMotionStream(
+            networks, source, track, seed, head_motion, level_from_voice
         )
-        self._none = source.frames(slice(0, 0))
-        self.latency = talker.latency
-        """Seconds of sound after a frame that must have arrived before the frame comes out, at most."""
+        self._mel = MelStream(networks.mel_kind)
+        self._window = HOP + MEL_KINDS[networks.mel_kind].lead
+        self._waiting: list[np.ndarray] = []
+        self._samples = 0
+        self._gain = RunningGain() if gain is None else np.float32(gain)
+        self._no_frames = source.frames(slice(0, 0))
+        self.latency = networks.latency
 
     @property
-    def frames(self) -> int:
-        """Frames made so far."""
-        return self._run.done
+    def frames_done(self) -> int:
+        """Frames generated so far."""
+        return self._run.frames_done
 
-    def push(self, samples: np.ndarray) -> Coefficients:
-        """Take ``(n,)`` samples, 16 kHz mono in [-1, 1]; the frames that they complete, which may be none."""
+    def append(self, samples: np.ndarray) -> Coefficients:
+        """Add ``(n,)`` samples, 16 kHz mono in [-1, 1]; return the frames they complete, if any."""
         samples = np.asarray(samples, np.float32)
-        self._held.append(samples)
+        self._waiting.append(samples)
         self._samples += len(samples)
-        # Nothing is worked on before it completes a block, so small pieces cost no more than large ones.
-        if self._samples < HOP * (self._run.wanted - 1) + self._window:
-            return self._none
-        return self._joined(self._run.push(self._mel.push(self._levelled())))
+        # Nothing is computed before a block is complete, so small pieces cost no more than large.
+        if self._samples < HOP * (self._run.rows_needed - 1) + self._window:
+            return self._no_frames
+        return self._joined(self._run.append(self._mel.push(self._normalized())))
 
-    def finish(self) -> Coefficients:
-        """The frames that are left, as if silence followed."""
-        rows = np.concatenate([self._mel.push(self._levelled()), self._mel.finish()])
-        return self._joined([*self._run.push(rows), *self._run.finish()])
+    def flush(self) -> Coefficients:
+        """Remaining frames, as if silence followed."""
+        rows = np.concatenate([self._mel.push(self._normalized()), self._mel.finish()])
+        return self._joined([*self._run.append(rows), *self._run.flush()])
 
-    def _levelled(self) -> np.ndarray:
-        """What was held back, at its level."""
-        samples, self._held = np.concatenate([np.zeros(0, np.float32), *self._held]), []
-        return self._gain * samples if self._level is None else self._level.push(samples)
+    def _normalized(self) -> np.ndarray:
+        """Waiting samples at the common loudness."""
+        samples, self._waiting = np.concatenate([np.zeros(0, np.float32), *self._waiting]), []
+        if isinstance(self._gain, RunningGain):
+            return self._gain.push(samples)
+        return self._gain * samples
 
     def _joined(self, pieces: Iterable[Coefficients]) -> Coefficients:
         rows = [piece.joined() for piece in pieces]
-        return (
-            Coefficients.from_joined(self._none.layout, np.concatenate(rows))
-            if rows
-            else self._none
-        )
+        if not rows:
+            return self._no_frames
+        return Coefficients.from_joined(self._no_frames.layout, np.concatenate(rows))
 
 
-def talk(
-    pieces: Iterable[np.ndarray], talker: AudioToMotion, source: Coefficients, track: EmotionTrack, seed: int = 0, head_motion: bool = True,
-    gain: float | None = None, level_from_voice: float = 0.0,
-) -> Iterator[Coefficients]:  # fmt: skip
-    """:class:`TalkingStream` as a generator: pieces of sound in, pieces of frames out as soon as they are known."""
-    stream = TalkingStream(talker, source, track, seed, head_motion, gain, level_from_voice)
+def stream_motion(pieces: Iterable[np.ndarray], stream: TalkingStream) -> Iterator[Coefficients]:
+    """Yield the frames of a stream as pieces of audio arrive."""
     for samples in pieces:
-        made = stream.push(samples)
-        if len(made):
-            yield made
-    made = stream.finish()
-    if len(made):
-        yield made
+        frames = stream.append(samples)
+        if len(frames):
+            yield frames
+    frames = stream.flush()
+    if len(frames):
+        yield frames

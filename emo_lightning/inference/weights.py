@@ -25,11 +25,13 @@ def load_audio_to_motion(
     """The decoupler and the heads of a folder, joined.
 
     Args:
-        folder: holds ``decoupler.safetensors`` and ``heads.safetensors``; the shipped weights by default.
+        folder: holds ``decoupler.safetensors`` and ``heads.safetensors``; the shipped weights by
+            default.
         argument: what the user knows the folder by.
 
     Raises:
-        UserError: a file is missing or cannot be read, Whisper's among them where the decoupler needs them.
+        UserError: a file is missing or cannot be read, Whisper's among them where the decoupler
+            needs them.
         MismatchError: the heads were not trained on that decoupler.
     """
     place = SHIPPED if folder is None else Path(folder)
@@ -37,7 +39,7 @@ def load_audio_to_motion(
     heads = read_network(place / "heads.safetensors", "heads", argument)
     check_follows(heads, decoupler, argument)
     decoder = load_decoupler(decoupler, argument)
-    return AudioToMotion.from_modules(
+    return AudioToMotion(
         decoder, load_motion_model(heads, argument), open_frontend(decoder.config.front_end)
     )
 

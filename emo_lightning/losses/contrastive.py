@@ -1,4 +1,5 @@
-"""AU-guided contrast of the paper's figure: AUs from LOW are the positive, AUs from HIGH the negative.
+"""AU-guided contrast of the paper's figure: AUs from LOW are the positive, AUs from HIGH the
+negative.
 
 The anchor is the video's AUs. The paper publishes neither form nor weights; ours is InfoNCE over
 squared distances in AU space.
@@ -12,12 +13,13 @@ from torch import Tensor
 from emo_lightning.face.coefficients import AU_NAMES
 
 SPEECH_UNITS = ("AU25", "AU26", "AU45")
-"""Excluded from the contrast: opening the mouth and blinking carry no emotion, and content must keep
-the first."""
+"""Excluded from the contrast: opening the mouth and blinking carry no emotion, and content must
+keep the first."""
 
 
 def emotion_units() -> Tensor:
-    """Weights ``(17,)`` of the AUs in the contrast: 0 for :data:`SPEECH_UNITS`, 1 for the others."""
+    """Weights ``(17,)`` of the AUs in the contrast: 0 for :data:`SPEECH_UNITS`, 1 for the
+    others."""
     return torch.tensor([0.0 if name in SPEECH_UNITS else 1.0 for name in AU_NAMES])
 
 

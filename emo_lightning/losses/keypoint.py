@@ -16,7 +16,8 @@ DEPTH = 0.33
 
 
 def keypoint_prior(canonical: Tensor) -> Tensor:
-    """Penalty on crowding and on the mean depth of ``(B, K, 3)`` canonical keypoints, model units."""
+    """Penalty on crowding and on the mean depth of ``(B, K, 3)`` canonical keypoints, model
+    units."""
     gaps = (canonical[:, :, None] - canonical[:, None]).square().sum(dim=-1)
     own = torch.eye(gaps.shape[-1], device=gaps.device, dtype=torch.bool)
     crowding = torch.relu(DISTANCE - gaps).masked_fill(own, 0.0).sum(dim=(1, 2)).mean()

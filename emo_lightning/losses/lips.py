@@ -1,6 +1,7 @@
 """Lip losses: opening and width predicted from the expression, and bilabial closures.
 
-Shapes: B batch, T frames, E expression coefficients; ``mask`` is (B, T) bool, True where a frame counts.
+Shapes: B batch, T frames, E expression coefficients; ``mask`` is (B, T) bool, True where a frame
+counts.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ WIDTH: Mapping[str, float] = {
     "AU14_R": 0.015, "AU15": 0.062, "AU17": 0.014, "AU20": 0.139, "AU23": -0.022, "AU26": 0.045,
     "jaw": -0.017, "pucker": -0.109, "funnel": -0.080,
 }  # fmt: skip
-"""Change of the inner-lip gap (OPENING) and of the mouth's width by unit of the built-in face model,
-in distances of the outer eye corners."""
+"""Change of the inner-lip gap (OPENING) and of the mouth's width by unit of the built-in face
+model, in distances of the outer eye corners."""
 TOUCH = 0.012
 """Gap below which the lips count as touching, in outer eye-corner distances."""
 LONGEST = 6

@@ -27,7 +27,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         super().__init__(width, momentum=momentum, affine=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise ``(..., C)`` with the statistics of ``mask`` (...), running ones in evaluation."""
+        """Normalise ``(..., C)`` with the statistics of ``mask`` (...), running ones in
+        evaluation."""
         x = x.float()
         mean, variance = self.running_mean, self.running_var
         if self.training:
@@ -117,8 +118,8 @@ def known_levels(level: Tensor, intensity: Tensor, emotion: Tensor, use_levels: 
 def articulation(exp: Tensor, emotion: Tensor, level: Tensor, prototypes: Tensor) -> Tensor:
     """Part of an expression that speech explains: the expression minus the emotion's mean face.
 
-    Our choice; the paper says only that content is free of emotion. Negative differences are 0 where
-    units are named, since a closing mouth suppresses the emotion there.
+    Our choice; the paper says only that content is free of emotion. Negative differences are 0
+    where units are named, since a closing mouth suppresses the emotion there.
 
     Args:
         exp: ``(B, T, E)``.

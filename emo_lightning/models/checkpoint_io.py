@@ -1,11 +1,12 @@
-"""Weights on disk: exported networks as safetensors, training checkpoints, and which may follow which.
+"""Weights on disk: exported networks as safetensors, training checkpoints, and their order.
 
-A network file says in its metadata which stage made it, its sizes, the coefficient layout, the fingerprint of the network
-it was trained on, and where it comes from. Nothing that is read can run code.
+A network file's metadata has the stage, sizes, coefficient layout, fingerprint of the network it was
+trained on, and origin. Nothing in a file can run code.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +22,6 @@ from torch import Tensor, nn
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Layout
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.fingerprint import META_KEY, fingerprint
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
@@ -30,9 +30,9 @@ from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Folder of the weights that come with the package."""
 PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
-"""What each stage makes: the file's stem, and the stage's number."""
+"""Network files: stem and number of the stage that writes it."""
 FORMAT = 2
-"""Version of the metadata. 1 had the keys of :data:`FORMAT_1_KEYS`."""
+"""Version of the metadata; 1 had the keys of :data:`FORMAT_1_KEYS`."""
 FORMAT_1_KEYS: Mapping[str, Mapping[str, str]] = {
     "decoupler": {"settle": "causal_norm_frames", "erase": "leace", "bits": "binarize"},
     "renderer": {
@@ -42,15 +42,25 @@ FORMAT_1_KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "refiner": {"inside": "inner_mouth", "fine": "full_resolution"},
 }
-"""Keys of ``meta["model"]`` by product that format 1 had under other names."""
-RENAMED_WEIGHTS: Mapping[str, Mapping[str, str]] = {}
-"""Beginnings of weights' names by product that files of earlier versions have, and what they are called now."""
+"""Keys of ``meta["model"]`` in format 1 by product, and their present names."""
+RENAMED_WEIGHTS: Mapping[str, Mapping[str, str]] = {
+    "decoupler": {
+        "settling.": "causal_norm.",
+        "erasure.taken": "leace.projection",
+        "erasure.": "leace.",
+    },
+    "heads": {"posenet.held.": "posenet.to_bearing."},
+    "renderer": {"sheet.mark": "mesh.part_code", "sheet.": "mesh."},
+}
+"""Prefixes of weights' names in files of earlier versions by product, and their present ones."""
+META_KEY = "emo_lightning"
+"""Entry of a checkpoint, and of a safetensors file's metadata, that holds the metadata."""
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network as read from a file: what it says of itself, its weights, and their fingerprint."""
+    """Contents of a network file: metadata, weights, and their fingerprint as stored."""
 
     meta: dict[str, Any]
     state: dict[str, Tensor]
@@ -63,8 +73,18 @@ class Network:
         return Layout.from_dict(self.meta["layout"])
 
 
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values as float32, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().float().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: bool = False) -> str:
-    """Write a network as safetensors; it appears whole or not at all.
+    """Write a network as safetensors, atomically.
 
     Args:
         path: the file.
@@ -97,7 +117,7 @@ def read_network(path: str | Path, product: str, argument: str) -> Network:
     Args:
         path: ``.safetensors`` or ``.ckpt``.
         product: which network it must be, a key of :data:`PRODUCTS`.
-        argument: what the user knows the file by.
+        argument: name of the file in error messages.
 
     Raises:
         UserError: no such file, or not one of ours.
@@ -168,7 +188,7 @@ def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
 
 
 def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
-    """Stage 3's refinement of the geometric renderer with its weights; MismatchError when sizes and weights disagree."""
+    """Stage 3's refiner with its weights; MismatchError when sizes and weights disagree."""
     return _filled(
         lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument
     )
@@ -177,11 +197,11 @@ def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
 def check_follows(later: Network, earlier: Network, argument: str) -> None:
     """Raise MismatchError unless ``later`` was trained on exactly ``earlier``."""
     if later.meta.get("predecessor") != earlier.fingerprint:
-        wanted = str(later.meta.get("predecessor"))[:12]
-        accepted = f"the {earlier.meta['product']} it was trained on (fingerprint {wanted}; {earlier.path} has {earlier.fingerprint[:12]})"
-        raise MismatchError(
-            argument, later.path, accepted, f"does not belong to this {earlier.meta['product']}"
-        )
+        product, wanted = earlier.meta["product"], str(later.meta.get("predecessor"))[:12]
+        marks = f"fingerprint {wanted}; {earlier.path} has {earlier.fingerprint[:12]}"
+        accepted = f"the {product} it was trained on ({marks})"
+        problem = f"does not belong to this {product}"
+        raise MismatchError(argument, later.path, accepted, problem)
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -190,7 +210,7 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Meta and weights of the network that a training checkpoint is about."""
+    """Metadata and weights of the trained network in a checkpoint."""
     record = read_training_checkpoint(path)
     meta = dict(record[META_KEY])
     prefix = str(meta.pop("prefix"))
@@ -202,14 +222,14 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Meta and weights of an exported file."""
+    """Metadata and weights of an exported file."""
     with safe_open(path, framework="pt", device="cpu") as file:
         meta = json.loads((file.metadata() or {})[META_KEY])
         return meta, {name: file.get_tensor(name).float() for name in file.keys()}
 
 
 def _current_keys(meta: dict[str, Any]) -> dict[str, Any]:
-    """Metadata with today's names of model keys."""
+    """Metadata with the present names of model keys."""
     if int(meta.get("format", 1)) == FORMAT or "model" not in meta:
         return meta
     names = FORMAT_1_KEYS.get(meta["product"], {})
@@ -220,7 +240,7 @@ def _current_keys(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
-    """Weights under today's names."""
+    """Weights under their present names."""
     for old, new in RENAMED_WEIGHTS.get(product, {}).items():
         state = {
             new + name.removeprefix(old) if name.startswith(old) else name: value
@@ -230,7 +250,7 @@ def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
 
 
 def _filled(build: Callable[[], M], network: Network, argument: str) -> M:
-    """Build a network and fill in its weights, all of them."""
+    """Build a network and load its weights strictly."""
     try:
         module = build()
         module.load_state_dict(network.state, strict=True)

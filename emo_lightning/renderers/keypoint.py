@@ -14,7 +14,7 @@ import torch
 
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_renderer, read_network
-from emo_lightning.models.renderer.face_renderer import Source
+from emo_lightning.models.renderer.face_renderer import EncodedSource
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.renderers.base import register
 
@@ -43,7 +43,7 @@ class KeypointRenderer:
         self.network, self.layout = load_renderer(network, "--checkpoint-dir"), network.layout
 
     @torch.no_grad()
-    def prepare(self, portrait: Portrait) -> Source:
+    def prepare(self, portrait: Portrait) -> EncodedSource:
         """Encode the portrait.
 
         Raises:
@@ -57,7 +57,7 @@ class KeypointRenderer:
             image, still_window(torch.from_numpy(portrait.coefficients.joined()))
         )
 
-    def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
+    def render(self, source: EncodedSource, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients but the context, 13 at either end.
 
         Raises:

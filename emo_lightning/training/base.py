@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.models.checkpoint_io import FORMAT
-from emo_lightning.models.fingerprint import META_KEY
+from emo_lightning.models.checkpoint_io import FORMAT, META_KEY
 
 
 @dataclass

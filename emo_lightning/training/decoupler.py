@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.losses.contrast import au_contrast, emotion_units
+from emo_lightning.losses.contrastive import au_contrast, emotion_units
 from emo_lightning.losses.distillation import FeatureDistillation
 from emo_lightning.losses.domain_adversarial import LabelProbes, ramp, reverse_gradient
 from emo_lightning.losses.masked import (
@@ -74,7 +74,9 @@ class Stage1Loss:
 
 TEACHER = FRONTENDS["whisper"]
 ERASURE_STEPS = 4
-"""Training steps between two looks of the erasure."""
+"""Training steps between two updates of LEACE's moments."""
+ERASURE_UPDATES = 5
+"""Updates of the moments between two solutions."""
 PHONES, INTENSITIES = 40, 4
 """Classes of the phone read-out (silence first) and of the intensity read-out (neutral first)."""
 SPOKEN_UNITS = ("AU16", "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck")
@@ -135,20 +137,20 @@ class DecouplerModule(StageModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """A step, and then what the erasure makes of it: here, not after the batch, which is after checkpoints were written."""
         super().optimizer_step(*args, **kwargs)
-        if self.decoupler.erasure is not None and (self.global_step + 1) % ERASURE_STEPS == 0:
+        if self.decoupler.leace is not None and (self.global_step + 1) % ERASURE_STEPS == 0:
             self.learn_erasure(self.heard)
 
     @torch.no_grad()
     def learn_erasure(self, batch: dict[str, Tensor]) -> None:
         """Show the erasure the content of frames of speech as they sound in use, without the changes of training."""
-        # Only where phones are known: a second corpus without feelings must not teach that neutral sounds like its rooms.
-        said = self.mask(batch) & (
-            batch["phone"] > 0 if bool((batch["phone"] >= 0).any()) else True
-        )
+        # Only where phones are known: a second corpus without emotions must not make neutral its rooms.
+        phone = batch["phone"]
+        spoken = self.mask(batch) & ((phone > 0) | ~(phone >= 0).any())
         content = self.decoupler(batch[self.decoupler.front_end.key]).content
-        self.decoupler.erasure.update(
-            content[said], batch["emotion"][:, None].expand_as(said)[said]
-        )
+        labels = batch["emotion"][:, None].expand_as(spoken)
+        self.decoupler.leace.update(content, labels, spoken)
+        if (self.global_step + 1) % (ERASURE_UPDATES * ERASURE_STEPS) == 0:
+            self.decoupler.leace.solve()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts, out = self.parts(batch)
@@ -169,7 +171,7 @@ class DecouplerModule(StageModule):
         target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
         # Both as it is and as it will leave the network: what serves the one alone is lost in the other.
         whole = self.blurred(out.content)
-        clean = self.decoupler.cleaned(whole) if self.training else whole
+        clean = self.decoupler.disentangle(whole) if self.training else whole
         said = self.speech_readout(clean)
         strength = self.loss.adversary * ramp(self.progress())
         grade = batch["intensity"].clamp_min(0).where(batch["emotion"] != NEUTRAL, 0)
@@ -198,7 +200,9 @@ class DecouplerModule(StageModule):
 
     def mask(self, batch: dict[str, Tensor]) -> Tensor:
         """Frames that saw sound of their own clip alone, ``(B, T)``."""
-        return away_from_edges(batch["mask"], self.decoupler.near.past, self.decoupler.near.future)
+        return away_from_edges(
+            batch["mask"], self.decoupler.local_reach.past, self.decoupler.local_reach.future
+        )
 
     def blurred(self, content: Tensor) -> Tensor:
         """Content with noise in training."""

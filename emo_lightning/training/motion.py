@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.losses.levels import even_response
 from emo_lightning.losses.lips import brief_closures, closure_loss, lip_distance, lip_table
 from emo_lightning.losses.masked import (
     articulation,
@@ -25,6 +24,7 @@ from emo_lightning.losses.masked import (
 )
 from emo_lightning.losses.motion import (
     bearing_distance,
+    even_response,
     kl_divergence,
     mean_distance,
     spectrum_distance,
@@ -153,7 +153,7 @@ class MotionModule(StageModule):
 
     def mask(self, batch: dict[str, Tensor]) -> Tensor:
         """Frames that saw sound of their own clip alone, ``(B, T)``."""
-        reach = self.decoupler.near + self.heads.reach
+        reach = self.decoupler.local_reach + self.heads.reach
         return away_from_edges(batch["mask"], reach.past, reach.future)
 
     def parts(
@@ -250,7 +250,9 @@ class MotionModule(StageModule):
         known = mask & (batch["phone"] >= 0)
         return {
             "lips": lip_distance(out.exp @ self.lip_table, wanted, mask),
-            "closure": closure_loss(out.closure, brief_closures(wanted[..., 0], mask), known),
+            "closure": closure_loss(
+                out.closure_logits, brief_closures(wanted[..., 0], mask), known
+            ),
         }
 
     def _pose(self, batch: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
@@ -268,7 +270,7 @@ class MotionModule(StageModule):
             return dict.fromkeys(POSE_PARTS, nothing)
         pose = net.to_units(batch["angle"][:, part], batch["trans"][:, part])[pick]
         given = condition[:, part].detach()[pick]
-        slow, quick = net.part(pose)
+        slow, quick = net.split_paces(pose)
         # The decoder starts after its reach, the filter leaves both ends out: what both give is compared.
         quick, seen = (
             quick[:, net.reach.past - SMOOTH :],
@@ -288,6 +290,6 @@ class MotionModule(StageModule):
             "kl": kl_divergence(made.mean, made.log_variance),
             "spectrum": spectrum_distance(drawn, quick),
             "beat": mean_distance(drawn, quick),
-            "posture": walk_likelihood(slow[:, -1] - slow[:, 0], net.spread(control), walked),
+            "posture": walk_likelihood(slow[:, -1] - slow[:, 0], net.posture_root(control), walked),
             "bearing": bearing_distance(net.bearing(control), pose.mean(dim=1)),
         }

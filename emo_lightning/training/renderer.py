@@ -31,10 +31,10 @@ from emo_lightning.losses.keypoint import (
 from emo_lightning.losses.perceptual import PyramidLoss
 from emo_lightning.models.renderer.discriminator import MultiScaleDiscriminator
 from emo_lightning.models.renderer.face_renderer import (
+    EncodedSource,
     FaceRenderer,
     RendererConfig,
     Rendering,
-    Source,
 )
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.training.augmentation import color
@@ -93,7 +93,7 @@ class RendererModule(StageModule):
 
     Args:
         perceptual: loss between images, with a ``name``.
-        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.fill` takes them; only with ``model.mesh_keypoints``.
+        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.load_face_model` takes them; only with ``model.mesh_keypoints``.
     """
 
     number, product = 3, "renderer"
@@ -113,8 +113,8 @@ class RendererModule(StageModule):
         self.weights = {k: v for k, v in asdict(loss).items() if k not in SETTINGS}
         sizes = {f.name: getattr(model, f.name) for f in fields(RendererConfig)}
         self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
-        if self.renderer.sheet is not None and anchors is not None:
-            self.renderer.sheet.fill(anchors)
+        if self.renderer.mesh is not None and anchors is not None:
+            self.renderer.mesh.load_face_model(anchors)
         if model.ema_decay:
             self.averaged = self.trained = copy.deepcopy(self.renderer).requires_grad_(False)
         self.discriminator = MultiScaleDiscriminator(
@@ -180,13 +180,13 @@ class RendererModule(StageModule):
 
     def render(
         self, batch: dict[str, Tensor], renderer: nn.Module | None = None
-    ) -> tuple[Source, Rendering]:
+    ) -> tuple[EncodedSource, Rendering]:
         """The batch as generation meets it: the source is a portrait, the driving frame has its window. Ours."""
         portrait = still_window(batch["source_coeffs"][:, WINDOW // 2])
         return (renderer or self.renderer)(batch["source_image"], portrait, batch["driving_coeffs"])
 
     def parts(
-        self, batch: dict[str, Tensor], source: Source, made: Rendering, adversarial: bool
+        self, batch: dict[str, Tensor], source: EncodedSource, made: Rendering, adversarial: bool
     ) -> dict[str, Tensor]:
         """Every part of the generator's loss, unweighted."""
         real, middle = batch["driving_image"], batch["driving_coeffs"][:, WINDOW // 2]
@@ -230,7 +230,7 @@ class RendererModule(StageModule):
     def views(self, image: Tensor, made: Rendering) -> list[Tensor]:
         """What perceptual loss and discriminator look at: the image, or with a window its small whole and the window."""
         side = self.loss.window
-        if not side or self.renderer.sheet is None or made.anchors is None:
+        if not side or self.renderer.mesh is None or made.mesh_points is None:
             return [image]
         corners = ((self._look(made) + 1.0) * image.shape[-1] - side) / 2.0
         places = corners.round().clamp(0, image.shape[-1] - side).int().tolist()
@@ -257,12 +257,12 @@ class RendererModule(StageModule):
 
     def _look(self, made: Rendering) -> Tensor:
         """The middle of the window ``(B, 2)``: lips, eyes and anywhere in turn."""
-        assert self.renderer.sheet is not None and made.anchors is not None
+        assert self.renderer.mesh is not None and made.mesh_points is not None
         turn = self.global_step % 3
         return (
             0.6 * self._anywhere
             if turn == 2
-            else self.renderer.sheet.centre(made.anchors, eyes=turn == 1)
+            else self.renderer.mesh.region_centre(made.mesh_points, eyes=turn == 1)
         )
 
     def unlikeness(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
@@ -272,13 +272,13 @@ class RendererModule(StageModule):
 
     def pixel(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
         """L1 of the pixels, by how much each counts."""
-        if self.renderer.sheet is None or made.anchors is None:
+        if self.renderer.mesh is None or made.mesh_points is None:
             return (image - real).abs().mean()
         # At the network's own size: noise that cannot be foretold would otherwise teach it to blur the source's.
         error = (self.renderer.at_own_size(image) - self.renderer.at_own_size(real)).abs()
         with torch.no_grad():
             weight = F.interpolate(
-                self.renderer.sheet.attention(made.anchors, made.motion),
+                self.renderer.mesh.roi_weights(made.mesh_points, made.motion),
                 size=error.shape[-2:],
                 mode="bilinear",
             )

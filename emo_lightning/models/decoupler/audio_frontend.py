@@ -1,8 +1,8 @@
 """Audio front ends: log-mel spectrogram, or features of the frozen Whisper encoder.
 
-``mel`` passes the rows of the spectrogram on. ``whisper`` encodes segments of fixed length and place,
-each with the same context, so a stream gives the features of the whole recording. Whisper's weights
-are never part of a checkpoint.
+``mel`` passes the rows of the spectrogram on. ``whisper`` encodes segments of fixed length and
+place, each with the same context, so a stream gives the features of the whole recording. Whisper's
+weights are never part of a checkpoint.
 """
 
 from __future__ import annotations

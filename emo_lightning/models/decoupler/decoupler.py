@@ -5,8 +5,8 @@
                                   AU decoder     AU decoder (same weights)
 
 The controller cuts the audio into sliding windows, one per video frame; the window's size sets how
-much audio feeds one vector. Each later encoder adds a few frames of receptive field. Nothing depends
-on the batch or on the whole recording.
+much audio feeds one vector. Each later encoder adds a few frames of receptive field. Nothing
+depends on the batch or on the whole recording.
 
 Shapes: B batch, T video frames at 25 frames/s, 4T mel frames.
 """
@@ -61,7 +61,8 @@ class DecouplerConfig:
     mid_blocks: int = 2
     high_blocks: int = 2
     causal_norm_frames: int = 0
-    """Past video frames whose mean and spread causal instance norm removes from content; 0 for none."""
+    """Past video frames whose mean and spread causal instance norm removes from content; 0 for
+    none."""
     leace: bool = False
     """Erase the linearly decodable emotion from content (LEACE)."""
     binarize: bool = False
@@ -170,8 +171,8 @@ class AudioDecoupler(nn.Module):
     def features(self, mel: Tensor) -> DecouplerOutput:
         """Features of the middle of a segment: ``(B, 4 (T + reach.total), bands) -> T`` frames.
 
-        In training, content is not yet passed through :meth:`disentangle`: losses that remove emotion
-        need all of it.
+        In training, content is not yet passed through :meth:`disentangle`: losses that remove
+        emotion need all of it.
         """
         low = self.low_encoder(self.controller(mel))
         mid = self.mid_encoder(low)

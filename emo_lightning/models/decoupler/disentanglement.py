@@ -18,9 +18,9 @@ class CausalNorm(nn.Module):
 
     Speaker, room and mood are constant over a second, speech is not. Instance norm removes a whole
     recording's statistics (Chou, Yeh & Lee, *One-shot voice conversion by separating speaker and
-    content representations with instance normalization*, Interspeech 2019); a causal window streams.
-    A learned gate weighs frames; a learned mean and deviation, worth :data:`PRIOR_FRAMES` frames,
-    stand in until enough frames were seen.
+    content representations with instance normalization*, Interspeech 2019); a causal window
+    streams. A learned gate weighs frames; a learned mean and deviation, worth :data:`PRIOR_FRAMES`
+    frames, stand in until enough frames were seen.
     """
 
     PRIOR_FRAMES = 3.0
@@ -52,8 +52,8 @@ class Leace(nn.Module):
 
     Belrose et al., *LEACE: Perfect linear concept erasure in closed form*, NeurIPS 2023: with x's
     covariance S and its cross-covariance R with the one-hot label, x loses
-    ``S^1/2 U U^T S^-1/2 (x - mean)``, where U spans the columns of ``S^-1/2 R``. Training updates the
-    running moments; in inference the projection is fixed. Moments and projection are float32.
+    ``S^1/2 U U^T S^-1/2 (x - mean)``, where U spans the columns of ``S^-1/2 R``. Training updates
+    the running moments; in inference the projection is fixed. Moments and projection are float32.
     """
 
     moments: Tensor

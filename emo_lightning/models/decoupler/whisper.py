@@ -1,8 +1,8 @@
 """Encoder of Whisper (Radford et al., 2022): log-mel rows to speech features, 50 per second.
 
 Used frozen, as a front end (:mod:`emo_lightning.models.decoupler.audio_frontend`) and as a teacher.
-Whisper was trained on 30 s at a time; attention over a shorter segment depends on where it begins and
-ends.
+Whisper was trained on 30 s at a time; attention over a shorter segment depends on where it begins
+and ends.
 
 Shapes: B batch, R rows (100/s), W width.
 """

@@ -1,7 +1,8 @@
 """Temporal building blocks with a bounded receptive field.
 
-Nothing here pads: a block with a receptive field of ``past`` and ``future`` frames returns that many
-fewer. The caller pads once, at the input, so a stream in pieces gives the numbers of the whole clip.
+Nothing here pads: a block with a receptive field of ``past`` and ``future`` frames returns that
+many fewer. The caller pads once, at the input, so a stream in pieces gives the numbers of the whole
+clip.
 
 Shapes: B batch, T frames, C channels.
 """
@@ -95,7 +96,8 @@ def trim(x: Tensor, reach: ReceptiveField) -> Tensor:
 
 
 def repeat_edges(x: Tensor, reach: ReceptiveField) -> Tensor:
-    """Pad ``(B, T, C)`` with ``past`` copies of the first and ``future`` copies of the last frame."""
+    """Pad ``(B, T, C)`` with ``past`` copies of the first and ``future`` copies of the last
+    frame."""
     first, last = x[:, :1].expand(-1, reach.past, -1), x[:, -1:].expand(-1, reach.future, -1)
     return torch.cat([first, x, last], dim=1)
 

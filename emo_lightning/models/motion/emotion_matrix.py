@@ -1,9 +1,9 @@
 """Fine-grained emotion matrix: 8 emotions x 15 levels of control vectors over (EMO 8, INT 3).
 
-Our reading of the figure: a control vector weighs the 8 x 3 annotated cells (emotion, intensity). The
-table is initialised by interpolating between the three annotated intensities, at levels 3, 8 and 13;
-training refines the weights of each level, and :func:`emo_lightning.losses.motion.even_response`
-keeps the response monotone and even.
+Our reading of the figure: a control vector weighs the 8 x 3 annotated cells (emotion, intensity).
+The table is initialised by interpolating between the three annotated intensities, at levels 3, 8
+and 13; training refines the weights of each level, and
+:func:`emo_lightning.losses.motion.even_response` keeps the response monotone and even.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class EmotionMatrix(nn.Module):
 
 
 def prototype_table(layout: Layout) -> Tensor:
-    """``(8, exp)`` expression of each emotion at level 15; zeros for a face model without named units."""
+    """``(8, exp)`` expression of each emotion at level 15; zeros for a face model without named
+    units."""
     if not layout.exp_names:
         return torch.zeros(len(EMOTIONS), layout.width("exp"))
     return torch.stack(

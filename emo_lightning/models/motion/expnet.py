@@ -52,6 +52,7 @@ class ExpNet(nn.Module):
         """
         source = source_exp[:, None].expand(-1, content.shape[1], -1)
         features = self.norm(self.body(self.enter(torch.cat([content, source], dim=-1))))
-        # A regression towards the mean has too little amplitude; losses.masked.spread fits the gain.
+        # A regression towards the mean has too little amplitude; losses.masked.spread fits the
+        # gain.
         speech = self.to_speech(features) * self.amplitude.detach()
         return ExpOutput(speech, self.to_closure(features), features)

@@ -1,4 +1,5 @@
-"""Networks of stage 2: content, source and control vector to {EXP, ID, TEX} and PoseNet's condition."""
+"""Networks of stage 2: content, source and control vector to {EXP, ID, TEX} and PoseNet's
+condition."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
 Head motion in speech has two paces. Posture wanders slowly, whatever is said: a stationary
 Ornstein-Uhlenbeck process whose size follows the emotion, with correlated rotation and translation.
 Quick movements accompany syllables and stresses: a variational autoencoder over time with a latent
-every :data:`STEP` frames, conditioned on speech and emotion. Besides, an emotion has a bearing, such
-as the lowered head of sadness.
+every :data:`STEP` frames, conditioned on speech and emotion. Besides, an emotion has a bearing,
+such as the lowered head of sadness.
 
 The decoder is a causal convolution, so motion is stationary: no window starts or ends, nothing is
 integrated, nothing drifts, and no audio beyond the features' own receptive field is waited for. The
 filter :func:`smoothing` separates the paces: posture passes it, quick movements are the rest.
 
-Shapes: B batch, N frames of a window, L = N / STEP + 1 latents, 6 pose numbers (pitch, yaw, roll, tx,
-ty, log s).
+Shapes: B batch, N frames of a window, L = N / STEP + 1 latents, 6 pose numbers (pitch, yaw, roll,
+tx, ty, log s).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ LIMIT = (0.26, 0.30, 0.24, 0.25, 0.20, 0.12)
 STEP = 4
 """Frames from one latent to the next."""
 SMOOTH = 10
-"""Frames either side in the filter between posture and quick movements; its cut-off is near 1 Hz."""
+"""Frames either side in the filter between posture and quick movements; its cut-off is near 1
+Hz."""
 POSTURE_SECONDS = 2.0
 """Time constant of the posture process."""
 BEARING_SECONDS = 0.35
@@ -83,12 +84,11 @@ class PoseNet(nn.Module):
         self.register_buffer("unit", torch.tensor(UNIT), persistent=False)
         self.register_buffer("filter", torch.from_numpy(smoothing()).float(), persistent=False)
         self.condition = nn.Linear(condition, width)
-        self.encoder = nn.Sequential(
-            nn.Conv1d(width + POSE_SIZE, width, 4, stride=2, padding=2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 4, stride=2, padding=2),
-            nn.GELU(),
+        halvings = (
+            nn.Sequential(nn.Conv1d(n, width, 4, stride=2, padding=2), nn.GELU())
+            for n in (width + POSE_SIZE, width)
         )
+        self.encoder = nn.Sequential(*halvings)
         self.to_mean = nn.Conv1d(width, latent, 3, padding=1)
         self.to_log_variance = nn.Conv1d(width, latent, 3, padding=1)
         self.enter = nn.Linear(width + latent, width)

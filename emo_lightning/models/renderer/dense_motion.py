@@ -1,9 +1,10 @@
-"""Dense motion: keypoint motion to a flow over the feature volume and an occlusion map (face-vid2vid).
+"""Dense motion: keypoint motion to a flow over the feature volume and an occlusion map
+(face-vid2vid).
 
 Flow and its candidates are float32 under autocast.
 
-Shapes: B batch, K keypoints, M = K + 1 or K + 2 candidate motions, C channels of the volume, D x H x W
-its cells; positions in [-1, 1], last axis x, y, z.
+Shapes: B batch, K keypoints, M = K + 1 or K + 2 candidate motions, C channels of the volume, D x H
+x W its cells; positions in [-1, 1], last axis x, y, z.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ COMPRESSED = 4
 """Channels of the volume in the motion estimator's input."""
 HEATMAP_VARIANCE = 0.01
 MESH_RANGE = 0.6
-"""Distance from the face, model units, at which mesh and background are equally likely at the start."""
+"""Distance from the face, model units, at which mesh and background are equally likely at the
+start."""
 
 
 class Flow(NamedTuple):
     """Backward flow.
 
-    ``grid`` (B, D, H, W, 3): position in the source of each cell; ``occlusion`` (B, 1, H, W): 1 where
-    it is visible there; with mesh keypoints also ``surface`` (B, 2, h, w): position in the source of
-    the visible surface.
+    ``grid`` (B, D, H, W, 3): position in the source of each cell; ``occlusion`` (B, 1, H, W): 1
+    where it is visible there; with mesh keypoints also ``surface`` (B, 2, h, w): position in the
+    source of the visible surface.
     """
 
     grid: Tensor
@@ -135,7 +137,8 @@ def _relative_pose(motions: tuple[Motion, Motion]) -> Tensor:
 def _candidates(
     volume: Tensor, source: Tensor, driving: Tensor, turn: Tensor, mesh: SplattedMesh | None
 ) -> tuple[Tensor, Tensor]:
-    """Origins ``(B, M, D, H, W, 3)`` of each cell under every motion, and heatmaps of the motions."""
+    """Origins ``(B, M, D, H, W, 3)`` of each cell under every motion, and heatmaps of the
+    motions."""
     z, y, x = torch.meshgrid(*(cell_centres(n, driving) for n in volume.shape[2:]), indexing="ij")
     grid = torch.stack([x, y, z], dim=-1)
     offsets = grid[None, None] - driving[:, :, None, None, None]

@@ -23,8 +23,8 @@ from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 @dataclass
 class RendererConfig:
-    """Sizes of the renderer. The defaults are for a CPU and ours; the paper's size follows face-vid2vid
-    and PIRender."""
+    """Sizes of the renderer. The defaults are for a CPU and ours; the paper's size follows
+    face-vid2vid and PIRender."""
 
     image_size: int = 128
     """Side of the images, pixels; divisible by 4 times 2 ** ``levels``."""
@@ -68,8 +68,8 @@ class EncodedSource(NamedTuple):
 
 
 class Rendering(NamedTuple):
-    """``image`` (B, 3, S, S) in 0..1, driving ``keypoints`` (B, K, 3), ``motion`` and ``flow``; with
-    mesh keypoints their positions ``mesh_points`` (B, A, 3) and the ``paint`` (B, 4, S, S)."""
+    """``image`` (B, 3, S, S) in 0..1, driving ``keypoints`` (B, K, 3), ``motion`` and ``flow``;
+    with mesh keypoints their positions ``mesh_points`` (B, A, 3) and the ``paint`` (B, 4, S, S)."""
 
     image: Tensor
     keypoints: Tensor
@@ -144,7 +144,8 @@ class FaceRenderer(nn.Module):
         return F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
 
     def render(self, source: EncodedSource, driving: Tensor) -> Rendering:
-        """Frames for the middles of the windows ``driving`` (B, 27, layout.size); B or 1 sources."""
+        """Frames for the middles of the windows ``driving`` (B, 27, layout.size); B or 1
+        sources."""
         motion = self.mapping(driving)
         keypoints = pose_points(source.canonical, motion)
         points = (source.keypoints, keypoints, (source.motion, motion))

@@ -26,7 +26,8 @@ from emo_lightning.models.renderer.mesh_keypoints import PART_CODE, SplattedMesh
 GUIDES = 5 + PART_CODE
 """Guide channels of :class:`MeshGenerator`: four of strain, distance to the face, part codes."""
 FACE_RANGE = 0.4
-"""Distance from the face, model units, at which residuals are halved; beyond is the source's own."""
+"""Distance from the face, model units, at which residuals are halved; beyond is the source's
+own."""
 
 
 class AppearanceEncoder(nn.Module):
@@ -93,9 +94,10 @@ class Painted(NamedTuple):
 class MeshGenerator(nn.Module):
     """Generator with mesh keypoints: the warped source image plus a masked residual. Ours.
 
-    Besides the warped volume of :class:`Generator` its inputs are the window's code, which scales the
-    channels (as in PIRender), the part of the face and the strain at each cell, and the warped image.
-    The residual is small where the warp is right, so a source larger than the residual stays sharp.
+    Besides the warped volume of :class:`Generator` its inputs are the window's code, which scales
+    the channels (as in PIRender), the part of the face and the strain at each cell, and the warped
+    image. The residual is small where the warp is right, so a source larger than the residual stays
+    sharp.
 
     Args:
         width, max_width, channels, depth, blocks: see :class:`Generator`.

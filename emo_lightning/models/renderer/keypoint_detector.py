@@ -1,8 +1,8 @@
 """Keypoint detector, head pose removal and posing (after face-vid2vid, Wang et al. 2021).
 
 face-vid2vid predicts canonical keypoints and a head pose from the image. Here the source's pose is
-known from its coefficients, so keypoints are detected in the image and their pose is removed: with the
-source's own coefficients they stay in place. Ours. Positions are float32 under autocast.
+known from its coefficients, so keypoints are detected in the image and their pose is removed: with
+the source's own coefficients they stay in place. Ours. Positions are float32 under autocast.
 
 Shapes: B batch, K keypoints; crop coordinates in [-1, 1], x right, y down, z into the scene.
 """
@@ -71,7 +71,8 @@ def scale(trans: Tensor) -> Tensor:
 
 
 def pose_points(points: Tensor, motion: Motion) -> Tensor:
-    """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) + t``.
+    """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) +
+    t``.
 
     face-vid2vid has ``R x + t + delta``: there the head's size is part of x, and an expression does
     not turn with the head.

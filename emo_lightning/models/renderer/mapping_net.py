@@ -1,4 +1,5 @@
-"""MappingNet: a window of coefficients to the motion of canonical keypoints (PIRender, SadTalker)."""
+"""MappingNet: a window of coefficients to the motion of canonical keypoints (PIRender,
+SadTalker)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Dense keypoints attached to 3DMM vertices, splatted to a dense flow. Ours.
 
-Ten keypoints detected in an image cannot part lips or close lids within an hour of training on a CPU.
-With a linear face model, vertices are keypoints whose canonical positions and motion by the blendshape
-basis are known; only what a moved mesh cannot show is left to learn. The paper's size does without.
+Ten keypoints detected in an image cannot part lips or close lids within an hour of training on a
+CPU. With a linear face model, vertices are keypoints whose canonical positions and motion by the
+blendshape basis are known; only what a moved mesh cannot show is left to learn. The paper's size
+does without.
 
 All geometry is float32. Shapes: B batch, A mesh keypoints, C the layout's size, h x w grid cells;
 positions in crop units, last axis x, y, z.
@@ -26,9 +27,11 @@ KERNEL_WIDTH = 0.4
 PART_CODE = 8
 """Size of the learned embedding that identifies a keypoint."""
 SEAM = 0.04
-"""Gap, in model units, to which rims of lips and lids are parted before cells are assigned to them."""
+"""Gap, in model units, to which rims of lips and lids are parted before cells are assigned to
+them."""
 LID_PAIRS, PAIRS = 14, 23
-"""Pairs of keypoints on opposite rims that may meet but not cross: seven per eye, then nine of lips."""
+"""Pairs of keypoints on opposite rims that may meet but not cross: seven per eye, then nine of
+lips."""
 ROI_RADIUS = 0.12
 """Radius of the loss weights around weighted keypoints, model units."""
 
@@ -71,7 +74,8 @@ class MeshKeypoints(nn.Module):
         self.part_code = nn.Parameter(torch.randn(keypoints, PART_CODE))
 
     def load_face_model(self, arrays: Sequence[Tensor]) -> None:
-        """Copy ``mean, basis, radius, weight, pairs`` (:mod:`emo_lightning.face.keypoint_vertices`)."""
+        """Copy ``mean, basis, radius, weight, pairs``
+        (:mod:`emo_lightning.face.keypoint_vertices`)."""
         buffers = (self.mean, self.basis, self.radius, self.weight, self.pairs)
         for buffer, given in zip(buffers, arrays, strict=True):
             buffer.copy_(given)
@@ -87,7 +91,8 @@ class MeshKeypoints(nn.Module):
             return to_crop(shape, motion)
 
     def _complete_blinks(self, neutral: Tensor, change: Tensor) -> Tensor:
-        """Expression change with lid closing scaled up for eyes that are open wider than the mean's."""
+        """Expression change with lid closing scaled up for eyes that are open wider than the
+        mean's."""
         upper, lower = self.pairs[:LID_PAIRS].unbind(1)
         opening = neutral[:, lower, 1] - neutral[:, upper, 1]
         closing = torch.relu(change[:, upper, 1] - change[:, lower, 1])

@@ -48,8 +48,8 @@ class RefinerConfig:
     code: int = 64
     """Width of the layer between coefficients and FiLM."""
     inner_mouth: bool = True
-    """Refine the inner mouth too. Teeth and tongue are not determined by the inputs, so a pixel loss
-    gives their mean, a blur: use a perceptual loss, and few steps where faces are few."""
+    """Refine the inner mouth too. Teeth and tongue are not determined by the inputs, so a pixel
+    loss gives their mean, a blur: use a perceptual loss, and few steps where faces are few."""
     full_resolution: bool = True
     """Residual at the resolution of pixels; at that of cells it shades but keeps all detail."""
 
@@ -154,7 +154,8 @@ class Refiner(nn.Module):
 
 
 class FilmBlock(nn.Module):
-    """Residual block of two convolutions; a code of ``(B, code)`` scales and shifts between them."""
+    """Residual block of two convolutions; a code of ``(B, code)`` scales and shifts between
+    them."""
 
     def __init__(self, channels: int, code: int) -> None:
         super().__init__()
@@ -173,7 +174,8 @@ class FilmBlock(nn.Module):
 
 
 def condition_size(layout: Layout) -> int:
-    """Size of a frame's condition: its expression, the portrait's, and the rotation between them."""
+    """Size of a frame's condition: its expression, the portrait's, and the rotation between
+    them."""
     return 2 * layout.width("exp") + 3
 
 

@@ -134,8 +134,8 @@ def test_without_the_offset_the_lips_are_followed_less(talker, person, outcome):
 def test_what_is_judged_is_what_generation_does(talker, person):
     recording = film(*person)
     source = portraits([recording], 1, 0)
-    ours = hear(talker, recording, source).said(Readout.of(talker.heads))
-    mel = MelStream(talker.sound)
+    ours = hear(talker, recording, source).said(Readout.of(talker.motion_model))
+    mel = MelStream(talker.mel_kind)
     rows = [mel.push(recording.wave), mel.finish()]
     face = Coefficients.from_joined(BUILTIN, source.astype(np.float32))
     made = np.concatenate(
@@ -152,8 +152,8 @@ def test_what_is_judged_is_what_generation_does(talker, person):
 
 def test_a_read_out_comes_back_from_the_network_it_is_put_into(outcome):
     talker = load_audio_to_motion()
-    outcome.fit.readout.put_into(talker.heads)
-    assert np.allclose(Readout.of(talker.heads).weight, outcome.fit.readout.weight, atol=1e-5)
+    outcome.fit.readout.put_into(talker.motion_model)
+    assert np.allclose(Readout.of(talker.motion_model).weight, outcome.fit.readout.weight, atol=1e-5)
 
 
 def test_no_sound_is_in_both_parts():
@@ -191,7 +191,7 @@ def test_short_films_are_told_in_time_together(talker, person):
     heard = [hear(talker, part, portraits(parts, 1, 0)) for part in parts]
     assert all(
         offset.found and abs(offset.lag - 2) <= 1
-        for offset in measure(parts, heard, Readout.of(talker.heads))
+        for offset in measure(parts, heard, Readout.of(talker.motion_model))
     )
 
 
@@ -245,8 +245,8 @@ def test_the_command_writes_weights_that_generate_takes_and_nothing_of_the_film(
         not in (out / "calibration.json").read_text() + (out / "calibration.html").read_text()
     )
     assert "correlation, opening" in capsys.readouterr().out
-    refitted = Readout.of(load_audio_to_motion(out).heads)
-    assert not np.allclose(refitted.weight, Readout.of(load_audio_to_motion().heads).weight)
+    refitted = Readout.of(load_audio_to_motion(out).motion_model)
+    assert not np.allclose(refitted.weight, Readout.of(load_audio_to_motion().motion_model).weight)
     assert cli.main(["calibrate", "--video", str(video), "--out", str(out)]) == 2
 
 

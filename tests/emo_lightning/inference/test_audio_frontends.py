@@ -1,4 +1,4 @@
-"""Whisper's encoder: read safely from three kinds of file, the same numbers as the published network, exact in a stream."""
+"""Whisper's encoder: safe readers, the published network's numbers, exact in a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,13 +15,14 @@ from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.inference.audio_frontends import open_frontend, whisper_teacher
 from emo_lightning.inference.whisper_checkpoint import (
+    MODULES,
     BadModel,
     load_whisper,
     read_encoder,
-    read_variables,
+    read_arrays,
 )
 from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
-from emo_lightning.models.decoupler.audio_frontend import CONTEXT, STEP, WhisperFrontend
+from emo_lightning.models.decoupler.audio_frontend import CONTEXT, SEGMENT, WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder, WhisperSize, sinusoids
 
 SMALL = WhisperSize(bands=80, width=16, heads=2, layers=2)
@@ -109,55 +109,27 @@ def model_bin(encoder, tmp_path):
     return path
 
 
-def test_the_three_kinds_of_file_give_the_same_weights(encoder, model_bin, tmp_path):
-    state, width = encoder.state_dict(), SMALL.width
-    openai, hugging = {}, {}
-    for name, value in state.items():
-        value = value.half()
-        new = (
-            name.replace("attention_norm", "attn_ln")
-            .replace("mlp_norm", "mlp_ln")
-            .replace("attention_out", "attn.out")
-        )
-        new = new.replace(".up.", ".mlp.0.").replace(".down.", ".mlp.2.")
-        new = "ln_post" + new[4:] if new.startswith("norm") else new
-        old = (
-            name.replace("blocks", "layers")
-            .replace("attention_norm", "self_attn_layer_norm")
-            .replace("mlp_norm", "final_layer_norm")
-        )
-        old = (
-            old.replace("attention_out", "self_attn.out_proj")
-            .replace(".up.", ".fc1.")
-            .replace(".down.", ".fc2.")
-        )
-        old = "layer_norm" + old[4:] if old.startswith("norm") else old
-        if "query_key_value" in name:
-            for i, (short, long) in enumerate((("query", "q"), ("key", "k"), ("value", "v"))):
-                piece = value[i * width : (i + 1) * width].clone()
-                if short != "key" or name.endswith("weight"):
-                    openai["encoder." + new.replace("query_key_value", f"attn.{short}")] = piece
-                    hugging[
-                        "model.encoder." + old.replace("query_key_value", f"self_attn.{long}_proj")
-                    ] = piece.clone()
-        else:
-            openai["encoder." + new], hugging["model.encoder." + old] = value.clone(), value.clone()
-    torch.save(
-        {"dims": {}, "model_state_dict": {**openai, "decoder.x": torch.zeros(3)}},
-        tmp_path / "tiny.pt",
-    )
-    save_file({**hugging, "model.decoder.x": torch.zeros(3)}, tmp_path / "model.safetensors")
-    reads = [
-        read_encoder(path, SMALL)
-        for path in (model_bin, tmp_path / "tiny.pt", tmp_path / "model.safetensors")
-    ]
-    for name, value in state.items():
+def openai(encoder: WhisperEncoder) -> dict[str, Tensor]:
+    """The encoder's weights as OpenAI names them, 16 bits; the key projection has no bias."""
+    named: dict[str, Tensor] = {"decoder.x": torch.zeros(3)}
+    for name, value in encoder.state_dict().items():
+        *block, module, part = name.split(".")
+        names = MODULES[module][1]
+        for piece, each in zip(value.half().chunk(len(names)), names, strict=True):
+            if (each, part) != ("attn.key", "bias"):
+                named[".".join(["encoder", *block, each, part])] = piece.clone()
+    return named
+
+
+def test_both_kinds_of_file_give_the_same_weights(encoder, model_bin, tmp_path):
+    torch.save({"dims": {}, "model_state_dict": openai(encoder)}, tmp_path / "tiny.pt")
+    packaged, downloaded = (read_encoder(path, SMALL) for path in (model_bin, tmp_path / "tiny.pt"))
+    for name, value in encoder.state_dict().items():
         expected = value.half().float()
+        assert torch.equal(packaged[name], expected), name
         if name.endswith("query_key_value.bias"):
-            expected[width : 2 * width] = 0.0
-            assert torch.equal(reads[1][name], expected) and torch.equal(reads[2][name], expected)
-            continue
-        assert all(torch.equal(read[name], expected) for read in reads), name
+            expected[SMALL.width : 2 * SMALL.width] = 0.0
+        assert torch.equal(downloaded[name], expected), name
 
 
 @pytest.mark.parametrize("keep", [0, 3, 20, 100, 5000, -1])
@@ -186,7 +158,7 @@ def test_a_hostile_file_is_refused_and_takes_no_memory(tmp_path, content):
     path = tmp_path / "model.bin"
     path.write_bytes(content)
     with pytest.raises(BadModel):
-        read_variables(path, lambda name: True)
+        read_arrays(path, lambda name: True)
 
 
 def test_weights_of_another_shape_kind_or_missing_are_refused(encoder, tmp_path):
@@ -268,22 +240,24 @@ def test_the_encoder_is_the_published_one(encoder):
             encoder(torch.zeros(1, wrong, 80))
 
 
-def test_a_stream_hears_what_the_whole_recording_gives(full):
-    ear = WhisperFrontend(full, MEL_KINDS["whisper"].quiet)
+def test_a_stream_gives_the_features_of_the_whole_recording(full):
+    frontend = WhisperFrontend(full, MEL_KINDS["whisper"].quiet)
     rng = np.random.default_rng(2)
-    for frames in (1, STEP, 3 * STEP + 7):
+    for frames in (1, SEGMENT, 3 * SEGMENT + 7):
         rows = rng.standard_normal((4 * frames, 80)).astype(np.float32)
-        whole = ear.features(rows)
+        whole = frontend.features(rows)
         assert whole.shape == (2 * frames, 384) and whole.dtype == np.float32
         cuts = np.sort(rng.integers(0, len(rows), 5))
-        np.testing.assert_array_equal(np.concatenate(list(ear.stream(np.split(rows, cuts)))), whole)
+        np.testing.assert_array_equal(
+            np.concatenate(list(frontend.transform(np.split(rows, cuts)))), whole
+        )
     late = rows.copy()
-    late[4 * (STEP + CONTEXT.future) :] += 1.0
-    np.testing.assert_array_equal(ear.features(late)[: 2 * STEP], whole[: 2 * STEP])
-    assert not np.array_equal(ear.features(late), whole)
+    late[4 * (SEGMENT + CONTEXT.future) :] += 1.0
+    np.testing.assert_array_equal(frontend.features(late)[: 2 * SEGMENT], whole[: 2 * SEGMENT])
+    assert not np.array_equal(frontend.features(late), whole)
 
 
-def test_an_absent_ear_says_how_to_get_it(monkeypatch, tmp_path):
+def test_absent_weights_are_an_error_with_a_remedy(monkeypatch, tmp_path):
     gone = [
         replace(asset, packages=()) if asset.name.startswith("whisper") else asset
         for asset in assets.ASSETS
@@ -299,7 +273,7 @@ def test_an_absent_ear_says_how_to_get_it(monkeypatch, tmp_path):
         open_frontend("hubert")
 
 
-def test_the_real_encoder_tells_vowels_and_keeps_loudness_apart():
+def test_the_real_encoder_separates_speech_from_silence_at_any_loudness():
     """Whisper itself, where its package is installed."""
     try:
         teacher, about = whisper_teacher()

@@ -34,7 +34,7 @@ def build(layout: Layout = BUILTIN, wiring: str = "default") -> AudioToMotion:
     heads = MotionModel(
         MotionModelConfig(wiring=wiring), layout, decoupler.config.content, prototype_table(layout)
     )
-    return AudioToMotion.from_modules(decoupler, heads)
+    return AudioToMotion(decoupler, heads)
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +87,15 @@ def test_another_block_changes_the_wait_and_nothing_else() -> None:
 
 def test_blocks_equal_the_networks_on_the_whole_clip(talker: AudioToMotion) -> None:
     mel = torch.from_numpy(speech(90))[None]
-    reach = talker.heads.reach
+    reach = talker.motion_model.reach
     pad = (0, 0, 4 * reach.past, 4 * reach.future)
     content = talker.decoupler(torch.nn.functional.pad(mel, pad, value=MEL_SILENCE)).content
-    control = talker.heads.matrix(torch.tensor([5]), torch.tensor([9.0])).expand(90, -1)[None]
+    control = talker.motion_model.matrix(torch.tensor([5]), torch.tensor([9.0])).expand(90, -1)[
+        None
+    ]
     source = torch.from_numpy(portrait().joined())
     with torch.no_grad():
-        exp = talker.heads(content, source, control).exp[0].clamp(0.0, 1.2).numpy()
+        exp = talker.motion_model(content, source, control).exp[0].clamp(0.0, 1.2).numpy()
     streamed = joined(
         talker.generate([mel[0].numpy()], portrait(), EmotionTrack.constant("happy", 9.0))
     )

@@ -7,7 +7,7 @@ import pytest
 
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.streaming import TalkingStream, talk
+from emo_lightning.inference.streaming import TalkingStream, stream_motion
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.media.spectrogram import log_mel
@@ -38,29 +38,32 @@ def joined(pieces: object) -> np.ndarray:
     return np.concatenate([piece.joined() for piece in pieces])
 
 
+def talked(networks: AudioToMotion, wave: np.ndarray, size: int, **options: float) -> np.ndarray:
+    """Coefficients of a recording that arrives in pieces of ``size`` samples."""
+    return joined(stream_motion(cut(wave, size), TalkingStream(networks, SOURCE, TRACK, **options)))
+
+
 @pytest.mark.parametrize("size", [160, 641, 16_000, 100_000])
 def test_pieces_of_any_size_give_what_the_whole_recording_gives(
     talker: AudioToMotion, size: int
 ) -> None:
     wave = sound()
     whole = joined(talker.generate([log_mel(wave)], SOURCE, TRACK, seed=3))
-    assert np.array_equal(
-        joined(talk(cut(wave, size), talker, SOURCE, TRACK, seed=3, gain=1.0)), whole
-    )
+    assert np.array_equal(talked(talker, wave, size, seed=3, gain=1.0), whole)
 
 
 def test_frames_come_out_within_the_stated_latency(talker: AudioToMotion) -> None:
-    stream, heard, waited = TalkingStream(talker, SOURCE, TRACK), 0, []
+    stream, received, waited = TalkingStream(talker, SOURCE, TRACK), 0, []
     for piece in cut(sound(), 80):
-        before, heard = stream.frames, heard + len(piece)
-        if len(stream.push(piece)):
-            waited.append(heard / 16_000 - (before + 1) / 25)
+        before, received = stream.frames_done, received + len(piece)
+        if len(stream.append(piece)):
+            waited.append(received / 16_000 - (before + 1) / 25)
     assert max(waited) <= stream.latency + 0.006 and stream.latency < 1.0
 
 
 def test_the_level_followed_live_does_not_depend_on_the_pieces(talker: AudioToMotion) -> None:
     wave = sound(level=0.01)
-    first, second = (joined(talk(cut(wave, size), talker, SOURCE, TRACK)) for size in (333, 7000))
+    first, second = (talked(talker, wave, size) for size in (333, 7000))
     assert np.array_equal(first, second)
 
 
@@ -73,5 +76,5 @@ def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
 
 
 def test_no_sound_is_one_frame_or_none(talker: AudioToMotion) -> None:
-    assert len(TalkingStream(talker, SOURCE, TRACK).push(np.zeros(0, np.float32))) == 0
-    assert len(joined(talk([np.zeros(100, np.float32)], talker, SOURCE, TRACK))) == 1
+    assert len(TalkingStream(talker, SOURCE, TRACK).append(np.zeros(0, np.float32))) == 0
+    assert len(talked(talker, np.zeros(100, np.float32), 100)) == 1

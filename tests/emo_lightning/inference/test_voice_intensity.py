@@ -8,7 +8,7 @@ import torch
 
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.voice_intensity import VoiceStrength, moved
+from emo_lightning.inference.voice_intensity import VoiceIntensity, shifted_levels
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
@@ -33,7 +33,7 @@ def rows() -> np.ndarray:
 
 
 def test_a_raised_voice_stands_out_and_what_is_usual_does_not(rows: np.ndarray) -> None:
-    strength = VoiceStrength().push(rows)
+    strength = VoiceIntensity().append(rows)
     assert strength.shape == (400,) and np.abs(strength).max() <= 1.0
     assert strength[220:250].min() > 0.5
     assert abs(strength[:190].mean()) < 0.15 and abs(strength[300:].mean()) < 0.4
@@ -42,20 +42,22 @@ def test_a_raised_voice_stands_out_and_what_is_usual_does_not(rows: np.ndarray) 
 
 def test_a_pause_goes_back_to_the_middle_and_silence_stays_there(rows: np.ndarray) -> None:
     silence = np.full((200, 80), np.log(1e-5), np.float32)
-    assert np.abs(VoiceStrength().push(silence)).max() == 0.0
-    assert np.abs(VoiceStrength().push(np.concatenate([rows[:1000], silence]))[-10:]).max() < 0.05
+    assert np.abs(VoiceIntensity().append(silence)).max() == 0.0
+    assert (
+        np.abs(VoiceIntensity().append(np.concatenate([rows[:1000], silence]))[-10:]).max() < 0.05
+    )
 
 
 def test_pieces_give_the_whole(rows: np.ndarray) -> None:
-    one = VoiceStrength()
-    pieces = [one.push(part) for part in np.split(rows, [4, 12, 400, 404, 1200])]
-    np.testing.assert_array_equal(np.concatenate(pieces), VoiceStrength().push(rows))
+    one = VoiceIntensity()
+    pieces = [one.append(part) for part in np.split(rows, [4, 12, 400, 404, 1200])]
+    np.testing.assert_array_equal(np.concatenate(pieces), VoiceIntensity().append(rows))
 
 
 @pytest.mark.parametrize("band", [0.5, 2.0, 5.0])
 def test_levels_stay_within_the_band_and_the_scale(band: float) -> None:
     asked = torch.tensor([1.0, 2.5, 8.0, 14.0, 15.0])
-    levels = moved(asked, np.linspace(-1, 1, 101), band)
+    levels = shifted_levels(asked, np.linspace(-1, 1, 101), band)
     assert levels.shape == (101, 5)
     assert (levels - asked).abs().max() <= band + 1e-6
     assert levels.min() >= 1.0 and levels.max() <= 15.0
@@ -73,7 +75,7 @@ def talker() -> AudioToMotion:
         8,
         prototype_table(BUILTIN),
     )
-    return AudioToMotion.from_modules(AudioDecoupler(sizes), heads)
+    return AudioToMotion(AudioDecoupler(sizes), heads)
 
 
 def made(

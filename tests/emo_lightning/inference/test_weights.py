@@ -12,6 +12,7 @@ from emo_lightning.core.errors import MismatchError
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.models.checkpoint_io import (
     FORMAT,
+    META_KEY,
     SHIPPED,
     export,
     load_decoupler,
@@ -20,7 +21,6 @@ from emo_lightning.models.checkpoint_io import (
     read_network,
 )
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.fingerprint import META_KEY
 
 OLD = {"width": 16, "front_width": 8, "content": 12, "settle": 5, "erase": True, "bits": True}
 META = {"stage": 1, "product": "decoupler", "layout": BUILTIN.to_dict(), "model": OLD}

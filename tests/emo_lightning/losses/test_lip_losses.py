@@ -41,10 +41,10 @@ def test_a_missed_closure_costs_more_than_a_false_one() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
 
     def cost(first: float, second: float) -> float:
-        return float(closure_loss(torch.tensor([[[first], [second]]]), wanted, mask))
+        return float(closure_loss(torch.logit(torch.tensor([[[first], [second]]])), wanted, mask))
 
     assert cost(0.99, 0.01) < cost(0.99, 0.9) < cost(0.1, 0.01)
-    assert cost(0.0, 1.0) < 100.0, "a certain mistake is not infinitely dear"
+    assert cost(1e-6, 1.0 - 1e-6) < 100.0, "a certain mistake is not infinitely dear"
     assert float(closure_loss(torch.rand(1, 2, 1), wanted, ~mask)) == 0.0
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from emo_lightning.losses.contrastive import au_contrast, emotion_units
 
 from emo_lightning.face.coefficients import BFM, BUILTIN
-from emo_lightning.losses.contrast import au_contrast, emotion_units
 from emo_lightning.losses.domain_adversarial import reverse_gradient
 from emo_lightning.losses.gan import discriminator_hinge, feature_matching, generator_hinge
 from emo_lightning.losses.keypoint import equivariance, keypoint_prior, random_affine, warp_affine
-from emo_lightning.losses.levels import even_response
 from emo_lightning.losses.masked import (
     articulation,
     away_from_edges,
@@ -21,6 +20,7 @@ from emo_lightning.losses.masked import (
 )
 from emo_lightning.losses.motion import (
     bearing_distance,
+    even_response,
     kl_divergence,
     mean_distance,
     spectrum_distance,

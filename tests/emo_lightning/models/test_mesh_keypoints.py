@@ -1,4 +1,4 @@
-"""A renderer with a sheet: the face follows its coefficients from the first step, a still one stays, lids do not cross."""
+"""A renderer with a mesh: the face follows its coefficients from the first step, a still one stays, lids do not cross."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def motion(coefficients: torch.Tensor) -> Motion:
     )
 
 
-def filled_sheet() -> MeshKeypoints:
-    sheet = MeshKeypoints(ANCHORS, BUILTIN)
-    sheet.fill([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])
-    return sheet
+def filled_mesh() -> MeshKeypoints:
+    mesh = MeshKeypoints(ANCHORS, BUILTIN)
+    mesh.load_face_model([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])
+    return mesh
 
 
 @pytest.fixture(scope="module")
@@ -57,34 +57,36 @@ def net() -> FaceRenderer:
     renderer = FaceRenderer(
         RendererConfig(**SIZES, mesh_keypoints=ANCHORS, flow_resolution=16, output_scale=2), BUILTIN
     ).eval()
-    assert renderer.sheet is not None
-    renderer.sheet.fill([torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()])
+    assert renderer.mesh is not None
+    renderer.mesh.load_face_model(
+        [torch.from_numpy(part) for part in anchor_table(ANCHORS).arrays()]
+    )
     return renderer
 
 
 def test_anchors_are_vertices_of_the_face_model() -> None:
     c = face(jaw=0.5, AU12_L=0.3)
     c[:, BUILTIN.slice("angle")] = torch.tensor([0.1, -0.2, 0.05])
-    points = filled_sheet().points(c, motion(c))[0]
+    points = filled_mesh().posed_points(c, motion(c))[0]
     blocks = {name: c[:, BUILTIN.slice(name)].numpy() for name in BUILTIN.blocks}
     vertices = torch.from_numpy(BuiltinFaceModel.load().project(Coefficients(BUILTIN, blocks))[0])
     assert torch.cdist(points, vertices).amin(dim=1).max() < 1e-3
 
 
 def test_lids_that_close_too_far_meet() -> None:
-    sheet = filled_sheet()
-    upper, lower = sheet.pairs.unbind(1)
+    mesh = filled_mesh()
+    upper, lower = mesh.pairs.unbind(1)
     shut = face(AU45_L=2.0, AU45_R=2.0)
-    points = sheet.points(shut, motion(shut))[0]
+    points = mesh.posed_points(shut, motion(shut))[0]
     gaps = points[lower, 1] - points[upper, 1]
     assert gaps.min() > -1e-6 and gaps[:14].max() < 1e-6
     wide = face(AU45_L=1.0, AU45_R=1.0)
     wide[:, 0:40] = 2.0 * torch.sign(
-        sheet.basis[:40, lower[:14], 1] - sheet.basis[:40, upper[:14], 1]
+        mesh.basis[:40, lower[:14], 1] - mesh.basis[:40, upper[:14], 1]
     ).mean(dim=1)
     assert (
-        sheet.points(wide, motion(wide))[0, lower[:14], 1]
-        - sheet.points(wide, motion(wide))[0, upper[:14], 1]
+        mesh.posed_points(wide, motion(wide))[0, lower[:14], 1]
+        - mesh.posed_points(wide, motion(wide))[0, upper[:14], 1]
     ).max() < 0.02
     with pytest.raises(ValueError, match="anchors"):
         anchor_table(10)
@@ -95,7 +97,7 @@ def test_own_coefficients_leave_the_picture_as_it_is(net: FaceRenderer) -> None:
     with torch.no_grad():
         source, made = net(image, still_window(face()), still_window(face()))
     assert torch.allclose(warp_image(image, made.flow), image, atol=2e-3)
-    assert torch.allclose(made.anchors, source.anchors)
+    assert torch.allclose(made.mesh_points, source.mesh_points)
     assert made.image.shape == image.shape and net.output_size == 64
 
 
@@ -108,15 +110,15 @@ def test_the_background_is_the_sources_own(net: FaceRenderer) -> None:
     )
 
 
-def test_the_untrained_sheet_moves_the_lips_as_the_model_says(net: FaceRenderer) -> None:
+def test_the_untrained_mesh_moves_the_lips_as_the_model_says(net: FaceRenderer) -> None:
     chin = torch.zeros(1, 3, 64, 64)
     y = torch.linspace(0, 1, 64)
     chin[:] = y[:, None]
     with torch.no_grad():
         source = net.prepare(chin, still_window(face()))
-        lower = source.anchors[0, source.anchors[0, :, 1].argmax(), :2]
+        lower = source.mesh_points[0, source.mesh_points[0, :, 1].argmax(), :2]
         made = net.render(source, still_window(face(jaw=1.0)))
-    moved = made.anchors[0, source.anchors[0, :, 1].argmax(), :2]
+    moved = made.mesh_points[0, source.mesh_points[0, :, 1].argmax(), :2]
     assert moved[1] > lower[1] + 0.02
     cell = ((moved + 1) / 2 * 16).long()
     assert abs(float(made.flow.surface[0, 1, cell[1], cell[0]] - lower[1])) < 0.08, (

@@ -30,7 +30,7 @@ SMALL = RendererConfig(
 
 
 @pytest.mark.parametrize(("window", "look_ahead"), [(1, 0), (5, 2), (9, 8)])
-def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) -> None:
+def test_audio_outside_the_receptive_field_changes_nothing(window: int, look_ahead: int) -> None:
     torch.manual_seed(0)
     net = AudioDecoupler(
         DecouplerConfig(window=window, look_ahead=look_ahead, width=16, front_width=8)
@@ -48,32 +48,32 @@ def test_sound_beyond_the_reach_changes_nothing(window: int, look_ahead: int) ->
     assert not torch.equal(net(changed).low[:, frame], one.low[:, frame])
 
 
-def test_settling_takes_out_what_stays_and_streams() -> None:
+def test_causal_norm_removes_constants_and_streams() -> None:
     torch.manual_seed(0)
     net = AudioDecoupler(
         DecouplerConfig(window=3, look_ahead=1, width=16, front_width=8, causal_norm_frames=10)
     ).eval()
     mel = torch.randn(1, 400, 80) - 5.0
     whole, reach = net(mel), net.reach
-    assert reach.past == net.near.past + 10 and reach.future == net.near.future
+    assert reach.past == net.local_reach.past + 10 and reach.future == net.local_reach.future
     first, count = 40, 20
     piece = mel[:, 4 * (first - reach.past) : 4 * (first + count + reach.future)]
     for a, b in zip(whole, net.features(piece), strict=True):
         assert torch.allclose(a[:, first : first + count], b, atol=1e-5)
     assert torch.equal(net.features(piece).content, net.content(piece))
-    raw = net.unsettled(mel[:, 4 * (first - reach.past) : 4 * (first + count + reach.future)])
-    assert torch.allclose(net.finished(raw), net.features(piece).content, atol=1e-6), (
-        "a stream may keep the rows and settle them later"
-    )
+    raw = net.local_content(mel[:, 4 * (first - reach.past) : 4 * (first + count + reach.future)])
+    assert torch.allclose(
+        net.disentangle(net.normalize(raw)), net.features(piece).content, atol=1e-6
+    ), "a stream may keep the rows and normalise them later"
     rows = torch.randn(1, 60, net.config.content)
     with torch.no_grad():
-        net.settling.gate.weight.zero_()
-        net.settling.gate.bias.fill_(4.0)
-    as_it_is, moved = net.settling(rows), net.settling(rows * 3.0 + 4.0)
+        net.causal_norm.gate.weight.zero_()
+        net.causal_norm.gate.bias.fill_(4.0)
+    as_it_is, moved = net.causal_norm(rows), net.causal_norm(rows * 3.0 + 4.0)
     assert (moved - as_it_is).abs().mean() < 0.25 * (rows * 2.0 + 4.0).abs().mean()
 
 
-def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
+def test_content_is_disentangled_in_inference_only() -> None:
     torch.manual_seed(0)
     net = AudioDecoupler(
         DecouplerConfig(
@@ -83,7 +83,7 @@ def test_content_is_cleaned_in_use_and_whole_in_training() -> None:
     mel = torch.randn(2, 100, 80) - 5.0
     whole, clean = net.train()(mel).content, net.eval()(mel).content
     assert set(clean.unique().tolist()) == {-1.0, 1.0} and len(whole.unique()) > 100
-    assert torch.equal(net.cleaned(whole), clean) and whole.shape == clean.shape == (2, 25, 12)
+    assert torch.equal(net.disentangle(whole), clean) and whole.shape == clean.shape == (2, 25, 12)
 
 
 def test_one_au_decoder_serves_low_and_high() -> None:
@@ -94,7 +94,7 @@ def test_one_au_decoder_serves_low_and_high() -> None:
     )
 
 
-def test_a_feeling_gives_way_to_a_closure_before_speech_does() -> None:
+def test_a_closure_suppresses_emotion_earlier_than_speech() -> None:
     heads = MotionModel(MotionModelConfig(), BUILTIN, 64, prototype_table(BUILTIN))
     names = BUILTIN.exp_names
     felt = prototype_table(BUILTIN)[EMOTIONS.index("surprised")][None, None]
@@ -177,13 +177,13 @@ def test_pose_stream_does_not_depend_on_how_it_is_cut() -> None:
     net = PoseNet(12, 4, latent=4, width=16)
     condition, rest = torch.randn(103, 12), torch.zeros(4)
     whole = PoseStream(net, 3, rest)
-    expected = torch.cat([whole.push(condition), whole.finish()])
+    expected = torch.cat([whole.append(condition), whole.flush()])
     cut = PoseStream(net, 3, rest)
-    pieces = [cut.push(part) for part in condition.split([1, 2, 30, 63, 7])]
-    assert torch.equal(torch.cat([*pieces, cut.finish()]), expected) and len(expected) == 103
+    pieces = [cut.append(part) for part in condition.split([1, 2, 30, 63, 7])]
+    assert torch.equal(torch.cat([*pieces, cut.flush()]), expected) and len(expected) == 103
     assert expected[0].abs().max() == 0 and expected[50:].std() > 0.005
     short = PoseStream(net, 3, rest)
-    assert len(torch.cat([short.push(condition[:1]), short.finish()])) == 1
+    assert len(torch.cat([short.append(condition[:1]), short.flush()])) == 1
 
 
 def test_posture_and_quick_movements_add_up_and_are_parted_at_one_hertz() -> None:
@@ -192,18 +192,18 @@ def test_posture_and_quick_movements_add_up_and_are_parted_at_one_hertz() -> Non
     pose = torch.cat(
         [torch.sin(2 * torch.pi * hertz * time) for hertz in (0.2, 0.2, 0.4, 3.0, 3.0, 4.0)], dim=1
     )[None]
-    slow, quick = net.part(pose)
+    slow, quick = net.split_paces(pose)
     assert torch.allclose(slow + quick, pose[:, SMOOTH:-SMOOTH], atol=1e-5)
     assert float(quick[..., :3].std()) < 0.1 and float(slow[..., 3:].std()) < 0.1
 
 
-def test_drawn_posture_has_the_asked_size_for_ever() -> None:
+def test_sampled_posture_keeps_its_size() -> None:
     net = PoseNet(12, 4, width=16)
     torch.nn.init.zeros_(net.to_pose.weight)
     torch.nn.init.zeros_(net.to_pose.bias)
     torch.nn.init.constant_(net.log_size.bias, 0.3)
     stream = PoseStream(net, 1, torch.zeros(4))
-    pose = stream.push(torch.zeros(15000, 12)) / net.unit
+    pose = stream.append(torch.zeros(15000, 12)) / net.unit
     size = torch.exp(torch.tensor(0.3))
     for part in pose[1000:].split(4667):
         assert torch.allclose(part.std(dim=0), size.expand(6), rtol=0.35)

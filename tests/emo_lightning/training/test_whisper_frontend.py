@@ -71,9 +71,9 @@ def test_both_stages_train_and_the_talker_streams(
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(ears, "load_whisper", lambda: ear.encoder)
     talker = load_audio_to_motion(tmp_path)
-    assert talker.sound == "whisper"
+    assert talker.mel_kind == "whisper"
     rng = np.random.default_rng(0)
-    rows = log_mel((0.1 * rng.standard_normal(640 * 150)).astype(np.float32), talker.sound)
+    rows = log_mel((0.1 * rng.standard_normal(640 * 150)).astype(np.float32), talker.mel_kind)
     track = EmotionTrack.constant("happy", 9)
     whole = np.concatenate([piece.joined() for piece in talker.generate([rows], portrait, track)])
     cuts = np.split(rows, np.sort(rng.integers(0, len(rows), 9)))
@@ -112,7 +112,7 @@ def test_the_shipped_networks_that_hear_through_whisper_make_faces(portrait: Coe
     wave = np.random.default_rng(0).normal(0.0, 0.05, 32_000).astype(np.float32)
     made = list(
         talker.generate(
-            [log_mel(wave, talker.sound)],
+            [log_mel(wave, talker.mel_kind)],
             portrait,
             EmotionTrack.constant("happy", 8),
             head_motion=False,
