@@ -1,7 +1,7 @@
 """Weights on disk: exported networks as safetensors, training checkpoints, and their order.
 
-A network file's metadata has the stage, sizes, coefficient layout, fingerprint of the network it was
-trained on, and origin. Nothing in a file can run code.
+A network file's metadata has the stage, sizes, coefficient layout, fingerprint of the network it
+was trained on, and origin. Nothing in a file can run code.
 """
 
 from __future__ import annotations

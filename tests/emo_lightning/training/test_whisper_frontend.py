@@ -80,7 +80,7 @@ def test_both_stages_train_and_the_talker_streams(
     parts = np.concatenate([piece.joined() for piece in talker.generate(cuts, portrait, track)])
     assert whole.shape[0] == 150 and np.isfinite(whole).all()
     np.testing.assert_array_equal(parts, whole)
-    with pytest.raises(UserError, match="voice-level"):
+    with pytest.raises(UserError, match="level-from-voice"):
         next(talker.generate([rows], portrait, track, level_from_voice=2.0))
 
 
