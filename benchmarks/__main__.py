@@ -48,14 +48,14 @@ def main(arguments: list[str]) -> int:
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Print one benchmark's tables under its heading, then its wall and processor time."""
+    """Print one benchmark's tables under its heading, then its elapsed and processor time."""
     module = importlib.import_module(f"benchmarks.{name}")
     print(f"\n## {name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
     if arguments and BENCHMARKS[name] == arguments:
         print(f"shortened by {' '.join(arguments)}; in full: python -m benchmarks {name}")
-    wall, busy = time.perf_counter(), cpu_seconds()
+    elapsed, busy = time.perf_counter(), cpu_seconds()
     module.main(list(arguments))
-    seconds, processor = time.perf_counter() - wall, cpu_seconds() - busy
+    seconds, processor = time.perf_counter() - elapsed, cpu_seconds() - busy
     print(f"\n{name} took {seconds:.0f} s, {processor:.0f} s of processor time", flush=True)
 
 

@@ -1,4 +1,6 @@
-"""What renderers are compared on: clips of people out of shards, portraits, and what one head's movement is on another."""
+"""What renderers are compared on: clips of people out of shards, portraits, and what one head's
+movement is on another.
+"""
 
 from __future__ import annotations
 
@@ -24,29 +26,30 @@ PARTS = ("coefficients", "landmarks", "video")
 
 @dataclass(frozen=True)
 class Clip:
-    """One film of one person's head in a square; frame 0 is the portrait, the others are what is to be drawn.
+    """One video of one person's head in a square; frame 0 is the portrait, the others are what is
+    to be drawn.
 
     Attributes:
         key, person: whose.
-        film: the frames as mp4.
+        video: the frames as mp4.
         coefficients: T frames, as preprocessing read them.
         points: ``(T, 478, 3)`` landmarks in crop units.
     """
 
     key: str
     person: str
-    film: bytes
+    video: bytes
     coefficients: Coefficients
     points: np.ndarray
 
     @property
     def side(self) -> int:
-        """Pixels a side, as filmed."""
-        return decode_mp4_bytes(self.film, [0]).shape[1]
+        """Pixels a side, as real."""
+        return decode_mp4_bytes(self.video, [0]).shape[1]
 
     def frames(self, size: int) -> np.ndarray:
         """The true frames, ``(T, S, S, 3)`` uint8."""
-        return resized(list(decode_mp4_bytes(self.film))[: len(self.points)], size)
+        return resized(list(decode_mp4_bytes(self.video))[: len(self.points)], size)
 
     def portrait(self, frames: np.ndarray) -> Portrait:
         """Frame 0 of :meth:`frames`, with what was read from it."""
@@ -54,7 +57,9 @@ class Clip:
 
 
 def resized(frames: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Square frames at another size, all of them by the crop's own resampling; ``(T, S, S, 3)`` uint8."""
+    """Square frames at another size, all of them by the crop's own resampling; ``(T, S, S, 3)``
+    uint8.
+    """
     if frames[0].shape[0] == size:
         return np.stack(frames)
     half = frames[0].shape[0] / 2
@@ -87,7 +92,10 @@ def read_clips(
                     Clip(sample.key, person, sample.video, sample.coefficients.frames(kept), points)
                 )
     if not found:
-        wanted = f"shards with videos of a second and more and 478 landmarks in split {' or '.join(splits)}"
+        wanted = (
+            f"shards with videos of a second and more and 478 landmarks in split "
+            f"{' or '.join(splits)}"
+        )
         raise UserError("--data", ",".join(map(str, folders)), wanted, "holds no such clip")
     return found
 
@@ -133,7 +141,9 @@ def in_turn(people: Sequence[str]) -> list[int]:
 def pairs(
     targets: Sequence[Target], clips: Sequence[Clip], count: int
 ) -> list[tuple[Target, Clip]]:
-    """A fixed choice of portraits and of other people's clips to move them, all of either as evenly as may be."""
+    """A fixed choice of portraits and of other people's clips to move them, all of either as evenly
+    as may be.
+    """
     ordered = [clips[i] for i in in_turn([clip.person for clip in clips])]
     others = {
         target.name: [clip for clip in ordered if clip.person != target.name] for target in targets
@@ -155,8 +165,9 @@ def pairs(
 def transfer(portrait: Portrait, driver: Coefficients) -> Coefficients:
     """A driver's coefficients on another head.
 
-    The expression is the driver's, absolute, as :class:`emo_lightning.renderers.base.Renderer` wants it; build and skin stay
-    the portrait's; the head turns, goes and comes nearer by as much as the driver's since frame 0, in distances between the eyes.
+    The expression is the driver's, absolute, as :class:`emo_lightning.renderers.base.Renderer`
+    wants it; build and skin stay the portrait's; the head turns, goes and comes nearer by as much
+    as the driver's since frame 0, in distances between the eyes.
     """
     own = portrait.coefficients
     angle = own["angle"] + driver["angle"] - driver["angle"][:1]

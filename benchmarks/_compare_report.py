@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from benchmarks._compare_rows import MESH, Row, Speed
-from benchmarks._compare_scores import CROSS, SELF, Column, Film, Judging, Scores
+from benchmarks._compare_scores import CROSS, SELF, Column, Judging, Scores, TrackedVideo
 from benchmarks._shared import RESAMPLES
 from emo_lightning.core.atomic_files import publish, staging
 from emo_lightning.core.errors import UserError
@@ -40,25 +40,27 @@ class Strip:
         self.cells[caption] = np.vstack([frame, near])
 
 
-def mouth_of(film: Film, frame: int) -> CropBox:
+def mouth_of(video: TrackedVideo, frame: int) -> CropBox:
     """Where the mouth is in a frame; where it was last seen, if no face is."""
-    seen = np.flatnonzero(film.seen)
+    seen = np.flatnonzero(video.seen)
     if not len(seen):
-        half = film.frames.shape[1] / 2
+        half = video.frames.shape[1] / 2
         return CropBox(half, 1.4 * half, 0.4 * half)
     nearest = seen[np.abs(seen - frame).argmin()]
-    unit = film.track.interocular * film.frames.shape[1] / 2
-    x, y = film.track.points[nearest, list(LIPS), :2].mean(axis=0)
+    unit = video.track.interocular * video.frames.shape[1] / 2
+    x, y = video.track.points[nearest, list(LIPS), :2].mean(axis=0)
     return CropBox(float(x), float(y), MOUTH * unit)
 
 
-def moments(film: Film) -> list[int]:
-    """Two frames worth a look: the mouth at its widest, and the head farthest from where it was at first."""
-    seen = np.flatnonzero(film.seen)
+def moments(video: TrackedVideo) -> list[int]:
+    """Two frames worth a look: the mouth at its widest, and the head farthest from where it was at
+    first.
+    """
+    seen = np.flatnonzero(video.seen)
     if len(seen) < 3:
-        return [0, len(film.frames) - 1]
-    opening = film.track.geometry[seen, list(FEATURES).index("lip_open")]
-    angles = head_angles(film.track)
+        return [0, len(video.frames) - 1]
+    opening = video.track.geometry[seen, list(FEATURES).index("lip_open")]
+    angles = head_angles(video.track)
     return [int(seen[opening.argmax()]), int(seen[np.abs(angles - angles[0]).max(axis=1).argmax()])]
 
 
@@ -95,7 +97,7 @@ Estimates = dict[str, dict[str, dict[str, Estimate | None]]]
 
 @dataclass
 class Drawn:
-    """One row's scores of each clip; None for a clip that it could not draw, for the reason given."""
+    """One row's scores per clip; None, with a reason, where it could not render."""
 
     scores: list[Scores | None]
     reason: str = ""
@@ -107,7 +109,8 @@ class Drawn:
 
 
 def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate | None:
-    """Mean of the clips that have a value; the interval is a bootstrap over people, over clips where there is one person.
+    """Mean of the clips that have a value; the interval is a bootstrap over people, over clips
+    where there is one person.
 
     None without any value.
     """
@@ -138,7 +141,9 @@ def values_of(drawn: Drawn, score: str) -> np.ndarray:
 def estimates(
     rows: Mapping[str, Drawn], columns: Mapping[str, Column], people: Sequence[str], beside: str
 ) -> Estimates:
-    """Every row's scores, and their differences to the row ``beside`` (none where there is no such row)."""
+    """Every row's scores, and their differences to the row ``beside`` (none where there is no such
+    row).
+    """
     found: Estimates = {}
     for name, drawn in rows.items():
         found[name] = {}
@@ -182,13 +187,18 @@ def table(found: Estimates, columns: Mapping[str, Column], kind: str) -> list[st
 PROTOCOL = "emo-compare-1"
 STEADY = ("jitter", "flicker")
 FACTS = (
-    "Same portrait (frame 0, which is not scored), same coefficients, same square and size for every row; no row sees a pixel of what it"
+    "Same portrait (frame 0, which is not scored), same coefficients, same square and size for "
+    "every row; no row sees a pixel of what it"
     " is to draw. The ceiling alone sees the driver's landmarks.",
-    "Cells: mean over clips and 95 % interval, by a bootstrap over people (over clips, if there is one person). IOD: the outer eye"
+    "Cells: mean over clips and 95 % interval, by a bootstrap over people (over clips, if there is "
+    "one person). IOD: the outer eye"
     " corners' distance. ↑ more is better, ↓ less; jitter is to be near the true clips'.",
-    "r: Pearson's correlation over a clip's frames, of openings in eye-corner distances, of 17 action units each about its own mean; what"
-    " stands still has none. CSIM is with the true frame of the same moment, across identities with the portrait.",
-    "PSNR is that of a clip's pooled squared error; face: the box of the face's oval, lips: that of the lips, both where they truly are.",
+    "r: Pearson's correlation over a clip's frames, of openings in eye-corner distances, of 17 "
+    "action units each about its own mean; what"
+    " stands still has none. CSIM is with the true frame of the same moment, across identities "
+    "with the portrait.",
+    "PSNR is that of a clip's pooled squared error; face: the box of the face's oval, lips: that "
+    "of the lips, both where they truly are.",
 )
 
 
@@ -246,7 +256,10 @@ class Report:
             "Self-reenactment",
             "each clip's frame 0 moved by the clip's own coefficients",
         )
-        about = "portraits moved by another person's clip: the driver's expression, and the head's motion since frame 0"
+        about = (
+            "portraits moved by another person's clip: the driver's expression, and the head's "
+            "motion since frame 0"
+        )
         cross = self._part(self.cross, CROSS, "Cross-identity", about) if self.cross.names else []
         return [
             f"# Renderers compared ({PROTOCOL}, {self.size} x {self.size})",
@@ -276,7 +289,7 @@ class Report:
             for name, value in steady.items()
             if value
         )
-        lines += [f"The filmed clips themselves: {', '.join(said)}.", ""]
+        lines += [f"The real clips themselves: {', '.join(said)}.", ""]
         lines += [
             f"- {name}, {drawn.failed} of {len(drawn.scores)} without numbers: {drawn.reason}"
             for name, drawn in part.drawn.items()
@@ -295,7 +308,8 @@ class Report:
         if not self.speeds:
             return []
         lines = [
-            f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of its own",
+            f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of "
+            "its own",
             "",
         ]
         lines += [

@@ -28,8 +28,9 @@ WARM_UP = 2 * base.BLOCK
 
 @dataclass(frozen=True)
 class Speed:
-    """Frames a second through :func:`emo_lightning.renderers.base.stream`, seconds to prepare a portrait (the second time), and the
-    process's peak memory in MB, interpreter and libraries included."""
+    """Frames a second through :func:`emo_lightning.renderers.base.stream`, seconds to prepare a
+    portrait (the second time), and the process's peak memory in MB, interpreter and libraries
+    included."""
 
     rate: float
     prepare: float
@@ -74,7 +75,9 @@ def apart(
 
 MESH, STILL, POSE, CEILING = "mesh", "still portrait", "pose only", "ceiling"
 Draw = Callable[[Portrait, Coefficients, np.ndarray], Sequence[np.ndarray]]
-"""From a portrait, T frames of coefficients and the driver's ``(T, 478, 3)`` landmarks, which the ceiling alone looks at, to T frames."""
+"""From a portrait, T frames of coefficients and the driver's ``(T, 478, 3)`` landmarks, which the
+ceiling alone looks at, to T frames.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Row:
         name: what the table calls it.
         about: one line.
         draw: None where it cannot be drawn, for ``reason``.
-        renderer, folder: what to open to measure its speed; None where there is nothing of its own to measure.
+        renderer, folder: what to open to measure its speed; None where there is nothing of its own
+            to measure.
         crosses: whether it can move another person's face.
         files: its trained weights.
         crosses: whether it can move another person's face.
@@ -102,7 +106,8 @@ class Row:
 
 
 def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Row]:
-    """All rows: still, pose only, every renderer with each folder of weights that is named for it, the ceiling.
+    """All rows: still, pose only, every renderer with each folder of weights that is named for it,
+    the ceiling.
 
     A renderer that cannot be opened is a row with the reason.
     """
@@ -123,7 +128,10 @@ def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Ro
             _row(name, folder, name if len(given) == 1 else f"{name} ({folder.name})")
             for folder in given
         ]
-    about = "the mesh moved by the driver's landmarks in place of coefficients: what no coefficients can beat on this mesh"
+    about = (
+        "the mesh moved by the driver's landmarks in place of coefficients: what no coefficients "
+        "can beat on this mesh"
+    )
     return [*listed, Row(CEILING, about, _ceiling(mesh), crosses=False)]
 
 

@@ -1,4 +1,6 @@
-"""Scores of drawn frames by the evaluation's own metrics and judges: beside the truth, or beside who drove them."""
+"""Scores of drawn frames by the evaluation's own metrics and judges: beside the truth, or beside
+who drove them.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,7 @@ CROSS: Mapping[str, Column] = {
 
 
 @dataclass
-class Film:
+class TrackedVideo:
     """Frames ``(T, S, S, 3)`` uint8 of one clip, and what the landmark judge saw in them."""
 
     frames: np.ndarray
@@ -127,27 +129,27 @@ class Judging:
     def close(self) -> None:
         self._judges.close()
 
-    def watch(self, frames: np.ndarray) -> Film:
+    def watch(self, frames: np.ndarray) -> TrackedVideo:
         """Find the face in every frame."""
         half = frames.shape[1] / 2
         self._judges.landmarks.start()
         points = np.stack([self._judges.landmarks.place(frame) for frame in frames])
-        return Film(
+        return TrackedVideo(
             frames,
             Track(
                 points, (frames.shape[2], frames.shape[1]), CropBox(half, half, half), self._judges
             ),
         )
 
-    def embeddings(self, film: Film) -> np.ndarray | None:
+    def embeddings(self, video: TrackedVideo) -> np.ndarray | None:
         """Who is seen in every 5th frame, ``(n, E)``, nan without a face."""
-        if self._faces is not None and "faces" not in film.known:
-            film.known["faces"] = self._faces.look(
-                film.frames[::NETWORKS_EVERY], film.track.points[::NETWORKS_EVERY]
+        if self._faces is not None and "faces" not in video.known:
+            video.known["faces"] = self._faces.look(
+                video.frames[::NETWORKS_EVERY], video.track.points[::NETWORKS_EVERY]
             )
-        return film.known.get("faces")
+        return video.known.get("faces")
 
-    def beside_truth(self, drawn: Film, truth: Film) -> Scores:
+    def beside_truth(self, drawn: TrackedVideo, truth: TrackedVideo) -> Scores:
         """Scores of :data:`SELF`; what cannot be said is nan."""
         found = {
             **pictures(drawn, truth),
@@ -161,7 +163,9 @@ class Judging:
             "csim": _similarity(self.embeddings(drawn), self.embeddings(truth)),
         }
 
-    def beside_driver(self, drawn: Film, driver: Film, portrait: Film) -> Scores:
+    def beside_driver(
+        self, drawn: TrackedVideo, driver: TrackedVideo, portrait: TrackedVideo
+    ) -> Scores:
         """Scores of :data:`CROSS`: it should look like the portrait and move like the driver."""
         mine, own = self.embeddings(drawn), self.embeddings(portrait)
         found = {
@@ -172,32 +176,34 @@ class Judging:
         found |= {**following(drawn, driver), **openings(drawn, driver), **steadiness(drawn)}
         return {**found, "emotion": float(self._label(drawn) == self._label(driver))}
 
-    def _label(self, film: Film) -> str | None:
-        if not film.seen.any():
+    def _label(self, video: TrackedVideo) -> str | None:
+        if not video.seen.any():
             return None
         return EMOTIONS[
-            int(np.argmax(self._emotions.probabilities(blendshapes(film.track.points))))
+            int(np.argmax(self._emotions.probabilities(blendshapes(video.track.points))))
         ]
 
-    def _distance(self, drawn: Film, truth: Film) -> Scores:
+    def _distance(self, drawn: TrackedVideo, truth: TrackedVideo) -> Scores:
         found = {}
         for name, (judge, every) in self._distances.items():
             if judge is not None:
                 pairs = (
-                    tuple(_batch(film.frames[t : t + 1]) for film in (drawn, truth))
+                    tuple(_batch(video.frames[t : t + 1]) for video in (drawn, truth))
                     for t in range(0, len(truth.frames), every)
                 )
                 found[name] = float(torch.cat([judge.distance(*pair) for pair in pairs]).mean())
         return found
 
 
-def pictures(drawn: Film, truth: Film) -> Scores:
-    """PSNR (of the pooled squared error) and SSIM of the whole square, and of face and lips where they truly are."""
+def pictures(drawn: TrackedVideo, truth: TrackedVideo) -> Scores:
+    """PSNR (of the pooled squared error) and SSIM of the whole square, and of face and lips where
+    they truly are.
+    """
     errors: dict[str, list[float]] = {part: [] for part in ("", "_face", "_lips")}
     likeness: dict[str, list[float]] = {part: [] for part in errors}
     for t in np.flatnonzero(truth.seen):
         for part, box in regions(truth, t).items():
-            a, b = (_batch(film.frames[t : t + 1][:, box[0], box[1]]) for film in (drawn, truth))
+            a, b = (_batch(video.frames[t : t + 1][:, box[0], box[1]]) for video in (drawn, truth))
             errors[part].append(float(squared_error(a, b)))
             likeness[part].append(float(ssim(a, b)))
     psnr = {
@@ -207,7 +213,7 @@ def pictures(drawn: Film, truth: Film) -> Scores:
     return {**psnr, **{f"ssim{part}": float(np.mean(found)) for part, found in likeness.items()}}
 
 
-def regions(truth: Film, frame: int) -> dict[str, tuple[slice, slice]]:
+def regions(truth: TrackedVideo, frame: int) -> dict[str, tuple[slice, slice]]:
     """Rows and columns of the whole, the face's oval's box and the lips' box in one frame."""
     size = truth.frames.shape[1]
     found = {"": (slice(0, size), slice(0, size))}
@@ -222,62 +228,70 @@ def regions(truth: Film, frame: int) -> dict[str, tuple[slice, slice]]:
     return found
 
 
-def landmarks(drawn: Film, truth: Film) -> Scores:
-    """How far landmarks lie from the truth's, in percent of its eye-corner distance: all 468, and the lips'."""
+def landmarks(drawn: TrackedVideo, truth: TrackedVideo) -> Scores:
+    """How far landmarks lie from the truth's, in percent of its eye-corner distance: all 468, and
+    the lips'.
+    """
     both = drawn.seen & truth.seen
     if not both.any():
         return {"face_error": np.nan, "lip_error": np.nan}
     unit = torch.tensor(truth.track.interocular)
     found = {}
     for name, rows in (("face_error", list(range(VERTICES))), ("lip_error", list(LIPS))):
-        sides = (torch.from_numpy(film.track.in_crop[both][:, rows, :2]) for film in (drawn, truth))
+        sides = (
+            torch.from_numpy(video.track.in_crop[both][:, rows, :2]) for video in (drawn, truth)
+        )
         found[name] = 100.0 * float(landmark_distance(*sides, unit).mean())
     return found
 
 
-def steadiness(film: Film) -> Scores:
+def steadiness(video: TrackedVideo) -> Scores:
     """Mean second difference in time: of the 68 landmarks, and of the pixels."""
-    inner = np.diff(film.frames.astype(np.int16), 2, axis=0)
+    inner = np.diff(video.frames.astype(np.int16), 2, axis=0)
     found = {"flicker": float(np.abs(inner).mean()), "jitter": np.nan}
-    if film.seen.all():
+    if video.seen.all():
         found["jitter"] = float(
             jitter(
-                torch.from_numpy(film.track.points_68), torch.tensor(film.track.interocular), FPS
+                torch.from_numpy(video.track.points_68), torch.tensor(video.track.interocular), FPS
             ).mean()
         )
     return found
 
 
-def following(drawn: Film, driver: Film) -> Scores:
-    """How the drawn face moves beside the driver's: all action units together, and the head's turn since the beginning."""
+def following(drawn: TrackedVideo, driver: TrackedVideo) -> Scores:
+    """How the drawn face moves beside the driver's: all action units together, and the head's turn
+    since the beginning.
+    """
     both = drawn.seen & driver.seen
     if both.sum() < LEAST_SEEN:
         return {"units": np.nan, "turn": np.nan}
-    units = [film.track.units[both] for film in (drawn, driver)]
-    mine, theirs = (_turned(film)[both[film.seen]] for film in (drawn, driver))
+    units = [video.track.units[both] for video in (drawn, driver)]
+    mine, theirs = (_turned(video)[both[video.seen]] for video in (drawn, driver))
     return {"units": correlation(*units), "turn": float(np.degrees(np.abs(mine - theirs)).mean())}
 
 
-def openings(drawn: Film, driver: Film) -> Scores:
-    """How lips and eyes open beside the driver's: correlation of both, and the slope of the lips'."""
+def openings(drawn: TrackedVideo, driver: TrackedVideo) -> Scores:
+    """Correlation of lip and eye opening with the driver's, and the slope of the lips'."""
     both = drawn.seen & driver.seen
     if both.sum() < LEAST_SEEN:
         return {"lip_open": np.nan, "lip_gain": np.nan, "eye_open": np.nan}
     columns = [list(FEATURES).index(name) for name in ("lip_open", "eye_open")]
-    mine, theirs = (film.track.geometry[both][:, columns] for film in (drawn, driver))
+    mine, theirs = (video.track.geometry[both][:, columns] for video in (drawn, driver))
     lips, eyes = (correlation(mine[:, i], theirs[:, i]) for i in range(2))
     gain = lips * float(mine[:, 0].std() / theirs[:, 0].std()) if np.isfinite(lips) else np.nan
     return {"lip_open": lips, "lip_gain": gain, "eye_open": eyes}
 
 
-def _turned(film: Film) -> np.ndarray:
+def _turned(video: TrackedVideo) -> np.ndarray:
     """Head angles ``(N, 3)`` since the first of the N frames with a face."""
-    angles = head_angles(film.track)
+    angles = head_angles(video.track)
     return angles - angles[0]
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of two tracks ``(T,)`` or ``(T, U)``, each column about its own mean; nan where one stands still."""
+    """Pearson's r of two tracks ``(T,)`` or ``(T, U)``, each column about its own mean; nan where
+    one stands still.
+    """
     a, b = (track.astype(np.float64) - track.mean(axis=0) for track in (a, b))
     spread = np.sqrt(np.square(a).mean() * np.square(b).mean())
     return float((a * b).mean() / spread) if min(a.std(), b.std()) > LEAST_CHANGE else np.nan

@@ -1,4 +1,6 @@
-"""Portraits made to speak at levels, and what a tracker and judges see of it: what ``benchmarks levels --generate`` measures."""
+"""Portraits made to speak at levels, and what a tracker and judges see of it: what ``benchmarks
+levels --generate`` measures.
+"""
 
 from __future__ import annotations
 
@@ -134,9 +136,11 @@ class Booth:
 
 
 def units(points: np.ndarray, identity: np.ndarray) -> np.ndarray:
-    """Expression coefficients ``(T, 28)`` of one clip's points ``(T, 478, 3)`` in pixels, on the portrait's identity ``(40,)``.
+    """Expression coefficients ``(T, 28)`` of one clip's points ``(T, 478, 3)`` in pixels, on the
+    portrait's identity ``(40,)``.
 
-    An identity fitted to the clip itself would take up whatever the face shows throughout, which is the emotion.
+    An identity fitted to the clip itself would take up whatever the face shows throughout, which is
+    the emotion.
     """
     placed = to_crop(points, own_box(points))
     return with_shapes(
@@ -146,7 +150,9 @@ def units(points: np.ndarray, identity: np.ndarray) -> np.ndarray:
 
 
 def corner_rise(points: np.ndarray) -> dict[str, float]:
-    """Mean height of each mouth corner against the nose's root, along the face's axis, in outer eye-corner distances."""
+    """Mean height of each mouth corner against the nose's root, along the face's axis, in outer
+    eye-corner distances.
+    """
     p = points[..., :2].astype(np.float64)
     axis = p[:, 10] - p[:, 152]
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
@@ -201,7 +207,9 @@ def recording(path: Path, seconds: float) -> np.ndarray:
 
 
 def responses(seen: Sequence[Seen], emotion: str, portrait: str) -> dict[str, LevelResponse]:
-    """Each feature's response on one portrait, and ``signature``: the sum of the signed signature features."""
+    """Each feature's response on one portrait, and ``signature``: the sum of the signed signature
+    features.
+    """
     own = [s for s in seen if s.emotion == emotion and s.portrait == portrait]
     levels = [s.level for s in own]
     signs = SIGNATURE_FEATURES[emotion]
@@ -228,13 +236,16 @@ def without_blinks(spoken: Coefficients) -> Coefficients:
 
 
 def moments(booth: Booth, speaker: Speaker, wave: np.ndarray) -> tuple[int, int]:
-    """Frames of the recording at which the neutral face's lips are closed and at their widest, away from both ends."""
+    """Frames of the recording at which the neutral face's lips are closed and at their widest, away
+    from both ends.
+    """
     spoken = without_blinks(booth.speak(speaker, wave, EMOTIONS[NEUTRAL], 1))
     points = BuiltinFaceModel.load().vertices(spoken)
     gap = points[:, 14, 1] - points[:, 13, 1]
     margin = int(0.3 * FPS)
     inner = gap[margin:-margin]
     opened = int(inner.argmax())
-    # The closure nearest to the widest moment, so that the voice is in the middle of a sentence in both.
+    # The closure nearest to the widest moment, so that the voice is in the middle of a sentence in
+    # both.
     closed = np.flatnonzero(inner <= np.quantile(inner, 0.1))
     return margin + int(closed[np.abs(closed - opened).argmin()]), margin + opened

@@ -1,4 +1,6 @@
-"""What the table of lips measures: following, closures, stillness, noise, other languages, and the rendered face."""
+"""What the table of lips measures: following, closures, stillness, noise, other languages, and the
+rendered face.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ MAX_LAG = 6
 """Frames; a file may carry an offset of its own."""
 LEAST_FRAMES = 50
 TOUCH = 0.012
-"""Gap of the inner lips, in outer eye-corner distances beyond the face at rest, below which they touch."""
+"""Gap of the inner lips, in outer eye-corner distances beyond the face at rest, below which they
+touch.
+"""
 SENTENCES = {
     "English": ("en-us", "My brother bought a big map before moving to Boston last summer."),
     "German": ("de", "Mein Bruder kaufte eine große Karte, bevor er im Sommer nach Bremen zog."),
@@ -40,7 +44,9 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording with the lips that belong to it, ``(T, 2)`` opening and width, and its phones where they are known."""
+    """A recording with the lips that belong to it, ``(T, 2)`` opening and width, and its phones
+    where they are known.
+    """
 
     key: str
     person: str
@@ -53,7 +59,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Following:
-    """Correlations ``(2,)`` at the best lag and at 0, that lag (positive: ours comes late), and our spread by the real one ``(2,)``."""
+    """Correlations ``(2,)`` at the best lag and at 0, that lag (positive: ours comes late), and our
+    spread by the real one ``(2,)``.
+    """
 
     lag: int
     best: np.ndarray
@@ -62,7 +70,9 @@ class Following:
 
 
 def read(shards: Path, split: str | None, most: int) -> list[Clip]:
-    """Up to ``most`` clips of a set, evenly over it; those of the embedded corpus know their phones, GRID's their words."""
+    """Up to ``most`` clips of a set, evenly over it; those of the embedded corpus know their
+    phones, GRID's their words.
+    """
     clips = [
         _clip(s)
         for s in iter_samples(shards, split, ("wave", "coefficients", "landmarks"))
@@ -110,7 +120,9 @@ def drive(
 
 
 def made_lips(talker: AudioToMotion, clip: Clip, wave: np.ndarray | None = None) -> np.ndarray:
-    """Opening and width ``(T, 2)`` of the face that the talker moves to the clip's sound, or to another."""
+    """Opening and width ``(T, 2)`` of the face that the talker moves to the clip's sound, or to
+    another.
+    """
     return shape_lips(
         drive(talker, clip.wave if wave is None else wave, clip.source, clip.track, len(clip.lips))
     )
@@ -155,7 +167,9 @@ def correlation(ours: np.ndarray, theirs: np.ndarray, lag: int) -> float:
 def closures(
     opening: np.ndarray, rest: float, phones: Sequence[tuple[str, float, float]]
 ) -> list[bool]:
-    """Whether the lips touch in each p, b and m: the least gap from 60 ms before the phone, when they start to close, to its end."""
+    """Whether the lips touch in each p, b and m: the least gap from 60 ms before the phone, when
+    they start to close, to its end.
+    """
     touched = []
     for symbol, start, end in phones:
         if viseme_of(symbol) == "m":
@@ -184,7 +198,8 @@ def noisy(wave: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
 def stillness(
     talker: AudioToMotion, source: Coefficients, seconds: float = 3.0
 ) -> dict[str, tuple[float, float]]:
-    """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a room 45 dB below the speech.
+    """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a
+    room 45 dB below the speech.
 
     Half a second at either end of the pause is left for the mouth to close and to open.
     """
@@ -209,7 +224,9 @@ def stillness(
 def languages(
     talker: AudioToMotion, source: Coefficients
 ) -> Iterator[tuple[str, np.ndarray, float]]:
-    """(language, spread of opening and width over its sentence, share of p, b, m closed), synthetic voices."""
+    """(language, spread of opening and width over its sentence, share of p, b, m closed), synthetic
+    voices.
+    """
     neutral = EmotionTrack.constant("neutral", 1)
     for language, (voice, sentence) in SENTENCES.items():
         speech = synthesise(sentence, Voice("espeak", f"{voice}+m3"))
@@ -219,7 +236,9 @@ def languages(
 
 
 def retracked(talker: AudioToMotion, clips: Sequence[Clip], portrait: Any) -> list[bool]:
-    """:func:`closures` on landmarks found anew in rendered pictures of a portrait that says the clips."""
+    """:func:`closures` on landmarks found anew in rendered pictures of a portrait that says the
+    clips.
+    """
     from emo_lightning.face.landmarks import open_landmarker
     from emo_lightning.renderers.base import create, stream
 

@@ -1,8 +1,8 @@
 """``lpips``, ``stlpips-pytorch`` and ``pytorch-fid`` as they are, imported without torchvision.
-
-They subclass or slice networks that torchvision defines, and use nothing else of it that matters here. What follows gives
-them those networks, written to the published structure with one convolution, batch norm and ReLU after the other, under the
-name ``torchvision`` while they are imported and no longer.
+ They subclass or slice networks that torchvision defines, and use nothing else of it that matters
+here. What follows gives them those networks, written to the published structure with one
+convolution, batch norm and ReLU after the other, under the name ``torchvision`` while they are
+imported and no longer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def _plain(block: nn.Module) -> nn.Module:
 
 
 def _block(make: Callable[..., nn.Module]) -> type[nn.Module]:
-    """A torchvision block class: the named convolutions of ``make(*args)``; pytorch-fid's subclasses bring the forward pass."""
+    """A torchvision block class: the named convolutions of ``make(*args)``; pytorch-fid's
+    subclasses bring the forward pass.
+    """
 
     class Block(nn.Module):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,7 +83,9 @@ class InceptionD(_block(inception_net.BlockD)):
 
 
 def inception_v3(**options: Any) -> nn.Module:
-    """torchvision's network without weights; pytorch-fid replaces the blocks in which FID's differs."""
+    """torchvision's network without weights; pytorch-fid replaces the blocks in which FID's
+    differs.
+    """
     net = nn.Module()
     for name, part in inception_net.InceptionNet().named_children():
         if isinstance(part, inception_net.Conv):
@@ -158,7 +162,9 @@ def _standing_in(package: str) -> Iterator[None]:
 
 
 def lpips_package(net: str, state: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> nn.Module:
-    """``lpips.LPIPS`` itself on a network with the given trunk (torchvision's names) and heads (the package's)."""
+    """``lpips.LPIPS`` itself on a network with the given trunk (torchvision's names) and heads (the
+    package's).
+    """
     with _standing_in("lpips"):
         model = importlib.import_module("lpips").LPIPS(
             pretrained=False, net=net, pnet_rand=True, verbose=False
@@ -181,7 +187,9 @@ def st_lpips_package() -> nn.Module:
 
 
 def pytorch_fid_package(state: Mapping[str, Tensor]) -> tuple[ModuleType, nn.Module]:
-    """``pytorch_fid.fid_score`` and its ``InceptionV3`` with the given weights (pytorch-fid's names)."""
+    """``pytorch_fid.fid_score`` and its ``InceptionV3`` with the given weights (pytorch-fid's
+    names).
+    """
     with _standing_in("pytorch_fid"):
         network = importlib.import_module("pytorch_fid.inception")
         score = importlib.import_module("pytorch_fid.fid_score")

@@ -1,4 +1,6 @@
-"""What benchmarks that train share: a small embedded corpus, short runs of stages 1 and 2, and intervals by resampling."""
+"""What benchmarks that train share: a small embedded corpus, short runs of stages 1 and 2, and
+intervals by resampling.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def one_thread() -> Iterator[None]:
 
 
 def small_corpus(folder: Path, clips: int) -> Path:
-    """An embedded corpus without video; 16 people say 96 clips or more, so four or more of them are held out."""
+    """An embedded corpus without video; 16 people say 96 clips or more, so four or more of them are
+    held out.
+    """
     from datamodules.corpus.build import build_corpus
 
     build_corpus(folder, clips, video=False, progress=False, speakers=min(16, max(3, clips // 6)))
@@ -41,7 +45,8 @@ def small_corpus(folder: Path, clips: int) -> Path:
 
 
 def train_stage(stage: int | str, out: Path, words: Sequence[str]) -> Path:
-    """Train a stage as ``experiments/stageN.yaml`` and the overrides say, without a word; the exported network.
+    """Train a stage as ``experiments/stageN.yaml`` and the overrides say, without a word; the
+    exported network.
 
     ``stage`` may name a variant, as ``1_contrast`` of ``experiments/stage1_contrast.yaml``.
     """

@@ -1,21 +1,22 @@
 """Renderers side by side: each makes people who were held out speak as they did, and as others did.
 
-    python -m benchmarks compare                                     (a small corpus of its own; minutes on one core)
-    python -m benchmarks compare --data SHARDS[,SHARDS] --split test [--portraits DIR] --out DIR
-
-Self-reenactment: frame 0 of each clip is the portrait, and coefficients read from the other frames move it. Rows are the still
-portrait, the mesh with head motion alone, every renderer that there is (``--renderers`` chooses, module:Class is one of your own),
-and the ceiling: the mesh moved by the landmarks themselves. Cross-identity: clips move the portraits of other people, or those of
+    python -m benchmarks compare                                     (a small corpus of its own;
+    minutes on one core) python -m benchmarks compare --data SHARDS[,SHARDS] --split test
+    [--portraits DIR] --out DIR
+ Self-reenactment: frame 0 of each clip is the portrait, and coefficients read from the other frames
+move it. Rows are the still portrait, the mesh with head motion alone, every renderer that there is
+(``--renderers`` chooses, module:Class is one of your own), and the ceiling: the mesh moved by the
+landmarks themselves. Cross-identity: clips move the portraits of other people, or those of
 ``--portraits``.
-
-What makes it fair: all rows have the same portrait and the same coefficients, at the same size and in the same square, which is
-fixed for the clip; none sees a pixel of what it is to draw (the ceiling sees its landmarks); frame 0 itself is not scored. A person's
-build and skin are read once, from the whole clip, for all. The clip goes through each renderer as a stream, whose first and last
-frames stand for the context beyond its edges. A network that works at a lower resolution inside is compared at the size that it
-gives out, as are all. Landmarks of drawn and of true frames are found by the same judge. Filmed noise and compression count against
-every row alike.
-What is not fair: the embedded corpus is drawn by the mesh renderer itself, so on it the rows that use the mesh are flattered, and
-its faces are paintings. Filmed clips, by --data, are the measure.
+ What makes it fair: all rows have the same portrait and the same coefficients, at the same size and
+in the same square, which is fixed for the clip; none sees a pixel of what it is to draw (the
+ceiling sees its landmarks); frame 0 itself is not scored. A person's build and skin are read once,
+from the whole clip, for all. The clip goes through each renderer as a stream, whose first and last
+frames stand for the context beyond its edges. A network that works at a lower resolution inside is
+compared at the size that it gives out, as are all. Landmarks of drawn and of true frames are found
+by the same judge. Real noise and compression count against every row alike. What is not fair: the
+embedded corpus is drawn by the mesh renderer itself, so on it the rows that use the mesh are
+flattered, and its faces are paintings. Real clips, by --data, are the measure.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from benchmarks._compare_clips import (
 )
 from benchmarks._compare_report import Drawn, Part, Report, Strip, moments, mouth_of
 from benchmarks._compare_rows import Row, Speed, apart, rows
-from benchmarks._compare_scores import Film, Judging, steadiness
+from benchmarks._compare_scores import Judging, TrackedVideo, steadiness
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import track
 from emo_lightning.face.coefficients import Coefficients
@@ -53,7 +54,9 @@ from emo_lightning.renderers import base
 CACHE = Path("runs/benchmarks/compare-corpus")
 OUT = Path("runs/benchmarks/compare")
 CORPUS_CLIPS, CORPUS_PEOPLE, CORPUS_SEED, CORPUS_SIZE, CORPUS_FRAMES = 8, 4, 6, 256, 60
-"""The corpus made without --data. Its seed is not the one of ``emo corpus``, so nobody in it was ever trained on."""
+"""The corpus made without --data. Its seed is not the one of ``emo corpus``, so nobody in it was
+ever trained on.
+"""
 ALL = "train,val,test"
 TRUTH = "truth"
 SHOWN = 5
@@ -155,7 +158,10 @@ def choose_clips(given: argparse.Namespace) -> tuple[list[Clip], list[str]]:
 
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         build_corpus(CACHE, CORPUS_CLIPS, CORPUS_SEED, CORPUS_SIZE, speakers=CORPUS_PEOPLE)
-    note = "The clips are painted heads, animated by the mesh renderer: rows that use the mesh are flattered. Filmed clips are the measure."
+    note = (
+        "The clips are painted heads, animated by the mesh renderer: rows that use the mesh are "
+        "flattered. Real clips are the measure."
+    )
     return read_clips([CACHE], ALL.split(","), min(given.frames, CORPUS_FRAMES), given.clips), [
         note
     ]
@@ -190,15 +196,15 @@ def reenact(clips: Sequence[Clip], listed: Sequence[Row], judging: Judging, size
             strip.add("source", frames[0], mouth_of(source, 0))
             strip.add(TRUTH, truth.frames[t], mouth_of(truth, t))
         for row in listed:
-            film = draw(
+            video = draw(
                 row, part.drawn[row.name], portrait, clip.coefficients, clip.points, judging
             )
             part.drawn[row.name].scores.append(
-                None if film is None else judging.beside_truth(film, truth)
+                None if video is None else judging.beside_truth(video, truth)
             )
             for t, strip in strips.items():
-                if film is not None:
-                    strip.add(row.name, film.frames[t], mouth_of(truth, t))
+                if video is not None:
+                    strip.add(row.name, video.frames[t], mouth_of(truth, t))
         part.names.append(clip.key)
         part.people.append(clip.person)
         part.strips += strips.values()
@@ -224,7 +230,7 @@ def drive(
         strip.add("portrait", portrait.image, mouth_of(own, 0))
         strip.add("driver", driver.frames[at], mouth_of(driver, at))
         for row in able:
-            film = draw(
+            video = draw(
                 row,
                 part.drawn[row.name],
                 portrait,
@@ -233,10 +239,10 @@ def drive(
                 judging,
             )
             part.drawn[row.name].scores.append(
-                None if film is None else judging.beside_driver(film, driver, own)
+                None if video is None else judging.beside_driver(video, driver, own)
             )
-            if film is not None:
-                strip.add(row.name, film.frames[at], mouth_of(film, at))
+            if video is not None:
+                strip.add(row.name, video.frames[at], mouth_of(video, at))
         part.names.append(f"{target.name} by {clip.key}")
         part.people.append(target.name)
         part.strips += [strip] if number in shown else []
@@ -251,8 +257,10 @@ def draw(
     coefficients: Coefficients,
     points: np.ndarray,
     judging: Judging,
-) -> Film | None:
-    """All frames but the first, looked at; None where the row cannot draw them, for the reason put down."""
+) -> TrackedVideo | None:
+    """All frames but the first, looked at; None where the row cannot draw them, for the reason put
+    down.
+    """
     if row.draw is None:
         return None
     try:

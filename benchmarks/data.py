@@ -1,4 +1,4 @@
-"""Data: frames/s of preprocessing by part and by workers, clips/s from shards against loose files."""
+"""Preprocessing frames/s by part and by workers; clips/s from shards against loose files."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ PARTS = (
     "encode",
 )
 CLOCKS: tuple[tuple[str, Callable[[], float]], ...] = (
-    ("wall", time.perf_counter),
+    ("elapsed", time.perf_counter),
     ("CPU", time.process_time),
 )
 
 
 def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
-    """Milliseconds a frame of each part in one process, on the wall and of processor time.
+    """Milliseconds a frame of each part in one process, on the elapsed and of processor time.
 
-    The library finds and follows landmarks in one call, so ``detect`` is an estimate: its detector alone on the same
-    pictures; ``landmarks`` is the rest of the call.
+    The library finds and follows landmarks in one call, so ``detect`` is an estimate: its detector
+    alone on the same pictures; ``landmarks`` is the rest of the call.
     """
     extractor = Extractor("benchmark")
     kept = extractor.landmarker = Kept(extractor.landmarker)
@@ -60,7 +60,8 @@ def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
         write_video(folder / f"{width}x{height}.mp4", moving(width, height), noise())
     extractor.extract(Clip("warm", folder / "256x256.mp4", "s"))
     print(
-        "preprocessing, one process; ms a frame (detect: the detector alone on the same pictures, landmarks: the rest)"
+        "preprocessing, one process; ms a frame (detect: the detector alone on the same pictures, "
+        "landmarks: the rest)"
     )
     print(
         f"{'input':>16} {'clock':>5} {'frames/s':>8} {'Mbit/s':>6}  "
@@ -75,14 +76,16 @@ def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
             seconds = clock() - begin
             if not result.samples:
                 print(
-                    f"{path.stem[-16:]:>16} {', '.join(failure.reason for failure in result.failures)}"
+                    f"{path.stem[-16:]:>16} "
+                    f"{', '.join(failure.reason for failure in result.failures)}"
                 )
                 break
             cost = by_part(result, detector_seconds(kept.pictures, clock))
             rate = path.stat().st_size * 8 / 1e6 / (result.frames / FPS)
             row = " ".join(f"{1000 * cost[part]:9.2f}" for part in PARTS)
             print(
-                f"{path.stem[-16:]:>16} {name:>5} {result.frames / seconds:8.1f} {rate:6.2f}  {row}",
+                f"{path.stem[-16:]:>16} {name:>5} {result.frames / seconds:8.1f} {rate:6.2f}  "
+                f"{row}",
                 flush=True,
             )
     kept.close()
@@ -135,9 +138,11 @@ def detector_seconds(pictures: Sequence[np.ndarray], clock: Callable[[], float])
 
 
 def scaling(folder: Path, videos: int) -> None:
-    """Frames/s of the whole command with one worker and with two; what starting takes is told apart.
+    """Frames/s of the whole command with one worker and with two; what starting takes is given
+    apart.
 
-    Starting is the time of the same command for as many clips as it has workers, of ten frames each.
+    Starting is the time of the same command for as many clips as it has workers, of ten frames
+    each.
     """
     short, long = folder / "short", folder / "long"
     short.mkdir()
@@ -148,7 +153,8 @@ def scaling(folder: Path, videos: int) -> None:
         shutil.copy(folder / "1920x1080.mp4", long / f"{number}.mp4")
     frames = videos * FRAMES
     print(
-        f"\n{'workers':>8}  {'frames/s':>8}  {'after start':>11}  {'start, s':>8}   ({videos} videos of 1920x1080, {frames} frames)"
+        f"\n{'workers':>8}  {'frames/s':>8}  {'after start':>11}  {'start, s':>8}   ({videos} "
+        f"videos of 1920x1080, {frames} frames)"
     )
     rates = []
     for workers in (1, 2):

@@ -1,17 +1,21 @@
-"""How a face follows levels 1..15, feature by feature: our own on portraits made to speak, or any system's on its videos.
+"""How a face follows levels 1..15, feature by feature: our own on portraits made to speak, or any
+system's on its videos.
 
-    python -m benchmarks levels [--portraits FILE|DIR ...] [--audio FILE ...] [--reference FILE.json] [--checkpoint-dir D] [--sheet DIR]
-    python -m benchmarks levels --videos DIR [--emotions angry,happy,sad] [--reference FILE.json --set NAME]
-
-The first form speaks, draws and tracks each portrait at every emotion and level (without --portraits the demo's photograph; frames
-are tracked as drawn, before encoding; about a minute and a half of one core each). ``signature`` is the sum of the distances that show
-the emotion's signature units, signed; ``own_units`` their mean intensity as the fit reads it. Judges of emotion look at levels 8 and
-15 of every recording. With a reference (a file as below, all of its sets) ranges are also given as multiples of its largest. --sheet
-draws emotions by levels 1, 4, 8, 12, 15, each with lips closed and open.
-
-DIR holds fifteen videos for each of the emotions, one emotion after the other by name (as those that EmoSpeaker published), or a
-``manifest.csv`` with columns generated, emotion and level. The reference is JSON, ``{set: {emotion: {feature: {rho, range, r2,
-half}}}}``. Ranges are in outer eye-corner distances, ``own_units`` in intensity; ``half`` is the share of the range reached at level 8.
+    python -m benchmarks levels [--portraits FILE|DIR ...] [--audio FILE ...] [--reference
+    FILE.json] [--checkpoint-dir D] [--sheet DIR] python -m benchmarks levels --videos DIR
+    [--emotions angry,happy,sad] [--reference FILE.json --set NAME]
+ The first form speaks, draws and tracks each portrait at every emotion and level (without
+--portraits the demo's photograph; frames are tracked as drawn, before encoding; about a minute and
+a half of one core each). ``signature`` is the sum of the distances that show the emotion's
+signature units, signed; ``own_units`` their mean intensity as the fit reads it. Judges of emotion
+look at levels 8 and 15 of every recording. With a reference (a file as below, all of its sets)
+ranges are also given as multiples of its largest. --sheet draws emotions by levels 1, 4, 8, 12, 15,
+each with lips closed and open.
+ DIR holds fifteen videos for each of the emotions, one emotion after the other by name (as those
+that EmoSpeaker published), or a ``manifest.csv`` with columns generated, emotion and level. The
+reference is JSON, ``{set: {emotion: {feature: {rho, range, r2, half}}}}``. Ranges are in outer
+eye-corner distances, ``own_units`` in intensity; ``half`` is the share of the range reached at
+level 8.
 """
 
 from __future__ import annotations
@@ -56,23 +60,24 @@ Known = Mapping[str, Mapping[str, float]]
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the tables of :mod:`benchmarks.levels` for portraits, or draw its sheets."""
+    """Print the tables of :mod:`benchmarks.levels` for portraits, or draw its contact sheets."""
     with tempfile.TemporaryDirectory() as folder:
         portraits = pictures(args.portraits) if args.portraits else [write_astronaut(Path(folder))]
         waves = [recording(path, args.seconds) for path in args.audio or [sample_speech()]]
         talker = load_audio_to_motion(args.checkpoint_dir)
-        if args.sheet:
-            sheets(
+        if args.contact_sheet:
+            contact_sheets(
                 Booth(talker),
                 portraits,
                 recording((args.audio or [sample_speech()])[0], 2 * args.seconds),
-                args.sheet,
+                args.contact_sheet,
             )
             return
         booth = Booth(talker, args.every or 3, outsiders())
         seen, judged = watch(booth, portraits, waves, args.size)
     print(
-        f"\n{len(portraits)} portraits, {len(waves)} recordings of {args.seconds:g} s, every {booth.every}. frame looked at\n"
+        f"\n{len(portraits)} portraits, {len(waves)} recordings of {args.seconds:g} s, every "
+        f"{booth.every}. frame looked at\n"
     )
     response_table(seen, ranges(args.reference) if args.reference else {})
     sides_table(seen)
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
 def watch(
     booth: Booth, portraits: Sequence[Path], waves: Sequence[np.ndarray], size: int
 ) -> tuple[list[Seen], list[Seen]]:
-    """Everything at all levels with the first recording; what the judges saw, with all recordings."""
+    """Features at all levels for the first recording; answers of the judges for all."""
     seen, judged = [], []
     for path in portraits:
         speaker = booth.seat(path, size)
@@ -127,7 +132,8 @@ def response_table(seen: Sequence[Seen], known: Known) -> None:
     """Order, evenness and range: the mean over portraits, and the least and most of them."""
     portraits = list(dict.fromkeys(s.portrait for s in seen))
     print(
-        "| emotion | feature | n | Spearman (least) | share at level 8 | range | R² | by the reference's range |"
+        "| emotion | feature | n | Spearman (least) | share at level 8 | range | R² | by the "
+        "reference's range |"
     )
     print("|---|---|" + "---:|" * 6)
     for emotion in EMOTIONS[1:]:
@@ -153,7 +159,10 @@ def _line(found: Sequence[LevelResponse], sign: int) -> str:
     )
     rho, reach = sign * rho, sign * reach
     spread = f"{half.mean():.2f} ({half.min():.2f}-{half.max():.2f})"
-    return f"{rho.mean():.3f} ({rho.min():.3f}) | {spread} | {reach.mean():.3f} ({reach.min():.3f}-{reach.max():.3f}) | {r2.mean():.2f}"
+    return (
+        f"{rho.mean():.3f} ({rho.min():.3f}) | {spread} | {reach.mean():.3f} "
+        f"({reach.min():.3f}-{reach.max():.3f}) | {r2.mean():.2f}"
+    )
 
 
 def sides_table(seen: Sequence[Seen]) -> None:
@@ -172,7 +181,9 @@ def sides_table(seen: Sequence[Seen]) -> None:
 
 
 def judge_tables(judged: Sequence[Seen], level: float) -> None:
-    """How often each judge names the emotion asked for; clips of an emotion that it does not know are left out."""
+    """How often each judge names the emotion asked for; clips of an emotion that it does not know
+    are left out.
+    """
     for judge in judged[0].answers if judged else ():
         known = {o.label: o.classes for o in OUTSIDERS}.get(judge, EMOTIONS)
         asked = [s for s in judged if s.emotion in known and np.isfinite(s.answers[judge]).all()]
@@ -182,8 +193,9 @@ def judge_tables(judged: Sequence[Seen], level: float) -> None:
             sum(w in o[:k] for w, o in zip(wanted, order, strict=True)) for k in (1, 2)
         )
         low, high = wilson(right, len(asked))
-        print(f"\nlevel {level:g}, {judge}: right in {right} of {len(asked)} ({right / len(asked):.2f}, 95 % {low:.2f}-{high:.2f}); "
-              f"among two guesses {second}\n")  # fmt: skip
+        share = f"{right / len(asked):.2f}, 95 % {low:.2f}-{high:.2f}"
+        print(f"\nlevel {level:g}, {judge}: right in {right} of {len(asked)} ({share});", end=" ")
+        print(f"among two guesses {second}\n")
         print("| asked for | " + " | ".join(EMOTIONS) + " |\n|---|" + "---:|" * len(EMOTIONS))
         for emotion in sorted(set(wanted)):
             counts = np.bincount(
@@ -195,8 +207,10 @@ def judge_tables(judged: Sequence[Seen], level: float) -> None:
             )
 
 
-def sheets(booth: Booth, portraits: Sequence[Path], wave: np.ndarray, out: Path) -> None:
-    """A PNG for each portrait: emotions down, levels across, lips closed and open; the face alone, without blinks."""
+def contact_sheets(booth: Booth, portraits: Sequence[Path], wave: np.ndarray, out: Path) -> None:
+    """A PNG for each portrait: emotions down, levels across, lips closed and open; the face alone,
+    without blinks.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for path in portraits:
         speaker = booth.seat(path, SHEET_SIZE)
@@ -288,9 +302,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     videos = known_levels.find(args.videos, args.emotions.split(","))
     rows = list(known_levels.compare(known_levels.responses(videos, max(args.every, 1)), known))
     print(
-        "\n| emotion | feature | rho | known | range | known | R² | known | half | known | |\n|---|---|"
-        + "---:|" * 8
-        + "---|"
+        "\n| emotion | feature | rho | known | range | known | R² | known | half | known | "
+        "|\n|---|---|" + "---:|" * 8 + "---|"
     )
     for row in rows:
         numbers = [
@@ -309,11 +322,13 @@ def main(arguments: Sequence[str] = ()) -> None:
             for n in ("rho", "range")
         }
         print(
-            f"\n{sum(r.agrees for r in clear)} of {len(clear)} clear responses agree within {dict(known_levels.TOLERANCE)};",
+            f"\n{sum(r.agrees for r in clear)} of {len(clear)} clear responses agree within "
+            f"{dict(known_levels.TOLERANCE)};",
             end=" ",
         )
         print(
-            f"order over all {len(both)}: Spearman {order['rho']:.2f} of rho, {order['range']:.2f} of range."
+            f"order over all {len(both)}: Spearman {order['rho']:.2f} of rho, {order['range']:.2f} "
+            "of range."
         )
 
 

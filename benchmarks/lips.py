@@ -1,12 +1,15 @@
-"""How well lips driven by sound follow the lips that were filmed; whether they close, keep still and bear noise and other languages.
+"""How well lips driven by sound follow the lips that were real; whether they close, keep still and
+bear noise and other languages.
 
-    python -m benchmarks lips [--data SHARDS ...] [--compare NAME=WEIGHTS ...] [--portrait PICTURE] [--split val] [--per-clip]
-
-SHARDS is what ``emo preprocess`` wrote from talking video; without any, held-out people and sentences of an embedded corpus
-stand in, which is made on the spot (two minutes). A file may carry an offset of its own, so each clip is scored at its best
-lag within 6 frames, and again at lag 0. Opening is the gap of the inner lips (vertices 13, 14), width the distance of the
-mouth corners (61, 291), both upright in outer eye-corner distances; amplitude is the spread of ours by that of the filmed
-lips. Intervals are 95 %, over resampled clips. ``another's sound`` drives each clip with the next one's.
+    python -m benchmarks lips [--data SHARDS ...] [--compare NAME=WEIGHTS ...] [--portrait PICTURE]
+    [--split val] [--per-clip]
+ SHARDS is what ``emo preprocess`` wrote from talking video; without any, held-out people and
+sentences of an embedded corpus stand in, which is made on the spot (two minutes). A file may carry
+an offset of its own, so each clip is scored at its best lag within 6 frames, and again at lag 0.
+Opening is the gap of the inner lips (vertices 13, 14), width the distance of the mouth corners (61,
+291), both upright in outer eye-corner distances; amplitude is the spread of ours by that of the
+real lips. Intervals are 95 %, over resampled clips. ``another's sound`` drives each clip with the
+next one's.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     add(
         "--portrait",
         type=Path,
-        help="a picture to animate: closures are then measured on landmarks of the rendered face too",
+        help="a portrait; closures are then also measured on the tracked rendered face",
     )
     add("--per-clip", action="store_true", help="one line a clip as well")
     args = parser.parse_args(arguments)
@@ -84,7 +87,8 @@ def report(
     from benchmarks import _lips
 
     print(
-        "\n| set | weights | n | opening r | width r | lag (median) | at lag 0 | opening's amplitude | width's | p, b, m closed |"
+        "\n| set | weights | n | opening r | width r | lag (median) | at lag 0 | opening's "
+        "amplitude | width's | p, b, m closed |"
     )
     print("|---|---|---:|---|---|---:|---|---|---|---|")
     clips = {}
@@ -115,8 +119,9 @@ def _row(place: str, name: str, talker: AudioToMotion, clips: list, per_clip: bo
     scores = [_lips.following(ours, clip.lips) for ours, clip in zip(lips, clips, strict=True)]
     if per_clip:
         for clip, s in zip(clips, scores, strict=True):
-            print(f"  {clip.key[:44]:<44} {len(clip.lips):>4} lag {s.lag:>2} r {s.best[0]:.2f}/{s.best[1]:.2f} "
-                  f"at 0 {s.zero[0]:.2f}/{s.zero[1]:.2f} amplitude {s.amplitude[0]:.2f}/{s.amplitude[1]:.2f}")  # fmt: skip
+            named = {"r": s.best, "at 0": s.zero, "amplitude": s.amplitude}
+            cells = [f"{name} {v[0]:.2f}/{v[1]:.2f}" for name, v in named.items()]
+            print(f"  {clip.key[:44]:<44} {len(clip.lips):>4} lag {s.lag:>2} {' '.join(cells)}")
     closed = [
         _lips.closures(ours[:, 0], _lips.at_rest(clip.source), clip.phones)
         for ours, clip in zip(lips, clips, strict=True)
@@ -142,7 +147,8 @@ def noise_table(systems: dict[str, AudioToMotion], sets: dict[str, list]) -> Non
     from benchmarks import _lips
 
     print(
-        f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound |\n|---|---|---|---|---:|---|"
+        f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound "
+        "|\n|---|---|---|---|---:|---|"
     )
     for place, clips in sets.items():
         for name, talker in systems.items():
@@ -161,7 +167,8 @@ def noise_table(systems: dict[str, AudioToMotion], sets: dict[str, list]) -> Non
             kept = means["noisy"] / means["clean"]
             clean, rough, other = (f"{means[kind][0]:.2f} / {means[kind][1]:.2f}" for kind in waves)
             print(
-                f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} |",
+                f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} "
+                "|",
                 flush=True,
             )
 
@@ -171,13 +178,15 @@ def mouth_table(systems: dict[str, AudioToMotion], source: object) -> None:
     from benchmarks import _lips
 
     print(
-        "\n| weights | between two sentences | opening at most | change a frame at most |\n|---|---|---:|---:|"
+        "\n| weights | between two sentences | opening at most | change a frame at most "
+        "|\n|---|---|---:|---:|"
     )
     for name, talker in systems.items():
         for sound, (opening, change) in _lips.stillness(talker, source).items():
             print(f"| {name} | {sound} | {opening:.3f} | {change:.4f} |")
     print(
-        "\n| weights | language | opening's spread | width's spread | by English | p, b, m closed |\n|---|---|---:|---:|---|---:|"
+        "\n| weights | language | opening's spread | width's spread | by English | p, b, m closed "
+        "|\n|---|---|---:|---:|---|---:|"
     )
     for name, talker in systems.items():
         english: np.ndarray | None = None
@@ -185,7 +194,8 @@ def mouth_table(systems: dict[str, AudioToMotion], source: object) -> None:
             english = spread if english is None else english
             share = f"{spread[0] / english[0]:.0%} / {spread[1] / english[1]:.0%}"
             print(
-                f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | {closed:.0%} |",
+                f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | "
+                f"{closed:.0%} |",
                 flush=True,
             )
 
@@ -201,7 +211,8 @@ def rendered_table(systems: dict[str, AudioToMotion], sets: dict[str, list], pic
         spoken = [clip for clip in clips if clip.phones][:RENDERED_CLIPS]
         for name, talker in systems.items() if spoken else ():
             print(
-                f"| {place} | {name} | {share_cell([_lips.retracked(talker, [clip], portrait) for clip in spoken])} |",
+                f"| {place} | {name} | "
+                f"{share_cell([_lips.retracked(talker, [clip], portrait) for clip in spoken])} |",
                 flush=True,
             )
 

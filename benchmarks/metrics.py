@@ -1,4 +1,6 @@
-"""Seconds a frame of FID and LPIPS beside pytorch-fid's and lpips' own code, on the same frames and weights."""
+"""Seconds a frame of FID and LPIPS beside pytorch-fid's and lpips' own code, on the same frames and
+weights.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def to_torch(frames: np.ndarray) -> Tensor:
 
 
 def best(run: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
-    """Seconds of the fastest of some runs, and what it gave; if there are several, one more comes first to warm up."""
+    """Seconds of the fastest of some runs, and what it gave; if there are several, one more comes
+    first to warm up.
+    """
     found = run() if repeats > 1 else None
     seconds = []
     for _ in range(repeats):
@@ -77,7 +81,8 @@ def compare_fid(generated: np.ndarray, reference: np.ndarray) -> list[Row]:
                 contextlib.redirect_stdout(io.StringIO()),
                 contextlib.redirect_stderr(io.StringIO()),
             ):
-                # In this process: its workers would only decode PNG files, on cores that are in use.
+                # In this process: its workers would only decode PNG files, on cores that are in
+                # use.
                 return [
                     score.get_activations(side, network, batch_size=BATCH, num_workers=0)
                     for side in files
@@ -193,7 +198,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     finally:
         torch.set_num_threads(before)
     print(
-        f"\nCPU, {args.threads} threads, {SIDE} x {SIDE}, batches of {BATCH}, the fastest of three runs; a ratio above 1: ours is faster.\n"
+        f"\nCPU, {args.threads} threads, {SIDE} x {SIDE}, batches of {BATCH}, the fastest of three "
+        "runs; a ratio above 1: ours is faster.\n"
     )
     print("| what | ours s | reference s | ratio | reference |\n|---|---:|---:|---:|---|")
     for what, ours, theirs, note in rows:

@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> None:
     size = parser.parse_args(arguments).size
     print(f"one thread, {STEPS} steps each, size {size}\n")
     print(
-        "| stage | product, M parameters | all, M | batch | s/step | process memory, MB |\n|---|---|---|---|---|---|"
+        "| stage | product, M parameters | all, M | batch | s/step | process memory, MB "
+        "|\n|---|---|---|---|---|---|"
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         product, everything = parameter_count(stage.trained) / 1e6, parameter_count(stage) / 1e6
         print(
-            f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | {seconds:.3f} | {memory:.0f} |",
+            f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | "
+            f"{seconds:.3f} | {memory:.0f} |",
             flush=True,
         )
     torch.set_num_threads(threads)
@@ -109,7 +111,9 @@ def batch(config: AnyRun) -> dict[str, Any]:
 
 
 def time_step(stage: StageModule, example: dict[str, Any], config: AnyRun) -> float:
-    """Seconds of forward, backward and update, the mean after a warm-up; stage 3 with its discriminator's part of the loss."""
+    """Seconds of forward, backward and update, the mean after a warm-up; stage 3 with its
+    discriminator's part of the loss.
+    """
     stage._generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-5)
     start = 0.0

@@ -1,12 +1,13 @@
-"""How far the lip-sync judge can be trusted: on clips as they are, with moved sound, with other sound, with a picture that stays.
+"""How far the lip-sync judge can be trusted: on clips as they are, with moved sound, with other
+sound, with a picture that stays.
 
     python -m benchmarks sync --data DIR [DIR ...] [--seconds 5] [--weights FILE]
-
-DIR is a shard set (its test split is used) or a folder of talking videos, whose sound is their own or lies beside them as
-NAME.wav. Clips are cut into pieces. Real files carry lags of their own, so besides "offset within a frame of 0" the table
-says how many pieces are within a frame of their file's median. Moving the sound by 5 frames must move the offset by exactly 5;
-with other sound, or with the first face held, confidence must fall. AUC: the chance that a matched piece has more confidence
-(less distance) than a mismatched one. Intervals are 95 %, from resampling whole files.
+ DIR is a shard set (its test split is used) or a folder of talking videos, whose sound is their own
+or lies beside them as NAME.wav. Clips are cut into pieces. Real files carry lags of their own, so
+besides "offset within a frame of 0" the table says how many pieces are within a frame of their
+file's median. Moving the sound by 5 frames must move the offset by exactly 5; with other sound, or
+with the first face held, confidence must fall. AUC: the chance that a matched piece has more
+confidence (less distance) than a mismatched one. Intervals are 95 %, from resampling whole files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import numpy as np
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 SHIFT, OTHERS, RESAMPLES = 5, 3, 1000
 ALIKE = 0.9
-"""Correlation of two spectrograms above which they are the same recording, which cannot serve as other sound."""
+"""Correlation of two spectrograms above which they are the same recording, which cannot serve as
+other sound.
+"""
 
 
 @dataclass
@@ -37,7 +40,9 @@ class Piece:
 
 @dataclass
 class Verdict:
-    """What the judge said of one piece: offsets with sound 5 frames late and early, (C, D) with other sound and a still face."""
+    """What the judge said of one piece: offsets with sound 5 frames late and early, (C, D) with
+    other sound and a still face.
+    """
 
     file: str
     offset: int
@@ -99,7 +104,9 @@ def read(folder: Path) -> Iterator[Piece]:
 
 
 def watch(group: str, path: Path) -> Piece | None:
-    """One video's landmarks and sound; None, with a line that says so, where one of them is missing."""
+    """One video's landmarks and sound; None, with a line that says so, where one of them is
+    missing.
+    """
     from evaluation.judges.landmarks import LandmarkJudge
     from evaluation.protocol import NotScored
     from evaluation.runner.clip_reader import fit, whole_sound
@@ -123,9 +130,9 @@ def watch(group: str, path: Path) -> Piece | None:
 
 def frames_of(path: Path) -> Iterator[np.ndarray]:
     """Frames at 25 a second."""
-    from evaluation.runner.clip_reader import Film
+    from evaluation.runner.clip_reader import TrackedVideo
 
-    yield from Film(path).frames()
+    yield from TrackedVideo(path).frames()
 
 
 def load(path: Path) -> np.ndarray:
@@ -229,7 +236,8 @@ def table(pieces: Sequence[Piece], verdicts: Sequence[Verdict | None], seconds: 
         }
         cells = [interval(files, measure) for measure in MEASURES]
         print(
-            f"| {group} | {len(files)} | {len(found)} | {len(mine) - len(found)} | {' | '.join(cells)} |",
+            f"| {group} | {len(files)} | {len(found)} | {len(mine) - len(found)} | "
+            f"{' | '.join(cells)} |",
             flush=True,
         )
 
@@ -301,9 +309,10 @@ MEASURES: tuple[Callable[[list[Verdict]], float], ...] = (
     lambda vs: auc([-v.distance for v in vs], [-d for v in vs for _, d in v.other]),
 )
 HEAD = (
-    "data", "files", "pieces", "not judged", "offset ±1 of 0", "±1 of its file", f"moved by {SHIFT} exactly", f"moved by {SHIFT} ±1",
-    "C", "C, other sound", "C, still", "C falls: other", "C falls: still", "D rises: still", "AUC of C", "AUC of D",
-)  # fmt: skip
+    f"data|files|pieces|not judged|offset ±1 of 0|±1 of its file|moved by {SHIFT} exactly"
+    f"|moved by {SHIFT} ±1|C|C, other audio|C, still|C falls: other|C falls: still|D rises: still"
+    "|AUC of C|AUC of D"
+).split("|")
 
 
 if __name__ == "__main__":

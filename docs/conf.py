@@ -41,7 +41,9 @@ def command_line(app: object) -> None:
     parts = ["# Command line", "", "Exit codes: 0 success, 1 a bug, 2 a mistake in the input."]
     for name, command in commands.choices.items():
         parts += ["", f"## emo {name}", "", "```text", command.format_help().rstrip(), "```"]
-    (Path(__file__).parent / "command-line.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    (Path(__file__).parent / "command-line.md").write_text(
+        "\n".join(parts) + "\n", encoding="utf-8"
+    )
 
 
 def setup(app: object) -> None:

@@ -15,7 +15,9 @@ from research._probes import Problem
 
 MFCC = 20
 AROUND = 4
-"""Frames of the spectrogram before and after the present one; with it the nine of the controller's window."""
+"""Frames of the spectrogram before and after the present one; with it the nine of the controller's
+window.
+"""
 SPEECH_DB = 30.0
 """Frames within this of a clip's loudest twentieth are speech."""
 ROWS_TO_FIT, LEAST_OF_CLIP, MOST_OF_CLIP, OF_TEST_CLIP = 12_000, 8, 24, 24
@@ -25,7 +27,9 @@ LEVELS = ("low", "mid", "high", "content")
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: its labels, ``speech`` (T,) bool, ``phones`` (T,) int or None, and each feature (T, D) by name."""
+    """One clip: its labels, ``speech`` (T,) bool, ``phones`` (T,) int or None, and each feature (T,
+    D) by name.
+    """
 
     split: str
     speaker: str
@@ -38,7 +42,9 @@ class Clip:
 
 
 def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
-    """Every clip of a set with the features of the spectrogram and of each network, as generation hears the sound."""
+    """Every clip of a set with the features of the spectrogram and of each network, as generation
+    hears the sound.
+    """
     from datamodules.shards.phones import frame_phones
     from datamodules.shards.tar_io import iter_samples
     from emo_lightning.inference.audio_frontends import open_frontend
@@ -123,7 +129,9 @@ def clip_rows(clips: Sequence[Clip], name: str) -> np.ndarray:
 def frame_rows(
     clips: Sequence[Clip], name: str, counts: Sequence[int], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames of speech drawn from each clip: features ``(N, D)``, the clip of each row and its frame."""
+    """Frames of speech drawn from each clip: features ``(N, D)``, the clip of each row and its
+    frame.
+    """
     generator = np.random.default_rng([seed, 12])
     rows, owners, places = [], [], []
     for number, (clip, count) in enumerate(zip(clips, counts, strict=True)):
@@ -142,7 +150,9 @@ def frame_rows(
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the features: a label of each clip (-1: not asked), and which clips fit and which test."""
+    """What is asked of the features: a label of each clip (-1: not asked), and which clips fit and
+    which test.
+    """
 
     name: str
     labels: np.ndarray
@@ -160,7 +170,8 @@ def questions(clips: Sequence[Clip]) -> list[Question]:
     speakers, sentences = (
         places([getattr(clip, name) for clip in clips]) for name in ("speaker", "sentence")
     )
-    # Names are numbered anew among train's speakers: a class that is never tested would be no class.
+    # Names are numbered anew among train's speakers: a class that is never tested would be no
+    # class.
     own = np.where(
         train, places([clip.speaker if clip.split == "train" else "" for clip in clips]), -1
     )

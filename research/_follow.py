@@ -1,4 +1,6 @@
-"""How a face follows an emotion track of five changes in 20 s: delay, rise, overshoot, speed and jerk of EXP."""
+"""How a face follows an emotion track of five changes in 20 s: delay, rise, overshoot, speed and
+jerk of EXP.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ TIMINGS: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """One change: seconds from the key to 10 %, 50 % and 90 % of the way, share beyond the end and before the start, extremes of EXP.
+    """One change: seconds from the key to 10 %, 50 % and 90 % of the way, share beyond the end and
+    before the start, extremes of EXP.
 
-    ``speed`` (1/s) and ``jerk`` (1/s³) are those of the fastest unit, ``step`` the largest change from one frame to the next.
+    ``speed`` (1/s) and ``jerk`` (1/s³) are those of the fastest unit, ``step`` the largest change
+    from one frame to the next.
     """
 
     emotion: int
@@ -123,7 +127,9 @@ def silence() -> np.ndarray:
 
 
 def babble(seed: int) -> np.ndarray:
-    """Twenty seconds of voice-like rows: four syllables a second of a spectrum that changes from one to the next."""
+    """Twenty seconds of voice-like rows: four syllables a second of a spectrum that changes from
+    one to the next.
+    """
     rng = np.random.default_rng([seed, 1])
     rows = round(4 * FPS * SECONDS)
     bands = np.interp(
@@ -135,7 +141,9 @@ def babble(seed: int) -> np.ndarray:
 
 
 def follow(talker: Any, track: EmotionTrack, rows: np.ndarray) -> list[Change]:
-    """Every change of a track, in what the emotion adds to the EXP of the same sound said neutrally."""
+    """Every change of a track, in what the emotion adds to the EXP of the same sound said
+    neutrally.
+    """
     felt = expression(talker, track, rows) - expression(
         talker, EmotionTrack.constant("neutral", 1), rows
     )

@@ -1,4 +1,4 @@
-"""What a head's motion is like in numbers, of filmed, simulated and drawn heads alike.
+"""What a head's motion is like in numbers, of real, simulated and drawn heads alike.
 
 Shapes: T frames of a clip, angles in radians.
 """
@@ -15,13 +15,16 @@ from emo_lightning.core.constants import FPS
 WINDOW = 64
 """Frames of a spectrum's windows."""
 BANDS = ((0.3, 0.9), (0.9, 1.8), (1.8, 3.7), (3.7, 7.0))
-"""Hz: the last three are the classes of Hadar et al. (1983), the first what is slower, as far as 2.5 s show it."""
+"""Hz: the last three are the classes of Hadar et al. (1983), the first what is slower, as far as
+2.5 s show it.
+"""
 NAMES = ("spread", "range", "speed", "beats", "stress")
 
 
 def describe(angle: np.ndarray, wave: np.ndarray | None) -> np.ndarray:
-    """``(5,)``: spread (mean std of the three angles, degrees), range (degrees), mean speed (degrees/s), beat alignment, and
-    correlation of the pitch's speed with loudness. Nan where the sound is unknown."""
+    """``(5,)``: spread (mean std of the three angles, degrees), range (degrees), mean speed
+    (degrees/s), beat alignment, and correlation of the pitch's speed with loudness. Nan where
+    the sound is unknown."""
     degrees = np.degrees(angle)
     speed = np.linalg.norm(np.diff(degrees, axis=0), axis=1) * FPS
     numbers = [degrees.std(0, ddof=1).mean(), np.ptp(degrees, axis=0).mean(), speed.mean()]
@@ -38,7 +41,9 @@ def describe(angle: np.ndarray, wave: np.ndarray | None) -> np.ndarray:
 
 
 def accents(angle: np.ndarray, wave: np.ndarray) -> tuple[float, float]:
-    """Beat alignment as ``emo eval`` has it, and Pearson's r of the pitch's speed with smoothed loudness, mean of lags -2 to 5."""
+    """Beat alignment as ``emo eval`` has it, and Pearson's r of the pitch's speed with smoothed
+    loudness, mean of lags -2 to 5.
+    """
     import librosa
 
     from evaluation.metrics.beat_alignment import beat_alignment, motion_beats
@@ -70,7 +75,9 @@ def loudness(wave: np.ndarray, frames: int) -> np.ndarray:
 
 
 def bands(angles: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean power ``(clips, 4 bands, 3 angles)``, squared degrees per Hz, windows shorter than :data:`WINDOW` left out."""
+    """Mean power ``(clips, 4 bands, 3 angles)``, squared degrees per Hz, windows shorter than
+    :data:`WINDOW` left out.
+    """
     taper, out = np.hanning(WINDOW)[:, None], []
     frequency = np.fft.rfftfreq(WINDOW, 1.0 / FPS)
     for angle in angles:

@@ -1,4 +1,6 @@
-"""PoseNet trained alone: the decoupler and the other heads stay as they are, so that a variant of it takes a minute."""
+"""PoseNet trained alone: the decoupler and the other heads stay as they are, so that a variant of
+it takes a minute.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from emo_lightning.training.motion import POSE_PARTS, MotionModule, Stage2Loss, 
 
 
 def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> AudioToMotion:
-    """Trained networks with an untrained PoseNet of these sizes (fields of MotionModelConfig) in place of their own."""
+    """Trained networks with an untrained PoseNet of these sizes (fields of MotionModelConfig) in
+    place of their own.
+    """
     place = SHIPPED if folder is None else folder
     decoupler, network = (
         read_network(place / f"{name}.safetensors", name, "--checkpoint-dir")
@@ -108,9 +112,11 @@ def trained_posenet(
 
 
 def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> None:
-    """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``, the decoupler as 16-bit floats.
+    """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``, the
+    decoupler as 16-bit floats.
 
-    MotionModel that learned to speak from people who were told to keep still should not hold their own as still.
+    MotionModel that learned to speak from people who were told to keep still should not hold their
+    own as still.
     """
     place = SHIPPED if folder is None else folder
     network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")

@@ -1,8 +1,7 @@
 """Probes: small classifiers on frozen features, which find what the features hold.
-
-Multinomial logistic regression, its penalty chosen on training groups held back, and a perceptron of one hidden layer, stopped
-early on them. Accuracy is the mean recall over the classes, so chance is one in the number of classes whatever their shares;
-the 95 % interval resamples whole clips.
+ Multinomial logistic regression, its penalty chosen on training groups held back, and a perceptron
+of one hidden layer, stopped early on them. Accuracy is the mean recall over the classes, so chance
+is one in the number of classes whatever their shares; the 95 % interval resamples whole clips.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ class Problem:
         features: ``(N, D)`` float32, one row a frame or a clip.
         labels: ``(N,)`` int, from 0.
         clips: ``(N,)`` int, the clip that a row is of; rows of one clip are resampled together.
-        groups: ``(N,)`` int; training rows of one group (a speaker, a sentence) are held back together.
+        groups: ``(N,)`` int; training rows of one group (a speaker, a sentence) are held back
+            together.
         train, test: ``(N,)`` bool.
     """
 
@@ -52,7 +52,8 @@ class Problem:
 class Score:
     """Mean recall with its 95 % interval and chance; ``spread`` is that of seeds.
 
-    ``right`` and ``total`` (clips, classes) count the rows that were tested and those that were right, mean of the seeds.
+    ``right`` and ``total`` (clips, classes) count the rows that were tested and those that were
+    right, mean of the seeds.
     """
 
     accuracy: float
@@ -74,7 +75,9 @@ class Score:
 def probe(
     problems: Problem | Sequence[Problem], kind: str, seeds: Sequence[int] = (0, 1, 2)
 ) -> Score:
-    """Fit with each seed and score on the test rows; several problems are folds whose test rows are scored together."""
+    """Fit with each seed and score on the test rows; several problems are folds whose test rows are
+    scored together.
+    """
     folds = [problems] if isinstance(problems, Problem) else list(problems)
     labels = np.concatenate([fold.labels[fold.test] for fold in folds])
     clips = np.concatenate([fold.clips[fold.test] for fold in folds])
@@ -105,7 +108,8 @@ def predict(problem: Problem, kind: str, seed: int) -> np.ndarray:
     check = torch.from_numpy(np.flatnonzero(problem.train & held))
     x, y = torch.from_numpy(problem.features).float(), torch.from_numpy(problem.labels).long()
     mean, std = x[fit].mean(dim=0), x[fit].std(dim=0)
-    # A feature that never moves in training says nothing; dividing by its spread would make noise of it.
+    # A feature that never moves in training says nothing; dividing by its spread would make noise
+    # of it.
     x = torch.where(std > 1e-6, (x - mean) / std.clamp_min(1e-6), torch.zeros(())).clamp(-8, 8)
     torch.manual_seed(seed)
     model = {"logistic": _logistic, "perceptron": _perceptron}[kind](
@@ -122,7 +126,9 @@ def recall(hits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def tally(hits: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that were right and all rows, each ``(clips, classes)``, the clips in order of their numbers."""
+    """Rows that were right and all rows, each ``(clips, classes)``, the clips in order of their
+    numbers.
+    """
     names, place = np.unique(clips, return_inverse=True)
     shape = (len(names), int(labels.max()) + 1)
     cell = place * shape[1] + labels
@@ -133,7 +139,9 @@ def tally(hits: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> tuple[np.n
 
 
 def resampled(right: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """:func:`recall` over clips drawn with replacement, ``(RESAMPLES,)``; the same draws for the same number of clips."""
+    """:func:`recall` over clips drawn with replacement, ``(RESAMPLES,)``; the same draws for the
+    same number of clips.
+    """
     count, generator = len(total), np.random.default_rng(0)
     drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=RESAMPLES).astype(float)
     rows = drawn @ total
@@ -146,7 +154,9 @@ def _held_back(problem: Problem, generator: np.random.Generator) -> np.ndarray:
 
 
 def _logistic(x: Tensor, y: Tensor, fit: Tensor, check: Tensor, classes: int) -> nn.Module:
-    """Full-batch L-BFGS; from the strongest penalty to the weakest, each starting where the last one ended."""
+    """Full-batch L-BFGS; from the strongest penalty to the weakest, each starting where the last
+    one ended.
+    """
     model = nn.Linear(x.shape[1], classes)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)

@@ -1,4 +1,6 @@
-"""What ``--level-from-voice`` reads of a voice: does a strongly spoken half of a recording stand out from a normal one?"""
+"""What ``--level-from-voice`` reads of a voice: does a strongly spoken half of a recording stand
+out from a normal one?
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ def table(places: Sequence[tuple[str, Path]]) -> None:
     print("\nVoice: two recordings of one speaker and sentence joined, both ways round, and brought to one level together. Strength "
           "(-1..1, the share of the band) over frames of speech; mean [95 % interval over pairs].\n")  # fmt: skip
     print(
-        "| set | pairs | stronger half | weaker half | stronger is above | largest step of a frame |\n|---|"
-        + "---:|" * 5
+        "| set | pairs | stronger half | weaker half | stronger is above | largest step of a frame "
+        "|\n|---|" + "---:|" * 5
     )
     for name, place in places:
         rows = np.array([compare(weak, strong) for weak, strong in pairs(place)])
@@ -46,8 +48,9 @@ def table(places: Sequence[tuple[str, Path]]) -> None:
 def pairs(place: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Weaker and stronger recordings.
 
-    Of real voices the same emotion at the lowest and the highest intensity; of the embedded corpus neutral and a loud feeling, sad
-    and neutral, for its clips share no sentence at two levels of one.
+    Of real voices the same emotion at the lowest and the highest intensity; of the embedded corpus
+    neutral and a loud feeling, sad and neutral, for its clips share no sentence at two levels of
+    one.
     """
     from datamodules.shards.tar_io import iter_samples
 
@@ -69,7 +72,9 @@ def _stronger(weak: Any, strong: Any) -> bool:
 
 
 def compare(weak: np.ndarray, strong: np.ndarray) -> tuple[float, float, float]:
-    """Mean strength of the strong and of the weak part over both orders, and the largest change from frame to frame."""
+    """Mean strength of the strong and of the weak part over both orders, and the largest change
+    from frame to frame.
+    """
     sums, steps = np.zeros(2), []
     for first, second, place in ((strong, weak, 0), (weak, strong, 1)):
         wave = levelled(np.concatenate([_whole(first), _whole(second)]))

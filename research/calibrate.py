@@ -1,13 +1,14 @@
-"""What calibrating to a person's own film gives, by how much film there is; with the pull and the offset taken away.
+"""What calibrating to a person's own video gives, by how much video there is; with the pull and the
+offset taken away.
 
     python -m research.calibrate [--videos DIR] [--seconds 20 40 60] [--checkpoint-dir D]
-
-DIR holds videos with sound, or with a recording NAME.wav beside them or in ../wav. Each file is one person; files of the same
-name up to a digit or underscore's number (clip_1, clip_2) and GRID's short clips of one folder are one person's film. Every
-fourth block of about 5 s is held out, the same for every amount of film, and each amount is taken from the start of what is left.
-Without --videos a person is made up: corpus speech with an opening of 1.5, a third more spread and a smile, 80 s.
-Correlation is the mean of opening's and width's; movement is opening's, over the real; intervals are 95 %, from resampling pieces
-of 1.5 s of the held-out film.
+ DIR holds videos with sound, or with a recording NAME.wav beside them or in ../wav. Each file is
+one person; files of the same name up to a digit or underscore's number (clip_1, clip_2) and GRID's
+short clips of one folder are one person's video. Every fourth block of about 5 s is held out, the
+same for every amount of video, and each amount is taken from the start of what is left. Without
+--videos a person is made up: corpus speech with an opening of 1.5, a third more spread and a smile,
+80 s. Correlation is the mean of opening's and width's; movement is opening's, over the real;
+intervals are 95 %, from resampling pieces of 1.5 s of the held-out video.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         type=float,
         nargs="+",
         default=[20.0, 40.0, 60.0],
-        help="film to fit on (20 40 60, and all)",
+        help="video to fit on (20 40 60, and all)",
     )
     parser.add_argument(
         "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
@@ -54,9 +55,10 @@ def main(arguments: Sequence[str] = ()) -> None:
 
     torch.set_num_threads(1)
     talker = load_audio_to_motion(args.checkpoint_dir)
-    people = made_up() if args.videos is None else filmed(args.videos)
+    people = made_up() if args.videos is None else real(args.videos)
     print(
-        "| person | variant | film to fit, s | result | r before | r after | difference, 95 % | movement | error | closures kept | s |"
+        "| person | variant | video to fit, s | result | r before | r after | difference, 95 % | "
+        "movement | error | closures kept | s |"
     )
     print("|---" * 11 + "|")
     for name, recordings in people:
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def trial(
     talker: object, recordings: Sequence[object], changes: Mapping[str, bool], seconds: float | None
 ) -> str | None:
-    """One row, or None where there is less film than that."""
+    """One row, or None where there is less video than that."""
     from emo_lightning.calibration.calibrate import Options, consider
     from emo_lightning.core.constants import FPS
 
@@ -101,7 +103,7 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
-def filmed(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
+def real(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
     """Each person's recordings, tracked once."""
     from emo_lightning.calibration.recording import watch
     from emo_lightning.core.errors import UserError
@@ -126,16 +128,18 @@ def filmed(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
             except UserError as error:
                 print(f"left out: {error}")
                 continue
-            film = sum(float(r.useful.sum()) for r in recordings) / 25
-            if film < LEAST_FILM:
-                print(f"left out: {name} has {film:.0f} s")
+            video = sum(float(r.useful.sum()) for r in recordings) / 25
+            if video < LEAST_FILM:
+                print(f"left out: {name} has {video:.0f} s")
                 continue
-            print(f"tracked {name}: {film:.0f} s of film in {time.perf_counter() - begin:.0f} s")
+            print(f"tracked {name}: {video:.0f} s of video in {time.perf_counter() - begin:.0f} s")
             yield name, recordings
 
 
 def person(path: Path) -> str:
-    """Who is in a file, by its name: GRID's clips are named by six letters and digits of what is said."""
+    """Who is in a file, by its name: GRID's clips are named by six letters and digits of what is
+    said.
+    """
     if re.fullmatch(r"[a-z]{4}[a-z0-9][a-z]|[a-z]{4}\d[a-z]", path.stem):
         return path.parent.name
     return re.sub(r"(_?clip)?_?\d+$", "", path.stem) or path.stem

@@ -1,21 +1,24 @@
-"""What the decoupler's features still say of emotion, intensity, speaker and phone: probes on frozen features.
+"""What the decoupler's features still say of emotion, intensity, speaker and phone: probes on
+frozen features.
 
     python -m research.decoupling                                   (about five minutes on one core)
-    python -m research.decoupling --data SHARDS --ravdess SHARDS --compare NAME=DIR --seeds 3 --by-intensity
-
-With no arguments a small embedded corpus is made, the shipped decoupler is probed on it, and so are three that are trained on it
-for equally many steps: by ``experiments/stage1.yaml``, by the same without the AU contrast, and by the paper's contrast alone
-(``experiments/stage1_contrast.yaml``), all without a teacher. ``--train STEPS`` says how long, 0 leaves them out, as ``--data``
-does by default. So few steps show the levels, not the recipe: its erasure follows moments over some 130 steps, in which an early
-network still moves, so content keeps emotion until training is long (3000 steps). ``--compare`` adds decouplers trained to the end.
-
-SHARDS of ``--data`` are an embedded corpus (``emo corpus``). Probes are fitted to its train split and tested on its val and test
-splits, whose speakers and sentences train does not have; the speaker probe is fitted to train's speakers and tested on sentences
-of theirs that it was not fitted to. On ``--ravdess`` (``emo preprocess --source ravdess``) probes are fitted to real voices, and
-tested on actors held out, in six folds.
-
-Two readings: *frame*, the vector of one video frame (of the spectrogram: the nine frames that the controller sees), and *clip*,
-mean and standard deviation over the frames of speech. Phones are the 39 of the CMU dictionary.
+    python -m research.decoupling --data SHARDS --ravdess SHARDS --compare NAME=DIR --seeds 3
+    --by-intensity
+ With no arguments a small embedded corpus is made, the shipped decoupler is probed on it, and so
+are three that are trained on it for equally many steps: by ``experiments/stage1.yaml``, by the same
+without the AU contrast, and by the paper's contrast alone (``experiments/stage1_contrast.yaml``),
+all without a teacher. ``--train STEPS`` says how long, 0 leaves them out, as ``--data`` does by
+default. So few steps show the levels, not the recipe: its erasure follows moments over some 130
+steps, in which an early network still moves, so content keeps emotion until training is long (3000
+steps). ``--compare`` adds decouplers trained to the end.
+ SHARDS of ``--data`` are an embedded corpus (``emo corpus``). Probes are fitted to its train split
+and tested on its val and test splits, whose speakers and sentences train does not have; the speaker
+probe is fitted to train's speakers and tested on sentences of theirs that it was not fitted to. On
+``--ravdess`` (``emo preprocess --source ravdess``) probes are fitted to real voices, and tested on
+actors held out, in six folds.
+ Two readings: *frame*, the vector of one video frame (of the spectrogram: the nine frames that the
+controller sees), and *clip*, mean and standard deviation over the frames of speech. Phones are the
+39 of the CMU dictionary.
 """
 
 from __future__ import annotations
@@ -94,7 +97,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         data = args.data or small_corpus(Path(folder) / "corpus", CLIPS)
         if args.data is None:
             print(
-                f"no --data: an embedded corpus of {CLIPS} clips without video, made in {time.monotonic() - start:.0f} s"
+                f"no --data: an embedded corpus of {CLIPS} clips without video, made in "
+                f"{time.monotonic() - start:.0f} s"
             )
         steps = (0 if args.data else STEPS) if args.train is None else args.train
         nets = {
@@ -141,7 +145,8 @@ def _trained(data: Path, folder: Path, steps: int) -> dict[str, Any]:
         path = train_stage(experiment, folder / name.replace(" ", "-"), [*same, *words])
         nets[f"{name}, {steps} steps"] = _network(path.parent)
     print(
-        f"{len(nets)} decouplers trained for {steps} steps each in {time.monotonic() - start:.0f} s: {', '.join(TRAINED)}"
+        f"{len(nets)} decouplers trained for {steps} steps each in {time.monotonic() - start:.0f} "
+        f"s: {', '.join(TRAINED)}"
     )
     return nets
 
@@ -267,7 +272,9 @@ def real_table(clips: Sequence[Clip], seeds: Sequence[int]) -> Scores:
 
 
 def real_goal_table(scores: Scores, nets: Sequence[str]) -> None:
-    """How far content lies below the statistics of the sound, in points, each by the stronger probe."""
+    """How far content lies below the statistics of the sound, in points, each by the stronger
+    probe.
+    """
     print(f"\n| decoupler | reading | {STATISTICS} less content (goal: 30 at least) | {STATISTICS} less chance, the most there is | "
           "content less chance |\n|---|---|---:|---:|---:|")  # fmt: skip
     for net in nets:

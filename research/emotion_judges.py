@@ -1,10 +1,11 @@
-"""How often emotion judges are right on filmed people: ours, its untrained rules, and those of others whose weights are there.
+"""How often emotion judges are right on real people: ours, its untrained rules, and those of others
+whose weights are there.
 
     python -m benchmarks emotion --videos DIR [--every 2]
-
-The emotion of a video is the one named in its path, as a folder or between underscores (``W009_front_angry_level3_001.mp4``,
-``angry/level_1/015.mp4``); videos that name none are left out. Others' judges look at every fifth frame, or fewer; clips of an
-emotion that one does not know are left out of its table.
+ The emotion of a video is the one named in its path, as a folder or between underscores
+(``W009_front_angry_level3_001.mp4``, ``angry/level_1/015.mp4``); videos that name none are left
+out. Others' judges look at every fifth frame, or fewer; clips of an emotion that one does not know
+are left out of its table.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     ]
     labelled = [(path, EMOTIONS.index(name)) for path, name in clips if name]
     print(
-        f"{len(labelled)} videos with an emotion in their path, {len(clips) - len(labelled)} without"
+        f"{len(labelled)} videos with an emotion in their path, {len(clips) - len(labelled)} "
+        "without"
     )
     if not labelled:
         return
@@ -135,7 +137,8 @@ def _report(name: str, answers: Sequence[np.ndarray], wanted: np.ndarray) -> Non
     )
     low, high = wilson(right, len(wanted))
     print(
-        f"\n{name}: right in {right} of {len(wanted)} ({right / len(wanted):.2f}, 95 % {low:.2f}-{high:.2f}); among two guesses {second}\n"
+        f"\n{name}: right in {right} of {len(wanted)} ({right / len(wanted):.2f}, 95 % "
+        f"{low:.2f}-{high:.2f}); among two guesses {second}\n"
     )
     print("| asked for | " + " | ".join(EMOTIONS) + " |\n|---|" + "---:|" * len(EMOTIONS))
     for emotion in np.unique(wanted):

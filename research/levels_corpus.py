@@ -1,18 +1,21 @@
-"""Do the fifteen levels come out where the embedded corpus has them, on held-out speakers and sentences?
+"""Do the fifteen levels come out where the embedded corpus has them, on held-out speakers and
+sentences?
 
-    python -m research.levels_corpus [--data SHARDS] [--checkpoint-dir NAME=DIR ...] [--train STEPS] [--variants a,b]
-
-Without --data a corpus of 480 clips is made in runs/benchmarks. Without more, the shipped weights are looked at; --train trains the
-heads on their decoupler: with the three annotated intensities alone, the same with parts left out, with levels found from the data
-(``emo shards levels``) and with the true ones; about four minutes of one core each at 1000 steps.
-
-A clip shows an emotion by its mean expression less its speaker's when neutral, along the emotion's prototype. What the held-out
-clips show at their true levels gives, by least squares, a straight line for each emotion (the corpus was made by one). The heads are
-asked for all fifteen levels on the same clips' sound; the line says which level the answer shows. ``levels``: the mean answer at
-each level, errors over the fifteen. ``clips``: each clip at its own level. 95 % intervals are over clips (bootstrap).
-
-The corpus' people act evenly, so nothing is left there for the matrix to learn or for the evenness loss to do. What both do where
-intensities 1, 2 and 3 are not evenly far apart is shown on the matrix and EmoNet's response alone, fitted to such faces.
+    python -m research.levels_corpus [--data SHARDS] [--checkpoint-dir NAME=DIR ...] [--train STEPS]
+    [--variants a,b]
+ Without --data a corpus of 480 clips is made in runs/benchmarks. Without more, the shipped weights
+are looked at; --train trains the heads on their decoupler: with the three annotated intensities
+alone, the same with parts left out, with levels found from the data (``emo shards levels``) and
+with the true ones; about four minutes of one core each at 1000 steps.
+ A clip shows an emotion by its mean expression less its speaker's when neutral, along the emotion's
+prototype. What the held-out clips show at their true levels gives, by least squares, a straight
+line for each emotion (the corpus was made by one). The heads are asked for all fifteen levels on
+the same clips' sound; the line says which level the answer shows. ``levels``: the mean answer at
+each level, errors over the fifteen. ``clips``: each clip at its own level. 95 % intervals are over
+clips (bootstrap).
+ The corpus' people act evenly, so nothing is left there for the matrix to learn or for the evenness
+loss to do. What both do where intensities 1, 2 and 3 are not evenly far apart is shown on the
+matrix and EmoNet's response alone, fitted to such faces.
 """
 
 from __future__ import annotations
@@ -55,7 +58,9 @@ EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "stage2.yaml"
 
 @dataclass(frozen=True)
 class Held:
-    """A held-out clip: its labels, sound as mel rows ``(4T, 80)``, mean expression ``(28,)`` and a still face of its speaker ``(1, C)``."""
+    """A held-out clip: its labels, sound as mel rows ``(4T, 80)``, mean expression ``(28,)`` and a
+    still face of its speaker ``(1, C)``.
+    """
 
     speaker: str
     emotion: int
@@ -67,14 +72,18 @@ class Held:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the heads show along each clip's own emotion: ``asked`` ``(N, 15)`` at all levels, for the N clips that have a level."""
+    """What the heads show along each clip's own emotion: ``asked`` ``(N, 15)`` at all levels, for
+    the N clips that have a level.
+    """
 
     asked: np.ndarray
 
 
 @dataclass(frozen=True)
 class Line:
-    """What the corpus shows of an emotion at a level: ``start + slope * level``; ``r2`` of the clips."""
+    """What the corpus shows of an emotion at a level: ``start + slope * level``; ``r2`` of the
+    clips.
+    """
 
     start: float
     slope: float
@@ -123,7 +132,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     clips = held_out(data)
     felt = [clip for clip in clips if clip.emotion != NEUTRAL]
     print(
-        f"{len(clips)} held-out clips of {len({c.speaker for c in clips})} speakers, {len(felt)} with an emotion\n"
+        f"{len(clips)} held-out clips of {len({c.speaker for c in clips})} speakers, {len(felt)} "
+        "with an emotion\n"
     )
     labels_table(data)
     found = {name: look(clips, load(folder)) for name, folder in folders.items()}
@@ -280,7 +290,8 @@ def labels_table(data: Path) -> None:
     found = find_levels(clips)
     print("Levels found from the data inside the three annotated intensities (all splits):\n")
     print(
-        "| emotion | clips | mean error | rank correlation inside the buckets |\n|---|---:|---:|---:|"
+        "| emotion | clips | mean error | rank correlation inside the buckets "
+        "|\n|---|---:|---:|---:|"
     )
     everything: list[tuple[float, float]] = []
     for emotion in EMOTIONS[1:]:
@@ -298,7 +309,8 @@ def labels_table(data: Path) -> None:
         everything.append((float(np.mean(errors)), float(order)))
         print(f"| {emotion} | {len(own)} | {everything[-1][0]:.2f} | {order:.3f} |")
     print(
-        f"| mean | {sum(c.bucket is not None for c in clips)} | {np.mean(everything, 0)[0]:.2f} | {np.mean(everything, 0)[1]:.3f} |\n"
+        f"| mean | {sum(c.bucket is not None for c in clips)} | {np.mean(everything, 0)[0]:.2f} | "
+        f"{np.mean(everything, 0)[1]:.3f} |\n"
     )
 
 
@@ -307,7 +319,8 @@ def response_table(
 ) -> None:
     """Errors of the levels shown, in levels."""
     print(
-        "| heads | emotion | clips | levels: mean error | Spearman | clips: mean error | Spearman | R² of the line |"
+        "| heads | emotion | clips | levels: mean error | Spearman | clips: mean error | Spearman "
+        "| R² of the line |"
     )
     print("|---|---|" + "---:|" * 6)
     emotions, levels = np.array([c.emotion for c in clips]), np.array([c.level for c in clips])
@@ -332,7 +345,8 @@ def response_table(
             print(f"| {name} | {EMOTIONS[emotion]} | {len(own)} | {mean:.2f} ({low:.2f}-{high:.2f}) | {order:.3f} | "
                   f"{single.mean():.2f} ({least:.2f}-{most:.2f}) | {clip_order:.3f} | {line.r2:.3f} |")  # fmt: skip
         print(
-            f"| {name} | mean | {len(clips)} | {np.mean(totals, 0)[0]:.2f} | | {np.mean(totals, 0)[1]:.2f} | | |",
+            f"| {name} | mean | {len(clips)} | {np.mean(totals, 0)[0]:.2f} | | "
+            f"{np.mean(totals, 0)[1]:.2f} | | |",
             flush=True,
         )
 
@@ -346,9 +360,12 @@ ACTORS = {
 
 
 def uneven_table() -> None:
-    """Share of the range reached at level 8, for actors of several kinds, weights of the evenness loss, with and without refinement."""
+    """Share of the range reached at level 8, for actors of several kinds, weights of the evenness
+    loss, with and without refinement.
+    """
     print(
-        "\nShare of the range at level 8 (0.5 is even; * where a step goes backwards), by the evenness loss' weight:\n"
+        "\nShare of the range at level 8 (0.5 is even; * where a step goes backwards), by the "
+        "evenness loss' weight:\n"
     )
     weights = (0.0, 0.05, 0.5, 2.0)
     print(
@@ -367,7 +384,9 @@ def uneven_table() -> None:
 def uneven_response(
     shares: Sequence[float], weight: float, refine: bool, steps: int = 800
 ) -> LevelResponse:
-    """The response that matrix and EmoNet learn from faces at the three intensities, mean over the emotions, along the prototypes."""
+    """The response that matrix and EmoNet learn from faces at the three intensities, mean over the
+    emotions, along the prototypes.
+    """
     import torch
     from torch.nn import functional as F
 
@@ -406,7 +425,9 @@ def uneven_response(
 
 
 def level_error(shown: np.ndarray) -> float:
-    """Mean absolute error of the mean level shown, over the fifteen levels; ``shown`` is ``(N, 15)``."""
+    """Mean absolute error of the mean level shown, over the fifteen levels; ``shown`` is ``(N,
+    15)``.
+    """
     return float(np.abs(shown.mean(axis=0) - LEVELS).mean())
 
 

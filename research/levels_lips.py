@@ -1,11 +1,14 @@
-"""Do the lips follow speech as well at level 15 of an emotion as at level 1, and do they still close?
+"""Do the lips follow speech as well at level 15 of an emotion as at level 1, and do they still
+close?
 
-    python -m research.levels_lips [--data SHARDS] [--phones SHARDS] [--checkpoint-dir D] [--clips N]
-
-SHARDS of --data is real talking video (skipped without), of --phones an embedded corpus (made when not given), whose held-out clips
-know where p, b and m are. Each recording is spoken neutrally and with every emotion at levels 1 and 15. ``r`` is the correlation of
-the opening and width of the lips with those filmed, at the lag at which the neutral face follows them best; the change from level 1 to
-15 has its 95 % interval over clips (bootstrap). Closed: share of p, b, m in which the inner lips touch. Two to five minutes of a core.
+    python -m research.levels_lips [--data SHARDS] [--phones SHARDS] [--checkpoint-dir D] [--clips
+    N]
+ SHARDS of --data is real talking video (skipped without), of --phones an embedded corpus (made when
+not given), whose held-out clips know where p, b and m are. Each recording is spoken neutrally and
+with every emotion at levels 1 and 15. ``r`` is the correlation of the opening and width of the lips
+with those real, at the lag at which the neutral face follows them best; the change from level 1 to
+15 has its 95 % interval over clips (bootstrap). Closed: share of p, b, m in which the inner lips
+touch. Two to five minutes of a core.
 """
 
 from __future__ import annotations
@@ -66,14 +69,15 @@ def spoken_lips(talker: Any, clip: Clip, emotion: str, level: float) -> np.ndarr
 
 
 def following_table(talker: Any, clips: Sequence[Clip]) -> None:
-    """Correlation with filmed lips and amplitude, at level 1 and 15."""
+    """Correlation with real lips and amplitude, at level 1 and 15."""
     from benchmarks._lips import correlation, following
 
     plain = [following(spoken_lips(talker, clip, "neutral", 1), clip.lips) for clip in clips]
     neutral = np.mean([f.best for f in plain], axis=0)
     print(f"{len(clips)} clips; neutral: opening r {neutral[0]:.3f}, width r {neutral[1]:.3f}\n")
     print(
-        "| emotion | opening r, level 1 | 15 | change | width r, level 1 | 15 | change | opening's spread, 15 by 1 |"
+        "| emotion | opening r, level 1 | 15 | change | width r, level 1 | 15 | change | opening's "
+        "spread, 15 by 1 |"
     )
     print("|---|" + "---:|" * 7)
     changes = []

@@ -1,16 +1,18 @@
 """Head motion and blinks: PoseNet's against held-out heads, per emotion, and against its ablations.
 
-    python -m research.pose [--data SHARDS] [--real SHARDS ...] [--checkpoint-dir D] [--steps 500] [--clips 160] [--minutes 10]
-
-Without --data an embedded corpus of 240 clips is made in a cache folder; heads of its held-out speakers are the measure, PoseNet
-moves to the same sounds at the same emotion and level. --real adds shards of filmed heads (``emo preprocess``), which nothing was
-fitted to. The ablations are PoseNet trained anew for --steps steps each: whole, without condition, without the spectrum loss; and the
-whole one cut into faded windows of 48 frames without their means, as motion is often joined. --steps 0 leaves them out.
+    python -m research.pose [--data SHARDS] [--real SHARDS ...] [--checkpoint-dir D] [--steps 500]
+    [--clips 160] [--minutes 10]
+ Without --data an embedded corpus of 240 clips is made in a cache folder; heads of its held-out
+speakers are the measure, PoseNet moves to the same sounds at the same emotion and level. --real
+adds shards of real heads (``emo preprocess``), which nothing was fitted to. The ablations are
+PoseNet trained anew for --steps steps each: whole, without condition, without the spectrum loss;
+and the whole one cut into faded windows of 48 frames without their means, as motion is often
+joined. --steps 0 leaves them out.
 --write trains alone: for heads whose ExpNet learned from people who were told to keep still.
-
-spread: mean standard deviation of pitch, yaw and roll in a clip, degrees. range: degrees. speed: degrees a second. gap: distance in dB
-of the power below 7 Hz in four bands. beats: beat alignment. nods: correlation of the pitch's speed with loudness. Mean ± 95 %.
-Takes about five minutes of one core.
+ spread: mean standard deviation of pitch, yaw and roll in a clip, degrees. range: degrees. speed:
+degrees a second. gap: distance in dB of the power below 7 Hz in four bands. beats: beat alignment.
+nods: correlation of the pitch's speed with loudness. Mean ± 95 %. Takes about five minutes of one
+core.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ HEADER = "| n | spread ° | range ° | speed °/s | gap dB | beats | nods |"
 
 @dataclass
 class Group:
-    """Clips of one emotion: filmed or simulated angles, and the sound."""
+    """Clips of one emotion: real or simulated angles, and the sound."""
 
     angles: list[np.ndarray] = field(default_factory=list)
     waves: list[np.ndarray | None] = field(default_factory=list)
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument(
         "--data", type=Path, help="shards of the embedded corpus; made where there are none"
     )
-    parser.add_argument("--real", type=Path, nargs="*", default=(), help="shards of filmed heads")
+    parser.add_argument("--real", type=Path, nargs="*", default=(), help="shards of real heads")
     parser.add_argument(
         "--checkpoint-dir", type=Path, help="trained weights; those shipped by default"
     )
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         held = read(data, ("val", "test"), args.clips)
         per_emotion(talker, held)
         for folder in args.real:
-            filmed(talker, folder, args.clips)
+            real(talker, folder, args.clips)
         if args.steps:
             ablations(talker, data, args, held)
         drift(talker, args.minutes)
@@ -109,15 +111,15 @@ def per_emotion(talker: object, held: dict[str, Group]) -> None:
     )
 
 
-def filmed(talker: object, folder: Path, clips: int) -> None:
-    """Filmed heads, and PoseNet's on their sound."""
+def real(talker: object, folder: Path, clips: int) -> None:
+    """Real heads, and PoseNet's on their sound."""
     if not folder.is_dir():
         print(f"\nskipped: no shards in {folder}")
         return
     groups = read(folder, None, clips)
-    print(f"\n| filmed: {folder.name} {HEADER}\n" + "|---" * 8 + "|")
+    print(f"\n| real: {folder.name} {HEADER}\n" + "|---" * 8 + "|")
     for emotion, group in groups.items():
-        print(row(f"{emotion}, filmed", group.angles, group.waves, None))
+        print(row(f"{emotion}, real", group.angles, group.waves, None))
         print(
             row(
                 f"{emotion}, PoseNet",
@@ -157,7 +159,9 @@ def ablations(talker: object, data: Path, args: argparse.Namespace, held: dict[s
 def _ablation(
     name: str, made: dict[str, list[np.ndarray]], held: dict[str, Group], everyone: Group
 ) -> None:
-    """A line, with Spearman's correlation over the emotions of the held-out heads' spread with the made ones'."""
+    """A line, with Spearman's correlation over the emotions of the held-out heads' spread with the
+    made ones'.
+    """
     from scipy.stats import spearmanr
 
     sides = (made.values(), [group.angles for group in held.values()])
@@ -234,7 +238,9 @@ def drift(talker: object, minutes: float) -> None:
 
 
 def blinks(talker: object, held: dict[str, Group], minutes: float) -> None:
-    """Rate, duration and gaps of blinks by emotion, and how many begin in pauses; aperture is what the lids leave open."""
+    """Rate, duration and gaps of blinks by emotion, and how many begin in pauses; aperture is what
+    the lids leave open.
+    """
     from emo_lightning.face.coefficients import EXP_NAMES
     from emo_lightning.motion.blinking import BLINKS_PER_MINUTE, EMOTION_RATE
     from emo_lightning.motion.emotions import EmotionTrack
@@ -262,7 +268,9 @@ def blinks(talker: object, held: dict[str, Group], minutes: float) -> None:
 
 
 def faded(angle: np.ndarray, window: int = 48) -> np.ndarray:
-    """Motion as windows without their mean, faded along a sine and added: what joining windows so leaves of it."""
+    """Motion as windows without their mean, faded along a sine and added: what joining windows so
+    leaves of it.
+    """
     hop, out = window // 2, np.zeros((len(angle) + 2 * window, 3))
     padded = np.pad(
         angle, ((window, window), (0, 0)), mode="reflect" if len(angle) > window else "edge"
@@ -308,7 +316,9 @@ def joined(groups: dict[str, Group]) -> Group:
 
 
 def _speech(minutes: float) -> np.ndarray:
-    """Log mel rows of the sample recording that comes with the package, over and over with a pause of a second."""
+    """Log mel rows of the sample recording that comes with the package, over and over with a pause
+    of a second.
+    """
     from importlib.resources import as_file, files
 
     from emo_lightning.media.audio_reader import load_audio

@@ -1,10 +1,12 @@
-"""What the refinement adds to the geometric renderer: the same clips by both, on people who were held out, and what it costs.
-
-``python -m research.refined [--data SHARDS] [--split test] [--weights DIR ...] [--sheet FILE.png]``. Without ``--data`` only
-the speed is measured, on scikit-image's astronaut; without ``--weights`` by the shipped weights, or where there are none by an
-untrained network. Scores are those of the comparison of renderers (:mod:`benchmarks.compare`), with the eyes' beside the lips';
-perceptual distances are of face and lips alone. Flicker is the mean second difference in time of the face's pixels, over the
-true video's. The sheet shows portrait, truth, geometry, and for each set of weights its frame and its mask.
+"""What the refinement adds to the geometric renderer: the same clips by both, on people who were
+held out, and what it costs.
+ ``python -m research.refined [--data SHARDS] [--split test] [--weights DIR ...] [--sheet
+FILE.png]``. Without ``--data`` only the speed is measured, on scikit-image's astronaut; without
+``--weights`` by the shipped weights, or where there are none by an untrained network. Scores are
+those of the comparison of renderers (:mod:`benchmarks.compare`), with the eyes' beside the lips';
+perceptual distances are of face and lips alone. Flicker is the mean second difference in time of
+the face's pixels, over the true video's. The sheet shows portrait, truth, geometry, and for each
+set of weights its frame and its mask.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import skimage.data
 import torch
 
 from benchmarks._compare_clips import Clip, read_clips
-from benchmarks._compare_scores import Distance, Film, Judging, landmarks, regions
+from benchmarks._compare_scores import Distance, Judging, TrackedVideo, landmarks, regions
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
@@ -50,7 +52,9 @@ PERCEIVED = {"face": 160, "lips": 64}
 EDGE, WIDE, TALL = 6, 290, 320
 """Pixels: around the face on the sheet, and of each picture on it."""
 SHOWN = 3
-"""Frames of each clip on the sheet: those whose eyes, mouth and brows differ most from the portrait's."""
+"""Frames of each clip on the sheet: those whose eyes, mouth and brows differ most from the
+portrait's.
+"""
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             quality(
                 read_clips(given.data, given.split.split(","), given.frames, given.clips),
                 places,
-                given.sheet,
+                given.contact_sheet,
             )
         if given.speed:
             speed(places[0])
@@ -126,8 +130,8 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
         for name, renderer in renderers.items():
             drawn[name], masks[name] = refined(renderer, portrait, clip.coefficients)
         for name, made in drawn.items():
-            film = judging.watch(np.stack(made[1:]))
-            scores[name].append(compare(film, truth, distances) | landmarks(film, truth))
+            video = judging.watch(np.stack(made[1:]))
+            scores[name].append(compare(video, truth, distances) | landmarks(video, truth))
         for t in striking(clip):
             row = [frames[0], frames[t], drawn["mesh"][t]]
             for name in renderers:
@@ -144,10 +148,10 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
     judging.close()
     table(scores)
     if sheet is not None:
-        cv2.imwrite(str(sheet), np.concatenate(strips)[..., ::-1])
+        cv2.imwrite(str(contact_sheet), np.concatenate(strips)[..., ::-1])
 
 
-def close(picture: np.ndarray, truth: Film, frame: int) -> np.ndarray:
+def close(picture: np.ndarray, truth: TrackedVideo, frame: int) -> np.ndarray:
     """The face alone, as large as the sheet shows it."""
     rows, columns = regions(truth, frame)["_face"]
     wide = cv2.copyMakeBorder(picture, *(EDGE,) * 4, cv2.BORDER_REPLICATE)
@@ -185,21 +189,25 @@ def refined(
     return frames, masks
 
 
-def compare(film: Film, truth: Film, distances: dict[str, Distance]) -> dict[str, float]:
-    """PSNR and SSIM of face, lips and eyes, perceptual distances of face and lips, flicker of the face."""
+def compare(
+    video: TrackedVideo, truth: TrackedVideo, distances: dict[str, Distance]
+) -> dict[str, float]:
+    """PSNR and SSIM of face, lips and eyes, perceptual distances of face and lips, flicker of the
+    face.
+    """
     found: dict[str, list[float]] = {}
     for t in np.flatnonzero(truth.seen):
         boxes = {part.removeprefix("_"): box for part, box in regions(truth, t).items() if part} | {
             "eyes": eyes(truth, t)
         }
         for part, (rows, columns) in boxes.items():
-            a, b = (batch(one.frames[t, rows, columns]) for one in (film, truth))
+            a, b = (batch(one.frames[t, rows, columns]) for one in (video, truth))
             found.setdefault(f"error {part}", []).append(float(squared_error(a, b)))
             found.setdefault(f"ssim {part}", []).append(float(ssim(a, b)))
             if part in PERCEIVED and t % 5 == 0:
                 pair = [
                     batch(cv2.resize(one.frames[t, rows, columns], (PERCEIVED[part],) * 2))
-                    for one in (film, truth)
+                    for one in (video, truth)
                 ]
                 for name, judge in distances.items():
                     found.setdefault(f"{name} {part}", []).append(float(judge(*pair)))
@@ -212,7 +220,7 @@ def compare(film: Film, truth: Film, distances: dict[str, Distance]) -> dict[str
     rows, columns = regions(truth, int(np.flatnonzero(truth.seen)[0]))["_face"]
     shakes = [
         np.abs(np.diff(one.frames[:, rows, columns].astype(np.float32), 2, axis=0)).mean()
-        for one in (film, truth)
+        for one in (video, truth)
     ]
     return (
         psnr
@@ -221,7 +229,7 @@ def compare(film: Film, truth: Film, distances: dict[str, Distance]) -> dict[str
     )
 
 
-def eyes(truth: Film, frame: int) -> tuple[slice, slice]:
+def eyes(truth: TrackedVideo, frame: int) -> tuple[slice, slice]:
     """Rows and columns of both eyes with their lids."""
     rows = np.concatenate([np.concatenate(pair) for pair in (*topology.EYES, *topology.LID_ROWS)])
     points, size = truth.track.in_crop[frame, rows, :2], truth.frames.shape[1]
@@ -269,7 +277,9 @@ def table(scores: dict[str, list[dict[str, float]]]) -> None:
 
 
 def speed(place: Path) -> None:
-    """Milliseconds a frame by size, the median of several, and the peak of memory; both renderers keep to one thread."""
+    """Milliseconds a frame by size, the median of several, and the peak of memory; both renderers
+    keep to one thread.
+    """
     print(
         "\n| ms a frame | "
         + " | ".join(f"{size} px" for size in SIZES)
@@ -292,7 +302,8 @@ def speed(place: Path) -> None:
     for name, row in cells.items():
         print(f"| {name} | " + " | ".join(row) + " |")
     print(
-        f"\npeak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+        f"\npeak memory of this process "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     )
 
 

@@ -1,20 +1,24 @@
-"""How fast what is heard and what is asked for show: the controller's window against a voice that changes, and the emotion track.
+"""How fast what is heard and what is asked for show: the controller's window against a voice that
+changes, and the emotion track.
 
-    python -m research.responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N] [--checkpoint-dir D] [--ravdess SHARDS]
+    python -m research.responsiveness [--data SHARDS] [--windows 3,5,9,17,25] [--steps N]
+    [--checkpoint-dir D] [--ravdess SHARDS]
         [--part window|track|voice]
 
-*Window.* The decoupler is trained with each window (frames of 40 ms, centred), alike in all else. Two clips of the same held-out
-speaker and sentence, one neutral, one emotional, are cut together in mid-sentence, both ways round; what the network says of the cut
-clip is compared, frame by frame, with what it says of either clip whole: 0 is the old voice, 1 the new one. ``AU(P)`` is read along the
-new emotion's prototype, LOW along the difference of both emotions' means on train. Delays are to the centre of a frame from the cut.
-Beside it, what the window buys: error of AU(P) low and emotion told from LOW by a linear probe, on held-out speakers and sentences.
-
-The default is a small corpus and a short training (about 4 minutes of one core): windows are compared, not what long training reaches.
+*Window.* The decoupler is trained with each window (frames of 40 ms, centred), alike in all else.
+Two clips of the same held-out speaker and sentence, one neutral, one emotional, are cut together in
+mid-sentence, both ways round; what the network says of the cut clip is compared, frame by frame,
+with what it says of either clip whole: 0 is the old voice, 1 the new one. ``AU(P)`` is read along
+the new emotion's prototype, LOW along the difference of both emotions' means on train. Delays are
+to the centre of a frame from the cut. Beside it, what the window buys: error of AU(P) low and
+emotion told from LOW by a linear probe, on held-out speakers and sentences.
+ The default is a small corpus and a short training (about 4 minutes of one core): windows are
+compared, not what long training reaches.
 
 *Track.* See the table's heading; weights as shipped, or of ``--checkpoint-dir``.
 
-*Voice.* What ``emo generate --level-from-voice`` goes by, on the embedded corpus and, with ``--ravdess`` (``emo preprocess --source
-ravdess``), on real voices.
+*Voice.* What ``emo generate --level-from-voice`` goes by, on the embedded corpus and, with
+``--ravdess`` (``emo preprocess --source ravdess``), on real voices.
 """
 
 from __future__ import annotations
@@ -63,7 +67,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Splice:
-    """A cut clip and its two wholes as mel rows ``(4T, 80)``, cut before ``frame``; they sound at one gain."""
+    """A cut clip and its two wholes as mel rows ``(4T, 80)``, cut before ``frame``; they sound at
+    one gain.
+    """
 
     cut: np.ndarray
     old: np.ndarray
@@ -128,7 +134,8 @@ def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -
     splices = list(cut_together([clip for clip in clips if clip.split != "train"]))
     tested = sum(clip.split != "train" for clip in clips)
     print(
-        f"\nWindow: {steps} steps each, seed 0; {len(splices)} cuts, {tested} held-out clips; mean [95 % interval over cuts or clips]\n"
+        f"\nWindow: {steps} steps each, seed 0; {len(splices)} cuts, {tested} held-out clips; mean "
+        "[95 % interval over cuts or clips]\n"
     )
     heads = (
         "AU(P) 50 %, ms",
@@ -159,7 +166,8 @@ def window_table(data: Path, folder: Path, windows: Sequence[int], steps: int) -
         ]
         after = FRAME_MS * net.controller.reach.future
         print(
-            f"| {FRAME_MS * window:.0f} | {after:.0f} | {' | '.join(cells)} | {time.perf_counter() - begin:.0f} |",
+            f"| {FRAME_MS * window:.0f} | {after:.0f} | {' | '.join(cells)} | "
+            f"{time.perf_counter() - begin:.0f} |",
             flush=True,
         )
 
@@ -197,7 +205,9 @@ def read(data: Path) -> Iterator[Clip]:
 
 
 def cut_together(clips: Sequence[Clip]) -> Iterator[Splice]:
-    """A neutral and an emotional clip of one speaker and sentence, both ways round, at :data:`CUTS`."""
+    """A neutral and an emotional clip of one speaker and sentence, both ways round, at
+    :data:`CUTS`.
+    """
     for calm in (clip for clip in clips if clip.emotion == NEUTRAL):
         for moved in clips:
             if (moved.speaker, moved.sentence) != (
@@ -234,7 +244,9 @@ def look(net: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def responses(
     net: Any, splices: Sequence[Splice], means: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each cut, how far the network has gone at each frame around it: ``(N, 2 SPAN, 2)``, products to be divided once pooled."""
+    """Of each cut, how far the network has gone at each frame around it: ``(N, 2 SPAN, 2)``,
+    products to be divided once pooled.
+    """
     units, lows = [], []
     for splice in splices:
         seen = [look(net, rows) for rows in (splice.cut, splice.old, splice.new)]
@@ -251,7 +263,9 @@ def responses(
 
 
 def unit_direction(emotion: int) -> np.ndarray:
-    """The emotion's action units ``(17,)``, as its prototype has them; a one-sided unit counts by its stronger side."""
+    """The emotion's action units ``(17,)``, as its prototype has them; a one-sided unit counts by
+    its stronger side.
+    """
     sides = {
         name: [w for unit, w in PROTOTYPES[EMOTIONS[emotion]].items() if unit.split("_")[0] == name]
         for name in AU_NAMES
@@ -271,7 +285,9 @@ def low_means(net: Any, clips: Sequence[Clip]) -> np.ndarray:
 
 
 def reach(products: np.ndarray, level: float) -> float:
-    """Milliseconds from the cut to the frame at which the pooled response has gone this far, between two frames."""
+    """Milliseconds from the cut to the frame at which the pooled response has gone this far,
+    between two frames.
+    """
     share = products[..., 0].sum(axis=0) / products[..., 1].sum(axis=0)
     share = np.maximum.accumulate(share)
     at = max(int(np.argmax(share >= level)), 1)
@@ -296,7 +312,9 @@ def _cell(found: tuple[float, float, float]) -> str:
 
 
 def accuracy(net: Any, clips: Sequence[Clip]) -> list[str]:
-    """Cells of AU(P) low's error and correlation over held-out clips, and of emotion told from frames of LOW."""
+    """Cells of AU(P) low's error and correlation over held-out clips, and of emotion told from
+    frames of LOW.
+    """
     errors, alike, rows, owners = [], [], [], []
     for number, clip in enumerate(clips):
         units, low = look(net, log_mel(levelled(clip.wave)))

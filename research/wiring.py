@@ -1,15 +1,17 @@
-"""The figure's wiring against our default: what each of them says, and by which coefficients an emotion shows.
+"""The figure's wiring against our default: what each of them says, and by which coefficients an
+emotion shows.
 
     python -m research.wiring [--data SHARDS] [--steps N] [--checkpoint-dir NAME=DIR ...]
-
-In the figure EmoNet gives ID and TEX alone and ExpNet, which knows no label, the whole EXP; in our default EmoNet changes EXP too. Both
-are trained here, heads of the same sizes on one decoupler; the figure's also with ID as fitted, which is one a clip and so teaches EmoNet
-nothing. They are looked at on held-out speakers and sentences: error of EXP at the
-clip's own emotion and level; along levels 1 to 15 of its emotion, on the same sound, Spearman's rho and the range of EXP, in shares of
-the prototype; the change of ID (in standard deviations of people, the length over 40 directions), of TEX and of the head's angle (one
-drawn motion) from neutral to level 15; and how much of the prototype's own movement of the face's vertices EXP and ID then show.
-
-The default is a small corpus and short trainings (about 4 minutes of one core). Intervals are over clips.
+ In the figure EmoNet gives ID and TEX alone and ExpNet, which knows no label, the whole EXP; in our
+default EmoNet changes EXP too. Both are trained here, heads of the same sizes on one decoupler; the
+figure's also with ID as fitted, which is one a clip and so teaches EmoNet nothing. They are looked
+at on held-out speakers and sentences: error of EXP at the clip's own emotion and level; along
+levels 1 to 15 of its emotion, on the same sound, Spearman's rho and the range of EXP, in shares of
+the prototype; the change of ID (in standard deviations of people, the length over 40 directions),
+of TEX and of the head's angle (one drawn motion) from neutral to level 15; and how much of the
+prototype's own movement of the face's vertices EXP and ID then show.
+ The default is a small corpus and short trainings (about 4 minutes of one core). Intervals are over
+clips.
 """
 
 from __future__ import annotations
@@ -98,8 +100,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         given = dict(_named(word) for word in args.checkpoint_dir)
         clips = held_out(data)
         print(
-            f"\n{len(clips)} held-out clips; mean [95 % interval]\n\n| wiring | {' | '.join(HEADS)} |\n|---|"
-            + "---:|" * len(HEADS)
+            f"\n{len(clips)} held-out clips; mean [95 % interval]\n\n| wiring | "
+            f"{' | '.join(HEADS)} |\n|---|" + "---:|" * len(HEADS)
         )
         for name, weights in (given or trained(data, folder, args.steps)).items():
             from emo_lightning.inference.weights import load_audio_to_motion
@@ -203,7 +205,9 @@ def look(talker: Any, clip: Clip) -> Mapping[str, float]:
 
 
 def turned(heads: Any, felt: Tensor, calm: Tensor) -> float:
-    """Root mean square difference of the head's angles, degrees, that the condition makes to one drawn motion."""
+    """Root mean square difference of the head's angles, degrees, that the condition makes to one
+    drawn motion.
+    """
     net = heads.posenet
     if felt.shape[1] < net.window:
         return float("nan")

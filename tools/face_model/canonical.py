@@ -1,4 +1,6 @@
-"""The canonical face inside MediaPipe's landmarker file: a protocol buffer, of which a few fields are read."""
+"""The canonical face inside MediaPipe's landmarker file: a protocol buffer, of which a few fields
+are read.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ VERTEX_WIDTH = 5
 
 
 def read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices ``(468, 3)`` in model space (see :mod:`emo_lightning.face.builtin`) and triangles ``(852, 3)`` int32.
+    """Vertices ``(468, 3)`` in model space (see :mod:`emo_lightning.face.builtin`) and triangles
+    ``(852, 3)`` int32.
 
-    The file's mesh also covers both eyes and the mouth; those triangles are left out, so that lids and lips can part.
+    The file's mesh also covers both eyes and the mouth; those triangles are left out, so that lids
+    and lips can part.
     """
     with zipfile.ZipFile(path) as archive:
         fields = _fields(archive.read(MEMBER))

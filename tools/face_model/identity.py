@@ -1,4 +1,6 @@
-"""Forty identity directions: measures of anatomy first, then smooth modes of the mesh. All numbers are our own."""
+"""Forty identity directions: measures of anatomy first, then smooth modes of the mesh. All numbers
+are our own.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,15 @@ from tools.face_model.units import lips_together
 
 COUNT = 40
 MODE_SIZE = 0.012
-"""Standard deviation of a vertex under the first smooth mode, IOD; later modes fall off with their frequency."""
+"""Standard deviation of a vertex under the first smooth mode, IOD; later modes fall off with their
+frequency.
+"""
 
 
 def measures() -> list[tuple[dict[int, Displacement], float]]:
-    """(displacements of one standard deviation on the subject's right and the middle, reach in IOD), mirrored on use."""
+    """(displacements of one standard deviation on the subject's right and the middle, reach in
+    IOD), mirrored on use.
+    """
     still = {33: (0, 0, 0), 133: (0, 0, 0), 168: (0, 0, 0)}
 
     def row(vertices: Sequence[int], *shift: float) -> dict[int, Displacement]:
@@ -86,14 +92,15 @@ def asymmetries() -> list[tuple[dict[int, Displacement], float]]:
 def identity_basis(
     mean: np.ndarray, spread: Spread, mirror: np.ndarray, rigid: np.ndarray
 ) -> np.ndarray:
-    """``(40, 468, 3)``: mutually orthogonal, scaled so that a standard normal coefficient gives plausible people,
-    all with their lips together.
+    """``(40, 468, 3)``: mutually orthogonal, scaled so that a standard normal coefficient gives
+    plausible people, all with their lips together.
 
     Args:
         mean: ``(468, 3)``.
         spread: interpolation on its mesh.
         mirror: the mirror image of each vertex.
-        rigid: ``(468,)`` trust of the pose in each vertex; no direction moves what these say is the pose.
+        rigid: ``(468,)`` trust of the pose in each vertex; no direction moves what these say is the
+            pose.
     """
     fields = [spread(both_sides(fixed, mirror), reach) for fixed, reach in measures()]
     fields += [spread(fixed, reach) for fixed, reach in asymmetries()]

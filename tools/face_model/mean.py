@@ -1,7 +1,7 @@
 """The mean face: the canonical face at rest.
-
-The canonical face has parted lips and narrow eyes, and its eyes, nose and brows differ a little from what the landmarker
-sees on people at rest. A few lengths are set by hand and spread over the skin around.
+ The canonical face has parted lips and narrow eyes, and its eyes, nose and brows differ a little
+from what the landmarker sees on people at rest. A few lengths are set by hand and spread over the
+skin around.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ SHIFTS: tuple[tuple[dict[int, tuple[float, float, float]], float], ...] = (
       200: (0, -0.022, -0.006), 199: (0, -0.020, 0), 152: (0, 0, 0), 2: (0, 0, 0)}, 0.15),
 )
 # fmt: on
-"""Displacements of vertices on the subject's right and in the middle, and how far each group reaches, in IOD."""
+"""Displacements of vertices on the subject's right and in the middle, and how far each group
+reaches, in IOD.
+"""
 
 
 def mean_face(canonical: np.ndarray, spread: Spread, mirror: np.ndarray) -> np.ndarray:
@@ -75,7 +77,9 @@ def _open_lids() -> dict[int, tuple[float, float, float]]:
 
 
 def _closed_lips(face: np.ndarray) -> dict[int, np.ndarray]:
-    """Inner rows meet, nearer to the upper one; the outer contour stays, the rows between follow as far as is seen."""
+    """Inner rows meet, nearer to the upper one; the outer contour stays, the rows between follow as
+    far as is seen.
+    """
     upper, lower = regions.LIP_INNER
     middle = (1.0 - LIP_MEETS) * face[upper] + LIP_MEETS * face[lower] + [0.0, 0.0, -0.022]
     fixed = {int(v): np.zeros(3) for rows in regions.LIP_OUTER for v in rows}

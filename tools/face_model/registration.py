@@ -1,8 +1,8 @@
 """ICT-FaceKit's expression shapes carried over to the 468 vertices of the canonical face.
-
-A similarity from the 68 landmarks, then a thin-plate warp through landmarks, lip rows and lid margins, lay ICT's neutral
-face onto the canonical one. Each of the 468 vertices then takes the displacements of the ICT vertices nearest to it, lips
-from their own lip alone; rows of lips and lids take them from the matching ICT row.
+ A similarity from the 68 landmarks, then a thin-plate warp through landmarks, lip rows and lid
+margins, lay ICT's neutral face onto the canonical one. Each of the 468 vertices then takes the
+displacements of the ICT vertices nearest to it, lips from their own lip alone; rows of lips and
+lids take them from the matching ICT row.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ FREE, UPPER, LOWER = 0, 1, 2
 
 @dataclass(frozen=True)
 class Ict:
-    """``neutral (26719, 3)``, ``quads (F, 4)`` and displacements by name, in the canonical face's axes (y down, z away)."""
+    """``neutral (26719, 3)``, ``quads (F, 4)`` and displacements by name, in the canonical face's
+    axes (y down, z away).
+    """
 
     neutral: np.ndarray
     quads: np.ndarray
@@ -171,7 +173,9 @@ def _nearest(
     target_lips: np.ndarray,
     neighbours: int = 6,
 ) -> np.ndarray:
-    """``(468, 9409)``: inverse-distance weights of the nearest ICT vertices, of the same lip where it matters."""
+    """``(468, 9409)``: inverse-distance weights of the nearest ICT vertices, of the same lip where
+    it matters.
+    """
     matrix = np.zeros((len(target), len(warped)))
     for part in (FREE, UPPER, LOWER):
         rows = np.flatnonzero(target_lips == part)

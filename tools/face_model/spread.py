@@ -12,7 +12,8 @@ Displacement = Sequence[float]
 
 
 class Spread:
-    """Screened biharmonic interpolation on the mesh graph (as Botsch & Kobbelt, *SIGGRAPH* 2004, with a screening term).
+    """Screened biharmonic interpolation on the mesh graph (as Botsch & Kobbelt, *SIGGRAPH* 2004,
+    with a screening term).
 
     Where the mesh has a hole, as between the lips, nothing crosses it.
     """
@@ -38,7 +39,9 @@ class Spread:
         self.count = count
 
     def __call__(self, fixed: Mapping[int, Displacement], reach: float) -> np.ndarray:
-        """``(468, 3)`` displacements that equal ``fixed`` at its vertices and fade over about ``reach`` IOD."""
+        """``(468, 3)`` displacements that equal ``fixed`` at its vertices and fade over about
+        ``reach`` IOD.
+        """
         screen = (1.2 * self.edge / reach) ** 4
         matrix = (self.laplacian.T @ self.laplacian + screen * identity(self.count)).tocsr()
         known = np.array(sorted(fixed))

@@ -1,8 +1,9 @@
-"""The 28 expression directions: ICT-FaceKit shapes mixed into FACS units and speech shapes, then held to a few rules.
-
-1 is FACS grade E on an average adult; the weights are ours, set by looking at the shapes and by how well fits follow
-real faces. Rules: units of a pair mirror each other, the others are symmetric; lips that a unit does not part stay
-together; a lid that closes meets the other; what hardly moves does not move at all.
+"""The 28 expression directions: ICT-FaceKit shapes mixed into FACS units and speech shapes, then
+held to a few rules.
+ 1 is FACS grade E on an average adult; the weights are ours, set by looking at the shapes and by
+how well fits follow real faces. Rules: units of a pair mirror each other, the others are symmetric;
+lips that a unit does not part stay together; a lid that closes meets the other; what hardly moves
+does not move at all.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ EXTRAS: Mapping[str, tuple[Mapping[int, Displacement], float]] = {
         0.12,
     ),
 }  # fmt: skip
-"""Added displacements on the subject's right and the middle, mirrored, and their reach: what ICT's shape lacks."""
+"""Added displacements on the subject's right and the middle, mirrored, and their reach: what ICT's
+shape lacks.
+"""
 LID_MEETS = 0.82
 """Share of the aperture that the upper lid closes."""
 STILL, MOVING = 0.003, 0.012
@@ -142,7 +145,9 @@ def _mirrored(field: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 
 
 def lips_together(field: np.ndarray, gap: float, yields: float) -> np.ndarray:
-    """Reduce how far the inner lips part (or cross) to ``gap`` of it; rows outwards follow less and less."""
+    """Reduce how far the inner lips part (or cross) to ``gap`` of it; rows outwards follow less and
+    less.
+    """
     out = field.copy()
     upper, lower = regions.LIP_INNER
     excess = (1.0 - gap) * (field[lower] - field[upper])

@@ -1,8 +1,9 @@
-"""Train the emotion judge: ``python -m tools.judge_training.emotion [--clips 2400] [--seed 0] [--out FILE]``.
-
-Simulated people (:mod:`tools.judge_training.simulation`) speak and feel; their landmarks become blendshapes by the
-landmarker's own network, these become features of a clip, and a logistic regression with a ridge penalty tells the emotions
-apart. About a minute on one core; the same seed gives the same weights on the same machine.
+"""Train the emotion judge: ``python -m tools.judge_training.emotion [--clips 2400] [--seed 0]
+[--out FILE]``.
+ Simulated people (:mod:`tools.judge_training.simulation`) speak and feel; their landmarks become
+blendshapes by the landmarker's own network, these become features of a clip, and a logistic
+regression with a ridge penalty tells the emotions apart. About a minute on one core; the same seed
+gives the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from tools.judge_training.simulation import simulate
 
 FRAMES = 6
 RIDGE = 0.06
-"""Penalty on the squared weights, beside the mean log-likelihood a clip: strong, because simulated faces are tidier than real ones."""
+"""Penalty on the squared weights, beside the mean log-likelihood a clip: strong, because simulated
+faces are tidier than real ones.
+"""
 HELD_OUT = 5
 """Every so many clips one is kept for the figure in the provenance."""
 

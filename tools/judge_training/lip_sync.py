@@ -3,11 +3,10 @@
   emo preprocess --source grid --root GRID --out data/grid
   emo corpus --out data/speech --clips 960 --no-video
   python -m tools.judge_training.lip_sync --data data/grid data/speech --out lip_sync.safetensors
-
-Two losses. Each window of lips must find its own window of sound among all others of the batch, and the other way round
-(InfoNCE; windows one frame away count neither way). And each clip's curve, the mean distance at shifts of up to 15
-frames, must have its minimum at 0, below every other clip's sound as well, and below the same mouth held still: that is
-what the judge is asked later.
+ Two losses. Each window of lips must find its own window of sound among all others of the batch,
+and the other way round (InfoNCE; windows one frame away count neither way). And each clip's curve,
+the mean distance at shifts of up to 15 frames, must have its minimum at 0, below every other clip's
+sound as well, and below the same mouth held still: that is what the judge is asked later.
 """
 
 from __future__ import annotations
@@ -50,7 +49,9 @@ class Agreement(nn.Module):
         )
 
     def forward(self, lips: Tensor, voice: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings ``(B, N, D)``, and ``(H, N, D)`` of the first H clips held still -> the windows' loss, the clips' loss."""
+        """Embeddings ``(B, N, D)``, and ``(H, N, D)`` of the first H clips held still -> the
+        windows' loss, the clips' loss.
+        """
         batch, count = lips.shape[:2]
         table = torch.cdist(lips.flatten(0, 1), voice.flatten(0, 1)).view(
             batch, count, batch, count
@@ -95,7 +96,8 @@ def train(
     record: dict[str, Any],
     batch: int = BATCH,
 ) -> LipSyncNet:
-    """Train from fresh weights on shard sets drawn from equally often; writes ``out`` every 200 steps and at the end.
+    """Train from fresh weights on shard sets drawn from equally often; writes ``out`` every 200
+    steps and at the end.
 
     Args:
         sets: clips by shard set.
@@ -133,7 +135,8 @@ def train(
             optimizer.step()
             if (step + 1) % PRINT_EVERY == 0:
                 print(
-                    f"step {step + 1}/{steps}  windows {windows.item():.3f}  clips {clips_loss.item():.3f}",
+                    f"step {step + 1}/{steps}  windows {windows.item():.3f}  clips "
+                    f"{clips_loss.item():.3f}",
                     flush=True,
                 )
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
@@ -142,7 +145,9 @@ def train(
 
 
 def save(net: LipSyncNet, out: Path, record: dict[str, Any]) -> None:
-    """Weights in half precision with their record; appears by rename. One entry of metadata, because several have no fixed order."""
+    """Weights in half precision with their record; appears by rename. One entry of metadata,
+    because several have no fixed order.
+    """
     state = {
         name: value.half() if value.is_floating_point() else value
         for name, value in net.state_dict().items()

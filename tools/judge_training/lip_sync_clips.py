@@ -1,8 +1,7 @@
 """Training clips of the lip-sync judge: read from shards, and made different every time.
-
-There is one real speaker and a cast of synthetic ones, and the judge is to hear and see anyone. So every draw changes the
-voice (tempo, formants, pitch, timbre, noise, echo) and the mouth (tempo, size, proportions, liveliness, side, tremble), lips
-and sound together in time.
+ There is one real speaker and a cast of synthetic ones, and the judge is to hear and see anyone. So
+every draw changes the voice (tempo, formants, pitch, timbre, noise, echo) and the mouth (tempo,
+size, proportions, liveliness, side, tremble), lips and sound together in time.
 """
 
 from __future__ import annotations
@@ -25,13 +24,16 @@ from evaluation.judges.mouth import CHIN_LINE, POINTS, find_mouth
 FRAMES = 60
 """Frames of a training clip."""
 LEAD = {"corpus": 0.9}
-"""Frames by which a source's lips lead their sound more than GRID's do, as a judge trained on that source alone measured it on
-GRID; its sound is taken that much later, so that all sources agree with the real recordings on what offset 0 is."""
+"""Frames by which a source's lips lead their sound more than GRID's do, as a judge trained on
+that source alone measured it on GRID; its sound is taken that much later, so that all sources
+agree with the real recordings on what offset 0 is."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """``shape (T, 45, 3)`` float32 and ``mel (4 T, 80)`` float32 of one clip, and how many frames later its sound is taken."""
+    """``shape (T, 45, 3)`` float32 and ``mel (4 T, 80)`` float32 of one clip, and how many frames
+    later its sound is taken.
+    """
 
     shape: np.ndarray
     mel: np.ndarray
@@ -90,7 +92,9 @@ def change(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
 
 
 def hold(shapes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each of ``(B, T, 45, 3)`` mouths as one of its own frames shows it, for as long, with some of a tracker's noise."""
+    """Each of ``(B, T, 45, 3)`` mouths as one of its own frames shows it, for as long, with some of
+    a tracker's noise.
+    """
     at = rng.integers(shapes.shape[1], size=len(shapes))
     still = np.repeat(shapes[np.arange(len(shapes)), at][:, None], shapes.shape[1], axis=1)
     noise = rng.uniform(0.0, 0.003, (len(shapes), 1, 1, 1)) * (
@@ -137,7 +141,8 @@ def _other_voice(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mel = np.logaddexp(mel, noise)
     if rng.random() < 0.3:
         fall = math.log(rng.uniform(0.3, 0.75))
-        # An echo that loses ``fall`` a row: the running maximum in a frame of reference that falls with it.
+        # An echo that loses ``fall`` a row: the running maximum in a frame of reference that falls
+        # with it.
         ramp = fall * np.arange(len(mel))[:, None]
         mel = np.maximum.accumulate(mel - ramp, axis=0) + ramp
     return mel

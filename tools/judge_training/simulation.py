@@ -1,8 +1,9 @@
-"""Simulated clips of people who speak and feel, as the landmark judge would place their points: what our judges learn from.
-
-Faces are the built-in model's own: a random person, resting habits, one of the combinations of action units that FACS lists
-for an emotion, speech, blinks, a gaze, a turned head seen in perspective, and the tracker's error. No filmed face and no
-generated video is in it, so that no system under test can have been learned, and the labels are exact.
+"""Simulated clips of people who speak and feel, as the landmark judge would place their points:
+what our judges learn from.
+ Faces are the built-in model's own: a random person, resting habits, one of the combinations of
+action units that FACS lists for an emotion, speech, blinks, a gaze, a turned head seen in
+perspective, and the tracker's error. No real face and no generated video is in it, so that no
+system under test can have been learned, and the labels are exact.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ VARIANTS: Mapping[str, tuple[Units, ...]] = {
         {"AU5": 0.7, "AU26": 0.8, "AU1": 0.5, "AU2": 0.5}, {"AU1": 0.9, "AU2": 1.0},
     ),
 }
-"""Combinations of units by emotion, after the prototypes and major variants of Ekman, Friesen & Hager (*FACS Investigator's Guide*,
-2002); intensities at full strength are ours. A name without a side means both; contempt's side is drawn."""
+"""Combinations of units by emotion, after the prototypes and major variants of Ekman, Friesen &
+Hager (*FACS Investigator's Guide*, 2002); intensities at full strength are ours. A name without
+a side means both; contempt's side is drawn."""
 SPEECH: tuple[str, ...] = (
     "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck", "AU16", "AU20", "AU10", "AU17", "AU14_L", "AU14_R", "AU12_L", "AU12_R",
 )
@@ -74,7 +76,9 @@ LOOKS: tuple[tuple[Units, float], ...] = (
     ({"AU1": 1.0, "AU2": 1.0}, 0.3), ({"AU1": 1.0}, 0.1), ({"AU2": 1.0}, 0.15), ({"AU4": 1.0}, 0.2), ({"AU5": 1.0}, 0.2),
     ({"AU7": 1.0}, 0.25), ({"AU12": 1.0}, 0.15), ({"AU15": 1.0}, 0.15), ({"AU10": 1.0}, 0.1), ({"AU14": 1.0}, 0.1),
 )
-"""Ways in which resting features look as if units moved them (high brows, narrow eyes, low corners), and their spread to either side."""
+"""Ways in which resting features look as if units moved them (high brows, narrow eyes, low
+corners), and their spread to either side.
+"""
 EMPHASIS: tuple[tuple[Units, float], ...] = (
     ({"AU1": 0.7, "AU2": 0.8}, 0.35), ({"AU4": 0.6, "AU7": 0.3}, 0.1), ({"AU12": 0.5}, 0.1), ({"AU10": 0.5, "AU25": 0.3}, 0.15),
     ({"AU7": 0.6}, 0.15), ({"AU20": 0.5}, 0.1), ({"AU17": 0.5}, 0.1),
@@ -86,14 +90,18 @@ TURN = np.radians((8.0, 12.0, 6.0))
 DISTANCE = 7.0
 """Camera distance in eye-corner distances, for perspective; drawn between this and twice as much."""
 SHAPE_ERROR, FRAME_ERROR = 0.008, 0.003
-"""Tracker error that stays over a clip, smooth over the face, and that of each point in each frame (eye-corner distances)."""
+"""Tracker error that stays over a clip, smooth over the face, and that of each point in each frame
+(eye-corner distances).
+"""
 IRIS = 0.062
 """Radius of an iris in eye-corner distances."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """``points (C, F, 478, 3)`` in eye-corner distances, ``expression (C, F, 28)``, ``emotion (C,)``, ``strength (C,)`` 0..1."""
+    """``points (C, F, 478, 3)`` in eye-corner distances, ``expression (C, F, 28)``, ``emotion
+    (C,)``, ``strength (C,)`` 0..1.
+    """
 
     points: np.ndarray
     expression: np.ndarray
@@ -102,7 +110,9 @@ class Clips:
 
 
 def simulate(clips: int, frames: int, rng: np.random.Generator) -> Clips:
-    """Random clips with equal shares of the eight emotions; ``frames`` are moments apart from each other, not consecutive."""
+    """Random clips with equal shares of the eight emotions; ``frames`` are moments apart from each
+    other, not consecutive.
+    """
     emotion = np.arange(clips) % len(EMOTIONS)
     strength = np.where(emotion == 0, 0.0, rng.uniform(0.35, 1.1, clips))
     expression = np.stack(
@@ -190,7 +200,9 @@ def _smooth_error(rng: np.random.Generator) -> np.ndarray:
 
 
 def _with_irises(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add the ten iris points: centre, right, top, left, bottom, the right eye first, with one gaze for both eyes a frame."""
+    """Add the ten iris points: centre, right, top, left, bottom, the right eye first, with one gaze
+    for both eyes a frame.
+    """
     gaze = rng.normal(0.0, (0.02, 0.008, 0.0), (len(shape), 3))
     ring = IRIS * np.array([(0, 0, 0), (1, 0, 0), (0, -1, 0), (-1, 0, 0), (0, 1, 0)])
     eyes = [
