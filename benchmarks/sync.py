@@ -130,9 +130,9 @@ def watch(group: str, path: Path) -> Piece | None:
 
 def frames_of(path: Path) -> Iterator[np.ndarray]:
     """Frames at 25 a second."""
-    from evaluation.runner.clip_reader import TrackedVideo
+    from evaluation.runner.clip_reader import Film
 
-    yield from TrackedVideo(path).frames()
+    yield from Film(path).frames()
 
 
 def load(path: Path) -> np.ndarray:

@@ -148,7 +148,7 @@ def quality(clips: Sequence[Clip], places: Sequence[Path], sheet: Path | None) -
     judging.close()
     table(scores)
     if sheet is not None:
-        cv2.imwrite(str(contact_sheet), np.concatenate(strips)[..., ::-1])
+        cv2.imwrite(str(sheet), np.concatenate(strips)[..., ::-1])
 
 
 def close(picture: np.ndarray, truth: TrackedVideo, frame: int) -> np.ndarray:
