@@ -26,7 +26,7 @@ from emo_lightning.core.constants import FPS
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.landmarks import Face, LandmarkBackend, native_stderr_closed
 from emo_lightning.media.spectrogram import log_mel
-from emo_lightning.media.video_reader import encode_mp4_bytes, write_video
+from emo_lightning.media.video_writer import encode_mp4_bytes, write_video
 
 FRAMES = 125
 SIZES = ((256, 256), (512, 512), (1920, 1080))

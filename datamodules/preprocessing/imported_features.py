@@ -1,6 +1,6 @@
-"""What others extracted, in place of our own extraction: Deep3D coefficients (``.mat``) and OpenFace action units (``.csv``).
+"""Import of Deep3D coefficients (``.mat``) and OpenFace action units (``.csv``).
 
-Both are taken at 25 rows a second by time. A file belongs to the clip with its stem.
+Both are resampled to 25 rows a second by time. A file belongs to the clip with its stem.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ OPENFACE_MAX = 5.0
 """OpenFace's intensities run from 0 to 5 (FACS grade E); ours from 0 to 1."""
 OPENFACE_COLUMNS = tuple(f"AU{int(name.removeprefix('AU')):02d}_r" for name in AU_NAMES)
 TOLERANCE = 0.02
-"""Share of a clip's length by which imported rows may be fewer or more, at least two rows."""
+"""Share of a clip's length that imported rows may differ by, at least two rows."""
 MAX_ROWS = 1_000_000
 
 
 class ImportingSource:
-    """A source whose clips bring coefficients or action units that are on disk already.
+    """A source whose clips come with coefficients or action units from disk.
 
     Args:
         source: the corpus.
@@ -55,7 +55,7 @@ class ImportingSource:
             self.notes.append("action units were imported from OpenFace tables, not fitted here")
 
     def clips(self) -> Iterator[Clip | Rejected]:
-        """The source's clips with their imports; those without, and imports without a clip, are told."""
+        """The source's clips with their imports; either without the other is rejected."""
         used: set[Path] = set()
         for item in self._source.clips():
             if isinstance(item, Rejected) or item.path is None:
@@ -86,7 +86,7 @@ def read_coefficients(path: Path, info: VideoInfo, frames: int) -> Coefficients:
     """Deep3D's coefficients, one row a video frame of the file's own rate, at 25 a second.
 
     Raises:
-        ClipError: ``bad_import`` when it cannot be read, ``import_differs`` when it has not the video's length.
+        ClipError: ``bad_import`` for an unreadable file, ``import_differs`` for another length.
     """
     try:
         rows = read_deep3d_mat(path)
@@ -105,7 +105,7 @@ def read_openface(path: Path, frames: int) -> np.ndarray:
     """OpenFace's AU intensities, ``(frames, 17)`` in 0..1; rows without a face are bridged.
 
     Raises:
-        ClipError: ``bad_import`` when it is no such table, ``import_differs`` when it has not the video's length.
+        ClipError: ``bad_import`` for another table, ``import_differs`` for another length.
     """
     times, values = _openface_rows(path)
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / FPS

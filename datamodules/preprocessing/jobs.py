@@ -1,7 +1,7 @@
-"""What is asked of a worker, one clip, and what it answers: that clip's members of archives, encoded, and what to tell of it.
+"""Jobs and outcomes: one clip in; its encoded samples, failures and statistics out.
 
-A worker writes nothing to the output folder. It hands its answer back as bytes, so only the process that drives the run
-writes there: a worker that outlives it can spoil nothing, a full disk is met in one place, and workers on other machines
+A worker writes nothing to the output folder. It returns its outcome as bytes, so only the process
+that drives the run writes there: a full disk is met in one place, and workers on other machines
 need to see the corpus but not the output.
 """
 
@@ -18,7 +18,7 @@ from datamodules.shards.schema import SampleError, encode
 from datamodules.sources.clip import Clip, Place, Stored
 from emo_lightning.core.errors import UserError
 
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Settings:
 
     Attributes:
         size: side of the stored crop in pixels.
-        landmarks: landmark back-end.
-        samples_per_shard: how many samples an archive takes.
-        split_by: ``speaker``, or ``clip`` for a corpus of one speaker whose clips may be held out; then a voice and
-            a face are in several splits, which the index says.
-        keep_mute: keep videos without sound; only stage 3 can use them.
+        landmarks: landmark back end.
+        samples_per_shard: samples in one archive.
+        split_by: ``speaker``, or ``clip`` for a corpus of one speaker whose clips may be held out;
+            then one voice and face are in several splits, which the index notes.
+        keep_silent: keep videos without audio; only stage 3 can use them.
     """
 
     size: int = 256
     landmarks: str = "mediapipe"
     samples_per_shard: int = 64
     split_by: str = "speaker"
-    keep_mute: bool = False
+    keep_silent: bool = False
 
     def __post_init__(self) -> None:
         if not 64 <= self.size <= 1024 or self.size % 2:
@@ -51,19 +51,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a worker must know before its first clip.
+    """A worker's settings.
 
     Attributes:
         source: name of the corpus, for the records.
-        size, landmarks, keep_mute: see :class:`Settings`.
-        clip_seconds: time that one clip may take.
-        pictures: whether any clip has some, so that a landmark back-end is needed.
+        size, landmarks, keep_silent: see :class:`Settings`.
+        clip_seconds: time limit of one clip.
+        pictures: whether any clip is a video, so that a landmark back end is needed.
     """
 
     source: str
     size: int
     landmarks: str
-    keep_mute: bool
+    keep_silent: bool
     clip_seconds: float
     pictures: bool
 
@@ -77,25 +77,16 @@ class Job:
 
     @staticmethod
     def of(clip: Clip, source: str, settings: Settings) -> Job:
-        """The job as of now: a file that is changed later, or another label, makes it another job."""
-        labels = [
-            clip.speaker,
-            clip.sentence,
-            clip.emotion,
-            clip.intensity,
-            clip.level,
-            clip.split,
-            clip.extra,
-            clip.span,
-            clip.words,
-        ]
-        wanted = [settings.size, settings.landmarks, settings.keep_mute]
+        """The job as of now: a file that changes later, or another label, makes another job."""
+        labels = [clip.speaker, clip.sentence, clip.emotion, clip.intensity, clip.level]
+        labels += [clip.split, clip.extra, clip.span, clip.words]
+        wanted = [settings.size, settings.landmarks, settings.keep_silent]
         text = json.dumps([RECORD_VERSION, source, wanted, labels, stamps(clip)], sort_keys=True)
         return Job(clip, hashlib.sha256(text.encode()).hexdigest())
 
 
 def stamps(clip: Clip) -> list[list[int] | None]:
-    """What tells that a file of a clip, or the archive it is in, was changed."""
+    """Size and time of a clip's files, or of the archives they are in, to notice changes."""
     return [_stamp(place) for place in (clip.path, clip.audio, clip.coefficients, clip.aus)]
 
 
@@ -111,81 +102,67 @@ def _stamp(place: Place | None) -> list[int] | None:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One sample of an outcome: its flags of quality, and the sizes of its members in the order of their bytes."""
+class EncodedSample:
+    """One sample of an outcome: its quality flags, and its members' sizes in payload order."""
 
     key: str
     flags: list[str]
     members: dict[str, int]
 
+    def split(self, payload: bytes) -> dict[str, bytes]:
+        """Members by name, from their joined bytes."""
+        found, start = {}, 0
+        for name, size in self.members.items():
+            found[name] = payload[start : start + size]
+            start += size
+        return found
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a clip gave: samples and failures, frames looked at, and seconds by part of the work.
+    """A clip's samples and failures, frames analysed, and seconds by part of the work.
 
-    ``payload`` is the bytes of all samples' members, one after another; empty where only the rest was read.
+    ``payloads`` has each sample's members joined; empty where only the record was read.
     """
 
-    samples: list[Kept] = field(default_factory=list)
+    samples: list[EncodedSample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    payload: bytes = b""
+    payloads: list[bytes] = field(default_factory=list)
 
     @staticmethod
     def failed(clip: str, reason: str, detail: str) -> Outcome:
-        """A clip that gave nothing."""
+        """A clip without a sample."""
         return Outcome(failures=[Failure(clip, reason, detail)])
 
     @staticmethod
     def of(clip: str, result: Extraction) -> Outcome:
-        """Encode an extraction; a sample that does not keep to the schema becomes a failure."""
-        kept, failures, parts = [], list(result.failures), []
+        """Encode an extraction; a sample that violates the schema becomes a failure."""
+        out = Outcome([], list(result.failures), result.frames, dict(result.seconds))
         for sample in result.samples:
             try:
                 members = encode(sample)
             except SampleError as error:
-                failures.append(Failure(clip, error.reason, error.detail))
+                out.failures.append(Failure(clip, error.reason, error.detail))
                 continue
-            kept.append(
-                Kept(
-                    sample.key,
-                    list(sample.meta.extra["flags"]),
-                    {name: len(data) for name, data in members.items()},
-                )
-            )
-            parts += members.values()
-        return Outcome(kept, failures, result.frames, dict(result.seconds), b"".join(parts))
+            sizes = {name: len(data) for name, data in members.items()}
+            out.samples.append(EncodedSample(sample.key, [*sample.meta.extra["flags"]], sizes))
+            out.payloads.append(b"".join(members.values()))
+        return out
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the payload, as JSON."""
+        """All but the payloads, as JSON."""
         return {
             "samples": [[kept.key, kept.flags, kept.members] for kept in self.samples],
-            "failures": [
-                [failure.clip, failure.reason, failure.detail] for failure in self.failures
-            ],
+            "failures": [[fail.clip, fail.reason, fail.detail] for fail in self.failures],
             "frames": self.frames,
             "seconds": self.seconds,
         }
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Outcome:
-        """The inverse; ValueError, KeyError or TypeError when it is something else."""
-        samples = [Kept(*row) for row in record["samples"]]
-        return Outcome(
-            samples,
-            [Failure(*row) for row in record["failures"]],
-            record["frames"],
-            record["seconds"],
-        )
-
-    def members(self, payload: bytes) -> list[tuple[str, dict[str, bytes]]]:
-        """(key, members) of every sample."""
-        found, start = [], 0
-        for kept in self.samples:
-            members = {}
-            for name, size in kept.members.items():
-                members[name] = payload[start : start + size]
-                start += size
-            found.append((kept.key, members))
-        return found
+        """The inverse; ValueError, KeyError or TypeError for anything else."""
+        samples = [EncodedSample(*row) for row in record["samples"]]
+        failures = [Failure(*row) for row in record["failures"]]
+        return Outcome(samples, failures, record["frames"], record["seconds"])

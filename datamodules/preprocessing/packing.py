@@ -1,4 +1,4 @@
-"""Finished clips to shards: in the order of the corpus, whoever extracted them and whenever, so the bytes are always the same."""
+"""Packs finished clips into shards in the order of the corpus, so the bytes are always the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from datamodules.preprocessing.done_store import DoneStore
@@ -32,10 +32,10 @@ class Report:
 
     Attributes:
         index: of the shards.
-        clips: clips and files that ought to be one.
-        lost: those of them that gave no sample at all.
-        failures: why, and what was left out of the others.
-        frames: frames looked at.
+        clips: clips, and files that should be one.
+        lost: those of them without any sample.
+        failures: their reasons, and what was skipped of the others.
+        frames: frames analysed.
         seconds: of workers, by part of the extraction.
     """
 
@@ -49,7 +49,7 @@ class Report:
 
 def pack(
     jobs: Sequence[Job],
-    spool: DoneStore,
+    store: DoneStore,
     rejected: Sequence[Failure],
     out: Path,
     settings: Settings,
@@ -59,20 +59,20 @@ def pack(
 
     Args:
         jobs: in the order that the shards shall have; all of them finished.
-        spool: what they gave.
+        store: their outcomes.
         rejected: files that were no clips.
         out: the output folder.
         settings: see :class:`datamodules.preprocessing.jobs.Settings`.
         source: for its name and notes.
 
     Raises:
-        UserError: there is not one sample; ``failures.jsonl`` says why.
-        OSError: the folder cannot be written; nothing half-written bears a final name then.
+        UserError: there is no sample at all; ``failures.jsonl`` has the reasons.
+        OSError: the folder cannot be written; no incomplete file has a final name then.
     """
     failures, frames, seconds, flags = list(rejected), 0, Counter[str](), Counter[str]()
     good: list[Job] = []
     for job in jobs:
-        outcome = spool.outcome(job)
+        outcome = store.outcome(job)
         failures += outcome.failures
         frames += outcome.frames
         seconds.update(outcome.seconds)
@@ -82,58 +82,55 @@ def pack(
     splits, notes = _splits(good, settings.split_by)
     if flags:
         notes.append(
-            "samples flagged, none left out: "
+            "samples flagged, none skipped: "
             + ", ".join(f"{flag} {count}" for flag, count in sorted(flags.items()))
         )
     clips, lost = len(jobs) + len(rejected), len(jobs) + len(rejected) - len(good)
     with _tidy(out), ShardWriter(out, samples_per_shard=settings.samples_per_shard) as writer:
         for job in good:
-            lost += not _append(writer, job, spool, splits[job.clip.name], failures)
+            lost += not _append(writer, job, store, splits[job.clip.name], failures)
         _write_failures(out / FAILURES, failures)
         for failure in failures:
             writer.fail(failure.reason)
         if writer.index is None:
-            table = (
-                ", ".join(f"{reason} {count}" for reason, count in sorted(writer.failures.items()))
-                or "there are no videos"
-            )
-            accepted = "at least one video with a face and sound, or a recording"
-            raise UserError(
-                "--root", source.name, accepted, f"gave no sample ({table}; see {out / FAILURES})"
-            )
-        provenance = {
-            "source": source.name,
-            "size": settings.size,
-            "landmarks": settings.landmarks,
-            "clips": clips,
-            "lost": lost,
-        }
+            reasons = sorted(writer.failures.items())
+            table = ", ".join(f"{reason} {count}" for reason, count in reasons)
+            problem = f"has no usable clip ({table or 'there are no videos'}; see {out / FAILURES})"
+            accepted = "at least one video with a face and audio, or a recording"
+            raise UserError("--root", source.name, accepted, problem)
+        provenance = {"source": source.name, "size": settings.size, "clips": clips, "lost": lost}
+        provenance["landmarks"] = settings.landmarks
         index = writer.finish(provenance, [*source.notes, *notes])
     return Report(index, clips, lost, failures, frames, dict(seconds))
 
 
 def _append(
-    writer: ShardWriter, job: Job, spool: DoneStore, split: str, failures: list[Failure]
+    writer: ShardWriter, job: Job, store: DoneStore, split: str, failures: list[Failure]
 ) -> bool:
-    """Add a clip's samples; False, and a failure, when the work folder has them no more."""
-    payload = spool.payload(job)
-    if payload is None:
-        failures.append(
-            Failure(job.clip.name, "work_damaged", "the disk did not keep what was extracted")
-        )
-        return False
-    for key, members in spool.outcome(job).members(payload):
-        writer.add_members(
-            key, replace(SampleMeta.from_json(members["json"]), split=split), members
-        )
-    return True
+    """Add a clip's samples; a failure for each that the work folder no longer has.
+
+    Returns:
+        Whether any was added.
+    """
+    added = False
+    for number, sample in enumerate(store.outcome(job).samples):
+        payload = store.payload(job, number)
+        if payload is None:
+            detail = "the disk did not keep what was extracted"
+            failures.append(Failure(job.clip.name, "work_damaged", detail))
+            continue
+        members = sample.split(payload)
+        meta = replace(SampleMeta.from_json(members["json"]), split=split)
+        writer.add_members(sample.key, meta, members)
+        added = True
+    return added
 
 
 def _splits(jobs: Sequence[Job], split_by: str) -> tuple[Mapping[str, str], list[str]]:
-    """Split of each clip, and what is to be noted of it.
+    """Split of each clip, and notes.
 
-    What the source fixes holds; a speaker of whom it fixes some clips follows the first of them with the others; the
-    rest go by a hash.
+    A split that the source fixes holds; the other clips of that speaker follow the first fixed one;
+    all other speakers go by a hash.
     """
     notes = []
     names = {
@@ -146,20 +143,22 @@ def _splits(jobs: Sequence[Job], split_by: str) -> tuple[Mapping[str, str], list
     chosen = owned | assign_splits(set(names.values()) - set(owned))
     if split_by == "clip":
         notes.append(
-            "splits are by clip: the same speakers are in several splits, so validation says nothing about new people"
+            "splits are by clip: the same speakers are in several splits, so validation does not "
+            "measure generalisation to new people"
         )
     elif any(owned[names[clip]] != split for clip, split in fixed.items()):
         notes.append("the source puts clips of one speaker into several splits")
     if set(chosen.values()) == {"train"}:
         notes.append(
-            "everything is in train and there is no validation split: a split by speaker takes two speakers"
+            "everything is in train and there is no validation split: a split by speaker takes two "
+            "speakers"
         )
     return {clip: fixed.get(clip, chosen[name]) for clip, name in names.items()}, notes
 
 
 @contextmanager
 def _tidy(out: Path) -> Iterator[None]:
-    """Remove what a run that was killed while packing left, and, when this one fails, what it leaves itself."""
+    """Remove what a run killed while packing left, and our own parts when this one fails."""
     _remove(out, _LEFT)
     try:
         yield
@@ -176,21 +175,15 @@ def _remove(out: Path, names: re.Pattern[str]) -> None:
 
 def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
     part = path.with_name(f".{path.name}.part")
-    rows = sorted(failures, key=lambda f: (f.clip, f.reason, f.detail))
     with open(part, "w", encoding="utf-8") as file:
-        for f in rows:
-            file.write(
-                json.dumps(
-                    {"clip": f.clip, "reason": f.reason, "detail": f.detail}, ensure_ascii=False
-                )
-                + "\n"
-            )
+        for row in sorted(failures, key=lambda f: (f.clip, f.reason, f.detail)):
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
     os.replace(part, path)
 
 
 def read_failures(out: Path) -> list[Failure]:
-    """What ``failures.jsonl`` of a finished set says."""
+    """The rows of a finished set's ``failures.jsonl``."""
     if not (out / FAILURES).exists():
         return []
-    rows = (json.loads(line) for line in (out / FAILURES).read_text(encoding="utf-8").splitlines())
-    return [Failure(row["clip"], row["reason"], row["detail"]) for row in rows]
+    lines = (out / FAILURES).read_text(encoding="utf-8").splitlines()
+    return [Failure(**json.loads(line)) for line in lines]

@@ -1,8 +1,9 @@
-"""A corpus to shards: every clip is extracted on its own, then all are packed in one order, whoever extracted them.
+"""Preprocessing of a corpus: every clip is extracted on its own, then all are packed in one order.
 
-The work folder ``OUT/.work`` keeps what each finished clip gave (:mod:`datamodules.preprocessing.done_store`). So a run can be killed at any moment
-and resumed, and the shards' bytes depend neither on the engine, nor on the number of workers, nor on where the run was
-broken off. Until the shards are written the folder takes about as much room as they do.
+The work folder ``OUT/.work`` keeps the outcome of each finished clip
+(:mod:`datamodules.preprocessing.done_store`). So a run can be killed at any moment and resumed, and
+the shards' bytes depend neither on the engine, nor on the number of workers, nor on interruptions.
+Until the shards are written the folder takes about as much room as they do.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _FULL = {
     errno.ENOSPC: "is full",
     errno.EDQUOT: "is full to its quota",
     errno.EFBIG: "takes no larger file",
+    errno.EIO: "cannot be written",
 }
 
 
@@ -43,22 +45,23 @@ def preprocess(
     engine: str = "local",
     ray_address: str | None = None,
 ) -> Report:
-    """Turn every clip of a source into light and video shards in ``out``, with ``index.json`` and ``failures.jsonl``.
+    """Turn every clip of a source into shards, with ``index.json`` and ``failures.jsonl``.
 
     Args:
         source: the clips.
         out: a new or empty folder, or with ``resume`` one that an earlier run left.
-        workers: processes or actors that extract; never this process, which a clip could take with it.
+        workers: processes or actors that extract; never this process, which a clip could crash.
         resume: keep the clips that are finished in ``out``.
         settings: see :class:`Settings`.
         progress: called with (clips finished, clips in all) after each.
-        clip_seconds: work on one clip ends after so long with the reason ``timeout``, even in a decoder that hangs.
+        clip_seconds: time limit of one clip, after which it fails with ``timeout``, even in a
+            decoder that hangs.
         engine: ``local`` or ``ray``.
         ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayPool`.
 
     Raises:
-        UserError: ``out`` cannot be used or is full, the engine cannot be had, the source has no clips, or none of them
-            gave a sample (``failures.jsonl`` says why).
+        UserError: ``out`` cannot be used or is full, the engine is not available, the source has no
+            clips, or none of them is usable (``failures.jsonl`` has the reasons).
     """
     settings, out = settings or Settings(), Path(out)
     check_engine(engine, workers, ray_address)
@@ -71,7 +74,7 @@ def preprocess(
         raise UserError(
             "--out", out, "a new or empty folder, or --resume to go on", "holds an unfinished run"
         )
-    with _writing(out), DoneStore(work) as spool:
+    with _writing(out), DoneStore(work) as store:
         listed = list(source.clips())
         jobs = [Job.of(item, source.name, settings) for item in listed if isinstance(item, Clip)]
         rejected = [
@@ -79,22 +82,22 @@ def preprocess(
             for item in listed
             if isinstance(item, Rejected)
         ]
-        todo = [job for job in jobs if not spool.has(job)]
+        todo = [job for job in jobs if not store.has(job)]
         pictures = any(job.clip.path is not None for job in todo)
         recipe = Recipe(
             source.name,
             settings.size,
             settings.landmarks,
-            settings.keep_mute,
+            settings.keep_silent,
             clip_seconds,
             pictures,
         )
         with closing(_extracted(todo, recipe, engine, workers, ray_address)) as results:
             for done, (job, outcome) in enumerate(results, start=len(jobs) - len(todo) + 1):
-                spool.add(job, outcome)
+                store.add(job, outcome)
                 if progress is not None:
                     progress(done, len(jobs))
-        report = pack(jobs, spool, rejected, out, settings, source)
+        report = pack(jobs, store, rejected, out, settings, source)
         shutil.rmtree(work, ignore_errors=True)
     return report
 
@@ -102,15 +105,15 @@ def preprocess(
 def _extracted(
     jobs: list[Job], recipe: Recipe, engine: str, workers: int, ray_address: str | None
 ) -> Iterator[tuple[Job, Outcome]]:
-    """The jobs' outcomes; workers live no longer than this."""
+    """The jobs' outcomes; workers live no longer than this generator."""
     if not jobs:
         return
-    with closing(open_pool(engine, min(workers, len(jobs)), recipe, ray_address)) as crew:
-        yield from extract_all(crew, jobs, recipe.clip_seconds)
+    with closing(open_pool(engine, min(workers, len(jobs)), recipe, ray_address)) as pool:
+        yield from extract_all(pool, jobs, recipe.clip_seconds)
 
 
 def _finished(out: Path) -> Report:
-    """The report of a set that was finished before."""
+    """Report of a set that an earlier run finished."""
     index = read_index(out, "--out")
     return Report(
         index, index.provenance.get("clips", 0), index.provenance.get("lost", 0), read_failures(out)
@@ -119,13 +122,13 @@ def _finished(out: Path) -> Report:
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Say that the disk cannot be written as what it is, which the user can mend."""
+    """A full disk as a UserError."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        accepted = "a folder with room for the shards twice over, the work on them included; free some, then go on with --resume"
+        accepted = "a folder with room for the shards twice over; free some, then use --resume"
         raise UserError(
             "--out", out, accepted, f"{_FULL[error.errno]} ({error.strerror})"
         ) from None

@@ -18,11 +18,11 @@ from datamodules.preprocessing.extraction import MIN_FRAMES
 from datamodules.preprocessing.face_tracking import (
     ClipError,
     FaceTracker,
-    Look,
     SceneCutReader,
     Seconds,
-    bridge,
-    stretches,
+    fill_gaps,
+    TrackSegment,
+    face_runs,
 )
 from emo_lightning.calibration.lips import lips_of_points, lips_of_shape
 from emo_lightning.core.constants import FPS, SAMPLES_PER_FRAME
@@ -36,9 +36,8 @@ from emo_lightning.face.fit import IDENTITY_FRAMES
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.media.audio_reader import SILENCE_PEAK, iter_audio
 from emo_lightning.media.container import MediaError
-from emo_lightning.media.lazy_frame import Picture
 from emo_lightning.media.loudness import SpeechLevel, levelled
-from emo_lightning.media.video_reader import iter_pictures, probe
+from emo_lightning.media.video_reader import iter_frames, probe
 
 PART = 250
 """Frames looked at in one go."""
@@ -133,7 +132,7 @@ def _look(path: Path, sound: Path | None, landmarker: LandmarkBackend) -> _Seen:
     info = probe(path, ARGUMENT)
     scenes = SceneCutReader(
         _counted(
-            iter_pictures(path, argument=ARGUMENT, threads=1), path.name, round(info.seconds * FPS)
+            iter_frames(path, argument=ARGUMENT, threads=1), path.name, round(info.seconds * FPS)
         )
     )
     tracker, out, start = (
@@ -143,7 +142,7 @@ def _look(path: Path, sound: Path | None, landmarker: LandmarkBackend) -> _Seen:
     )
     while True:
         cut = scenes.at_cut
-        look = tracker.look(scenes, PART, _Forgetful(), Seconds(time.perf_counter))
+        look = tracker.track(scenes, PART, None, Seconds(time.perf_counter))
         if not look.found:
             break
         _keep(out, start, look, cut)
@@ -158,16 +157,16 @@ def _look(path: Path, sound: Path | None, landmarker: LandmarkBackend) -> _Seen:
     return out
 
 
-def _keep(out: _Seen, start: int, look: Look, cut: bool) -> None:
+def _keep(out: _Seen, start: int, look: TrackSegment, cut: bool) -> None:
     """Add a part's stretches; one that goes on from the part before is joined to it."""
     if look.damaged:
         out.notes.append(f"{look.damaged} frames from {start / FPS:.1f} s on could not be restored")
     if look.rivals:
         out.notes.append(f"two faces of nearly one size at {start / FPS:.1f} s")
         return
-    for first, end in stretches(look.found):
+    for first, end in face_runs(look.found):
         try:
-            points, _ = bridge(look.found[first:end])
+            points, _ = fill_gaps(look.found[first:end])
         except ClipError as error:
             out.notes.append(f"{error.detail} at {start / FPS:.1f} s")
             continue
@@ -234,15 +233,8 @@ def _sound(path: Path, start: float | None, frames: int) -> np.ndarray:
     return wave
 
 
-def _counted(frames: Iterator[Picture], name: str, total: int) -> Iterator[Picture]:
+def _counted(frames: Iterator[np.ndarray], name: str, total: int) -> Iterator[np.ndarray]:
     with Progress(f"track {name}", total) as progress:
         for frame in frames:
             yield frame
             progress.update()
-
-
-class _Forgetful:
-    """Stands where preprocessing keeps pictures for the crop; no picture is needed here."""
-
-    def add(self, frame: Picture, points: np.ndarray | None) -> None:
-        """Keep nothing."""

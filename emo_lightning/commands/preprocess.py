@@ -3,7 +3,7 @@
   emo preprocess --source folder --root VIDEOS --out SHARDS
   emo preprocess --source mead --root MEAD --views all --out SHARDS --workers 8 --resume
   emo preprocess --source ravdess --root RAVDESS --out SHARDS
-  emo preprocess --source mead --root MEAD --coefficients DEEP3D --keep-mute --out SHARDS
+  emo preprocess --source mead --root MEAD --coefficients DEEP3D --keep-silent --out SHARDS
   emo preprocess --source hdtf --root /shared/HDTF --out SHARDS --engine ray --ray-address HOST:6379 --workers 64
 
 Sources: folder (any videos, with an optional manifest.csv), mead, cremad, ravdess, hdtf, grid. A corpus is read by its own
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--views", metavar="V,V", help="camera views of MEAD, or all (default front)")
     add(
-        "--keep-mute",
+        "--keep-silent",
         action="store_true",
         help="keep videos without sound; only stage 3 can use them",
     )
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_engine(args.engine, args.workers, args.ray_address)
     settings = Settings(
-        size=args.size, landmarks=args.landmarks, split_by=args.split_by, keep_mute=args.keep_mute
+        size=args.size, landmarks=args.landmarks, split_by=args.split_by, keep_silent=args.keep_silent
     )
     source = open_source(
         args.source, args.root, args.views.split(",") if args.views is not None else None

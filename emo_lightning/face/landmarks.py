@@ -58,6 +58,11 @@ class Face:
     blendshapes: np.ndarray | None
     box: np.ndarray
 
+    def moved(self, x: float, y: float) -> Face:
+        """The face shifted by (x, y) pixels."""
+        points = self.points + np.float32([x, y, 0])
+        return Face(points, self.blendshapes, self.box + np.float32([x, y, x, y]))
+
 
 class LandmarkBackend(Protocol):
     """Finds faces in one picture."""

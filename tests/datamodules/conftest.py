@@ -11,7 +11,7 @@ import pytest
 from datamodules.shards.schema import Sample, SampleMeta
 from datamodules.shards.tar_io import ShardWriter
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.media.video_reader import encode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 
 
 def sample_of(

@@ -1,4 +1,4 @@
-"""What runs the workers: processes on this machine, or actors on a Ray cluster. Both give the same shards, byte for byte."""
+"""Worker engines: processes on this machine, or actors on a Ray cluster; the same shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINES = {"local": 256, "ray": 4096}
 
 
 def check_engine(engine: str, workers: int, ray_address: str | None = None) -> None:
-    """UserError for an engine that is not there, too many workers of it, or an address that it has no use for."""
+    """UserError for an unknown engine, too many workers, or an address that it does not use."""
     if engine not in ENGINES:
         raise UserError("--engine", engine, ", ".join(ENGINES), "is not an engine")
     if not 1 <= workers <= ENGINES[engine]:
@@ -23,20 +23,19 @@ def check_engine(engine: str, workers: int, ray_address: str | None = None) -> N
 
         check_installed()
     elif ray_address is not None:
-        raise UserError(
-            "--ray-address", ray_address, "--engine ray with it", "is of no use to the local engine"
-        )
+        problem = "is of no use to the local engine"
+        raise UserError("--ray-address", ray_address, "--engine ray with it", problem)
 
 
 def open_pool(
     engine: str, workers: int, recipe: Recipe, ray_address: str | None = None
 ) -> WorkerPool:
-    """Workers of an engine, of which none is hired yet; close it to end them all.
+    """The pool of an engine, without any worker yet; close it to stop them all.
 
     Args:
         engine: of :data:`ENGINES`.
         workers: how many may work at a time.
-        recipe: what they must know.
+        recipe: passed to each worker.
         ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayPool`.
 
     Raises:

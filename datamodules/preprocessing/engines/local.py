@@ -1,5 +1,7 @@
-"""Workers that are processes on this machine. Even one worker is a process of its own: what hangs or dies in native code takes
-no more than its clip with it."""
+"""Worker processes on this machine, on ``pebble``.
+
+Even one worker is a process of its own: what hangs or dies in native code costs its clip alone.
+"""
 
 from __future__ import annotations
 
@@ -11,101 +13,114 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import lru_cache
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
+import cv2
+from pebble import ProcessExpired, ProcessPool
+
 from datamodules.preprocessing.engines.extract_worker import ExtractWorker
-from datamodules.preprocessing.engines.worker_pool import Died, Event, Ready
-from datamodules.preprocessing.jobs import Recipe
+from datamodules.preprocessing.jobs import Outcome, Recipe
 from datamodules.sources.clip import Clip
 from emo_lightning.core.errors import UserError
 
-PATIENCE = 5.0
-"""Seconds for a process that was ended to be gone; one that a network drive holds can take for ever, and nobody waits for it."""
-_CONTEXT = multiprocessing.get_context("spawn")
+STOP_SECONDS = 5.0
+"""For a stopped process to end; one blocked on a network drive may never, and is not awaited."""
 
 
 class LocalPool:
-    """See :class:`datamodules.preprocessing.engines.worker_pool.WorkerPool`. A script that uses it needs ``if __name__ == "__main__"``, as any that
-    starts processes does."""
+    """See :class:`datamodules.preprocessing.engines.worker_pool.WorkerPool`.
+
+    A script that uses it needs ``if __name__ == "__main__"``, as any that spawns processes does.
+    """
 
     def __init__(self, size: int, recipe: Recipe) -> None:
         self.size, self._recipe = size, recipe
         self._workers: list[LocalWorker] = []
-        # Numerical libraries read this when a worker loads them: processes are our parallelism, not threads.
+        # Numerical libraries read this as a worker loads them: we parallelise over processes.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        # The helper that it starts before the first process would let interrupts in again.
+        # Otherwise started with the first worker, where it would unblock interrupts.
         resource_tracker.ensure_running()
 
-    def hire(self) -> LocalWorker:
-        """Start a process."""
-        worker = LocalWorker(self._recipe)
-        self._workers.append(worker)
-        return worker
+    def start_worker(self) -> LocalWorker:
+        """A new worker."""
+        self._workers = [worker for worker in self._workers if not worker.gone]
+        self._workers.append(LocalWorker(self._recipe))
+        return self._workers[-1]
 
-    def wait(self, seconds: float) -> list[tuple[LocalWorker, Event]]:
-        """Answers, and deaths of processes."""
-        self._workers = [worker for worker in self._workers if not worker.ended]
-        links = {worker.link: worker for worker in self._workers}
-        return [(links[link], links[link].hear()) for link in wait(list(links), seconds)]  # type: ignore[index]
+    def describe_crash(self, error: BaseException) -> str:
+        """The signal or exit code of the process, or the error that its start raised."""
+        if not isinstance(error, ProcessExpired):
+            return f"{type(error).__name__}: {error}"[:200]
+        code = error.exitcode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"{name}, perhaps out of memory" if -code == signal.SIGKILL else name
 
     def close(self) -> None:
-        """End all processes."""
+        """Stop all processes."""
         for worker in self._workers:
-            worker.end()
+            worker.stop()
+        for worker in self._workers:
+            worker.join()
 
 
 class LocalWorker:
-    """One process, and the pipe to it."""
+    """One process, in a pool of its own.
+
+    The workers of one ``pebble`` pool share a pipe and its locks: one that is killed while it sends
+    its result would leave them locked, and the run would never end.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.ended = False
+        self._recipe = recipe
         self._folder = tempfile.mkdtemp(prefix="emo-worker-")
-        self.link, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, recipe, self._folder), daemon=True
-        )
-        with _interrupts_held():
-            self._process.start()
-        theirs.close()
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(1, 0, _initialise, (self._folder,), context)
+        self._stopping: threading.Thread | None = None
 
-    def give(self, clip: Clip) -> None:
-        """Hand over a clip."""
-        with contextlib.suppress(OSError):
-            self.link.send(clip)
+    @property
+    def gone(self) -> bool:
+        return self._stopping is not None and not self._stopping.is_alive()
 
-    def hear(self) -> Event:
-        """What the process sent, or that it died: then its end of the pipe is closed."""
+    def load_models(self) -> Future[UserError | None]:
+        """See :class:`datamodules.preprocessing.engines.worker_pool.Worker`."""
+        with _interrupts_blocked():
+            return self._pool.schedule(_load_models, (self._recipe,))
+
+    def extract(self, clip: Clip) -> Future[Outcome | UserError]:
+        """See :class:`datamodules.preprocessing.engines.worker_pool.Worker`."""
         try:
-            return self.link.recv()
-        except (EOFError, OSError):
-            self._process.join(PATIENCE)
-            code = self._process.exitcode
-            self.end()
-            return Died(_how(code))
+            return self._pool.schedule(_extract, (self._recipe, clip))
+        except RuntimeError as error:  # the process died while idle
+            failed: Future[Outcome | UserError] = Future()
+            failed.set_exception(error)
+            return failed
 
-    def end(self) -> None:
-        """End the process, and remove its temporary files."""
-        if self.ended:
-            return
-        self.ended = True
-        self._process.kill()
-        self._process.join(PATIENCE)
-        self.link.close()
+    def stop(self) -> None:
+        """End the process and remove its temporary files, without waiting."""
+        if self._stopping is None:
+            self._stopping = threading.Thread(target=self._end, daemon=True)
+            self._stopping.start()
+
+    def join(self) -> None:
+        """Wait until a stopped process is gone, at most STOP_SECONDS."""
+        if self._stopping is not None:
+            self._stopping.join(STOP_SECONDS)
+
+    def _end(self) -> None:
+        self._pool.stop()
+        self._pool.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _how(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    return f"{name}, perhaps for want of memory" if -code == signal.SIGKILL else name
-
-
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """A process started here never gets Ctrl-C, which a terminal sends to all; this one gets it when the process is started."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in what is started here: a terminal sends Ctrl-C to workers too."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -113,26 +128,18 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(link: Connection, recipe: Recipe, folder: str) -> None:
-    """What the process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _initialise(folder: str) -> None:
+    """Run first in a worker process."""
     tempfile.tempdir = folder
+    cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
-    _first_to_go()
-    try:
-        bench = ExtractWorker(recipe)
-    except UserError as error:
-        link.send(error)
-        return
-    with contextlib.suppress(EOFError, OSError):
-        link.send(Ready())
-        while True:
-            clip: Clip = link.recv()
-            link.send(bench.work(clip))
+    with contextlib.suppress(OSError):
+        # Out of memory, Linux kills the worker, whose clip can be given up, before its parent.
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_parent(folder: str) -> None:
-    """A driver that was killed cannot end its workers."""
+    """A parent that was killed cannot end its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -140,7 +147,18 @@ def _end_with_parent(folder: str) -> None:
         os._exit(1)
 
 
-def _first_to_go() -> None:
-    """When memory runs out, Linux shall end the worker, whose clip can be given up, and not the driver."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+@lru_cache(maxsize=1)
+def _worker(recipe: Recipe) -> ExtractWorker:
+    return ExtractWorker(recipe)
+
+
+def _load_models(recipe: Recipe) -> UserError | None:
+    try:
+        _worker(recipe)
+    except UserError as error:
+        return error
+    return None
+
+
+def _extract(recipe: Recipe, clip: Clip) -> Outcome | UserError:
+    return _worker(recipe).extract(clip)

@@ -1,10 +1,17 @@
-"""Who works at which clip: time limits, deaths and second attempts, the same for every engine."""
+"""Scheduling of clips over worker processes, the same for every engine.
+
+Each clip has a time limit; a clip whose worker crashes is retried once; workers that crash while
+they start end the run.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,170 +19,161 @@ from datamodules.preprocessing.jobs import Job, Outcome
 from datamodules.sources.clip import Clip
 from emo_lightning.core.errors import UserError
 
-GRACE = 10.0
-"""Seconds beyond the time limit of a clip after which its worker is ended; an extraction looks at the limit itself between frames."""
+GRACE_SECONDS = 10.0
+"""Beyond a clip's time limit, after which its worker is killed; it checks itself between frames."""
 MAX_STARTUP_CRASHES = 3
-"""So many workers in a row may die before they are ready."""
+"""Workers in a row that may crash before they are ready."""
 START_SECONDS = 600.0
-"""The first worker must be ready after so long; a cluster may have to start a machine."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A worker has loaded what it needs."""
-
-
-@dataclass(frozen=True)
-class Died:
-    """A worker is gone, and in a few words how."""
-
-    how: str
+"""Within which the first worker must be ready; a cluster may have to start a machine."""
 
 
 class Worker(Protocol):
-    """Works at one clip at a time."""
+    """A process that loads the models once and then extracts one clip at a time.
 
-    def give(self, clip: Clip) -> None:
-        """Hand over a clip; the worker has none. A dead worker is noticed later, by :meth:`WorkerPool.wait`."""
+    Its futures raise, whatever the exception, when the process died.
+    """
 
-    def end(self) -> None:
-        """End it at once, whatever it is doing; nothing is heard of it any more."""
+    def load_models(self) -> Future[UserError | None]:
+        """Start the process; a UserError when no clip can be extracted in it."""
 
+    def extract(self, clip: Clip) -> Future[Outcome | UserError]:
+        """Extract a clip; the worker must be idle."""
 
-Event = Ready | Outcome | UserError | Died
+    def stop(self) -> None:
+        """End the process at once, whatever it is doing."""
 
 
 class WorkerPool(Protocol):
     """Workers of one engine.
 
     Attributes:
-        size: how many may be hired.
+        size: most workers at a time.
     """
 
     size: int
 
-    def hire(self) -> Worker:
-        """Start a worker; its first event is :class:`Ready`, UserError or :class:`Died`."""
+    def start_worker(self) -> Worker:
+        """A new worker."""
 
-    def wait(self, seconds: float) -> Sequence[tuple[Worker, Event]]:
-        """What happened, as soon as something has; nothing after so many seconds."""
+    def describe_crash(self, error: BaseException) -> str:
+        """In a few words, how the worker died whose future raised this."""
 
     def close(self) -> None:
-        """End all workers, and what was started for them."""
+        """Stop all workers, and what was started for them."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The end of a clip's worker, described in a few words."""
+
+    how: str
 
 
 def extract_all(
-    crew: WorkerPool, jobs: Iterable[Job], clip_seconds: float
+    pool: WorkerPool, jobs: Iterable[Job], clip_seconds: float
 ) -> Iterator[tuple[Job, Outcome]]:
-    """Extract all jobs; yields each with what it gave as it is finished, in no particular order.
+    """Extract all jobs; yields each with its outcome once finished, in no particular order.
 
-    A clip at which a worker hangs fails with ``timeout``. One at which a worker dies is tried again at the end, with no other
-    at work: memory may have run out, or a machine of the cluster have gone, by no fault of the clip. If the worker dies
-    again, the clip fails with ``crashed``.
+    A clip whose worker hangs fails with ``timeout``. One whose worker crashes is retried at the
+    end, with no other clip in work: memory may have run out, or a machine of the cluster have gone.
+    If the worker crashes again, the clip fails with ``crashed``.
 
     Args:
-        crew: is left open.
+        pool: is left open.
         jobs: in the order in which they are begun.
-        clip_seconds: time that one clip may take.
+        clip_seconds: time limit of one clip.
 
     Raises:
-        UserError: no worker can be started, or one says that it cannot work at all.
+        UserError: no worker can be started, or one reports that it cannot extract anything.
     """
-    foreman = Scheduler(crew, clip_seconds)
-    suspects: list[Job] = []
-    for job, event in foreman.run(jobs, crew.size):
-        if isinstance(event, Died):
-            suspects.append(job)
+    scheduler = Scheduler(pool, clip_seconds)
+    crashed: list[Job] = []
+    for job, result in scheduler.run(jobs, pool.size):
+        if isinstance(result, Crash):
+            crashed.append(job)
         else:
-            yield job, event
-    for job, event in foreman.run(suspects, 1):
-        if isinstance(event, Died):
-            event = Outcome.failed(
-                job.clip.name, "crashed", f"the process that extracted it died twice ({event.how})"
-            )
-        yield job, event
+            yield job, result
+    for job, result in scheduler.run(crashed, 1):
+        if isinstance(result, Crash):
+            detail = f"the process that extracted it died twice ({result.how})"
+            result = Outcome.failed(job.clip.name, "crashed", detail)
+        yield job, result
 
 
 class Scheduler:
-    """Keeps the books of a crew."""
+    """Assigns clips to workers, starts workers as needed, and enforces the time limits."""
 
-    def __init__(self, crew: WorkerPool, clip_seconds: float) -> None:
-        self._crew, self._clip_seconds = crew, clip_seconds
-        self._limit = clip_seconds + min(GRACE, clip_seconds)
-        self._starting: set[Worker] = set()
+    def __init__(self, pool: WorkerPool, clip_seconds: float) -> None:
+        self._pool, self._clip_seconds = pool, clip_seconds
+        self._limit = clip_seconds + min(GRACE_SECONDS, clip_seconds)
+        self._loading: set[Worker] = set()
         self._idle: list[Worker] = []
         self._busy: dict[Worker, tuple[Job, float]] = {}
-        self._stillborn, self._began, self._proven = 0, time.monotonic(), False
+        self._done: queue.SimpleQueue[tuple[Worker, Future]] = queue.SimpleQueue()
+        self._startup_crashes, self._begin, self._any_ready = 0, time.monotonic(), False
 
-    def run(self, jobs: Iterable[Job], at_once: int) -> Iterator[tuple[Job, Outcome | Died]]:
-        """Give out jobs, at most so many at once, until all are finished or their workers have died."""
-        queue = deque(jobs)
-        while queue or self._busy:
-            while queue and self._idle and len(self._busy) < at_once:
-                worker = self._idle.pop()
-                job = queue.popleft()
+    def run(self, jobs: Iterable[Job], concurrency: int) -> Iterator[tuple[Job, Outcome | Crash]]:
+        """Extract jobs, at most ``concurrency`` at once, until each has an outcome or crashed."""
+        waiting = deque(jobs)
+        while waiting or self._busy:
+            while waiting and self._idle and len(self._busy) < concurrency:
+                worker, job = self._idle.pop(), waiting.popleft()
                 self._busy[worker] = job, time.monotonic()
-                worker.give(job.clip)
-            for _ in range(min(at_once - len(self._busy), len(queue)) - len(self._starting)):
-                self._starting.add(self._crew.hire())
-            for worker, event in self._crew.wait(self._patience()):
-                if (done := self._heard(worker, event)) is not None:
-                    yield done
-            yield from self._overdue()
+                self._watch(worker, worker.extract(job.clip))
+            wanted = min(concurrency - len(self._busy), len(waiting))
+            for _ in range(wanted - len(self._loading)):
+                worker = self._pool.start_worker()
+                self._loading.add(worker)
+                self._watch(worker, worker.load_models())
+            with contextlib.suppress(queue.Empty):
+                worker, future = self._done.get(timeout=self._seconds_to_limit())
+                if (finished := self._result(worker, future)) is not None:
+                    yield finished
+            yield from self._timed_out()
 
-    def _patience(self) -> float:
-        """Seconds until somebody may be overdue."""
+    def _watch(self, worker: Worker, future: Future) -> None:
+        future.add_done_callback(lambda done: self._done.put((worker, done)))
+
+    def _seconds_to_limit(self) -> float:
+        """Seconds until the oldest clip in work reaches its time limit."""
         if not self._busy:
             return 5.0
-        return (
-            max(
-                0.0, min(since for _, since in self._busy.values()) + self._limit - time.monotonic()
-            )
-            + 0.01
-        )
+        oldest = min(begin for _, begin in self._busy.values())
+        return max(0.0, oldest + self._limit - time.monotonic()) + 0.01
 
-    def _heard(self, worker: Worker, event: Event) -> tuple[Job, Outcome | Died] | None:
-        if isinstance(event, UserError):
-            raise event
-        if isinstance(event, Died):
-            return self._lost(worker, event)
-        if isinstance(event, Ready):
-            self._starting.discard(worker)
-            self._stillborn, self._proven = 0, True
-        self._idle.append(worker)
-        return (self._busy.pop(worker)[0], event) if isinstance(event, Outcome) else None
-
-    def _lost(self, worker: Worker, death: Died) -> tuple[Job, Died] | None:
-        if worker in self._busy:
-            return self._busy.pop(worker)[0], death
-        if worker in self._idle:
-            self._idle.remove(worker)
+    def _result(self, worker: Worker, future: Future) -> tuple[Job, Outcome | Crash] | None:
+        job = self._busy.pop(worker, (None,))[0]
+        if job is None and worker not in self._loading:
+            return None  # stopped at its time limit
+        self._loading.discard(worker)
+        if (error := future.exception()) is not None:
+            worker.stop()
+            crash = Crash(self._pool.describe_crash(error))
+            if job is not None:
+                return job, crash
+            self._count_startup_crash(crash)
             return None
-        self._starting.discard(worker)
-        self._stillborn += 1
-        if self._stillborn >= MAX_STARTUP_CRASHES:
-            raise UserError(
-                "--engine",
-                "worker",
-                "a machine on which workers start",
-                f"died {MAX_STARTUP_CRASHES} times at its start ({death.how})",
-            )
-        return None
+        result = future.result()
+        if isinstance(result, UserError):
+            raise result
+        self._startup_crashes, self._any_ready = 0, True
+        self._idle.append(worker)
+        return None if job is None else (job, result)
 
-    def _overdue(self) -> Iterator[tuple[Job, Outcome]]:
+    def _count_startup_crash(self, crash: Crash) -> None:
+        self._startup_crashes += 1
+        if self._startup_crashes >= MAX_STARTUP_CRASHES:
+            problem = f"died {MAX_STARTUP_CRASHES} times at its start ({crash.how})"
+            raise UserError("--engine", "worker", "a machine on which workers start", problem)
+
+    def _timed_out(self) -> Iterator[tuple[Job, Outcome]]:
         now = time.monotonic()
-        if not self._proven and now - self._began > START_SECONDS:
-            raise UserError(
-                "--engine",
-                "worker",
-                "a machine with a free processor",
-                f"was not ready after {START_SECONDS:g} s",
-            )
-        for worker, (job, since) in list(self._busy.items()):
-            if now - since > self._limit:
-                worker.end()
+        if not self._any_ready and now - self._begin > START_SECONDS:
+            problem = f"was not ready after {START_SECONDS:g} s"
+            raise UserError("--engine", "worker", "a machine with a free processor", problem)
+        for worker, (job, begin) in list(self._busy.items()):
+            if now - begin > self._limit:
+                worker.stop()
                 del self._busy[worker]
-                yield (
-                    job,
-                    Outcome.failed(job.clip.name, "timeout", f"hung for {self._clip_seconds:g} s"),
-                )
+                detail = f"hung for {self._clip_seconds:g} s"
+                yield job, Outcome.failed(job.clip.name, "timeout", detail)

@@ -21,7 +21,8 @@ from datamodules.preprocessing.pipeline import Settings, preprocess
 from datamodules.shards.tar_io import iter_samples
 from datamodules.sources import Clip, open_source
 from emo_lightning.face.landmarks import Face, open_landmarker, to_68
-from emo_lightning.media.video_reader import decode_mp4_bytes, write_video
+from emo_lightning.media.video_reader import decode_mp4_bytes
+from emo_lightning.media.video_writer import write_video
 
 FRAMES = 30
 SPEECH = files("emo_lightning") / "samples" / "speech.flac"

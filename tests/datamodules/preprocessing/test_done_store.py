@@ -1,24 +1,31 @@
-"""The work folder: what was finished stays, whatever happened to the end of a file."""
+"""The work folder: finished clips stay, whatever happens to the process or the disk."""
 
 from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from datamodules.preprocessing import done_store as spools
-from datamodules.preprocessing.done_store import DoneStore
+from datamodules.preprocessing.done_store import DATABASE, DoneStore
 from datamodules.preprocessing.extraction import Failure
-from datamodules.preprocessing.jobs import Job, Kept, Outcome, Settings
+from datamodules.preprocessing.jobs import EncodedSample, Job, Outcome, Settings
 from datamodules.sources import Clip
 from emo_lightning.core.errors import UserError
 
 
 def outcome_of(number: int, size: int = 500) -> Outcome:
-    payload = np.random.default_rng(number).bytes(size)
-    kept = Kept(f"key-{number}", ["blur"], {"json": 100, "mp4": size - 100})
-    return Outcome(
-        [kept], [Failure(f"{number}.mp4 at 1 s", "face_lost", "späť")], 25, {"fit": 0.5}, payload
-    )
+    payloads = [np.random.default_rng([number, i]).bytes(size) for i in range(2)]
+    samples = [
+        EncodedSample(f"key-{number}-{i}", ["blur"], {"json": 100, "mp4": size - 100})
+        for i in range(2)
+    ]
+    failures = [Failure(f"{number}.mp4 at 1 s", "face_lost", "späť")]
+    return Outcome(samples, failures, 25, {"fit": 0.5}, payloads)
 
 
 def jobs(count: int) -> list[Job]:
@@ -26,73 +33,85 @@ def jobs(count: int) -> list[Job]:
 
 
 def fill(folder, count: int) -> None:
-    with DoneStore(folder) as spool:
+    with DoneStore(folder) as store:
         for number, job in enumerate(jobs(count)):
-            spool.add(job, outcome_of(number))
+            store.add(job, outcome_of(number))
 
 
-def test_what_was_added_is_there_again(tmp_path):
+def test_outcomes_are_found_again(tmp_path):
     fill(tmp_path / "work", 5)
-    with DoneStore(tmp_path / "work") as spool:
+    with DoneStore(tmp_path / "work") as store:
         for number, job in enumerate(jobs(5)):
-            assert spool.has(job) and not spool.has(Job(job.clip, "other labels"))
-            outcome, payload = spool.outcome(job), spool.payload(job)
-            assert (
-                payload == outcome_of(number).payload
-                and outcome.to_dict() == outcome_of(number).to_dict()
-            )
-            ((key, members),) = outcome.members(payload)
-            assert key == f"key-{number}" and members == {
-                "json": payload[:100],
-                "mp4": payload[100:],
-            }
-        assert not spool.has(jobs(6)[5])
+            assert store.has(job) and not store.has(Job(job.clip, "other labels"))
+            outcome, expected = store.outcome(job), outcome_of(number)
+            assert outcome.to_dict() == expected.to_dict() and not outcome.payloads
+            for i, sample in enumerate(outcome.samples):
+                payload = store.payload(job, i)
+                assert payload == expected.payloads[i]
+                assert sample.split(payload) == {"json": payload[:100], "mp4": payload[100:]}
+            assert store.payload(job, 2) is None
+        assert not store.has(jobs(6)[5])
 
 
-def test_a_file_that_breaks_off_anywhere_keeps_all_whole_entries(tmp_path):
-    fill(tmp_path / "work", 3)
-    path = tmp_path / "work" / "clips-000000.bin"
-    data = path.read_bytes()
-    ends = [0, *(data.index(b"EMOC", 1 + n) for n in (0, len(data) // 3 + 10)), len(data)]
-    for end in [*range(0, len(data), 97), *ends, *(e - 1 for e in ends[1:])]:
-        path.write_bytes(data[:end])
-        with DoneStore(tmp_path / "work") as spool:
-            assert [spool.has(job) for job in jobs(3)] == [end >= whole for whole in ends[1:]]
-
-
-def test_a_run_that_goes_on_writes_behind_what_broke_off(tmp_path):
+def test_a_clip_added_again_replaces_the_first(tmp_path):
     fill(tmp_path / "work", 2)
-    path = tmp_path / "work" / "clips-000000.bin"
-    path.write_bytes(path.read_bytes()[:-1])
-    with DoneStore(tmp_path / "work") as spool:
-        spool.add(jobs(3)[2], outcome_of(2))
-    with DoneStore(tmp_path / "work") as spool:
-        assert [spool.has(job) for job in jobs(3)] == [True, False, True]
-        spool.add(jobs(2)[1], outcome_of(7))
-        assert spool.payload(jobs(2)[1]) == outcome_of(7).payload
+    other = Job(jobs(2)[1].clip, "other labels")
+    with DoneStore(tmp_path / "work") as store:
+        store.add(other, Outcome(outcome_of(7).samples[:1], payloads=outcome_of(7).payloads[:1]))
+        assert store.has(other) and not store.has(jobs(2)[1])
+    with DoneStore(tmp_path / "work") as store:
+        assert store.payload(other, 0) == outcome_of(7).payloads[0]
+        assert store.payload(other, 1) is None and store.has(jobs(2)[0])
 
 
-def test_bytes_that_the_disk_lost_are_not_taken(tmp_path):
+def test_a_process_killed_between_its_writes_loses_no_finished_clip(tmp_path):
+    code = f"""
+from tests.datamodules.preprocessing.test_done_store import *
+store = DoneStore(__import__("pathlib").Path({str(tmp_path / "work")!r}))
+for number, job in enumerate(jobs(1000)):
+    store.add(job, outcome_of(number, 100_000))
+    print(number, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    done = [int(process.stdout.readline()) for _ in range(20)]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with DoneStore(tmp_path / "work") as store:
+        for number in done:
+            expected = outcome_of(number, 100_000).payloads[1]
+            assert store.payload(jobs(1000)[number], 1) == expected
+
+
+def test_a_full_disk_is_an_os_error_and_keeps_what_was_there(tmp_path):
     fill(tmp_path / "work", 2)
-    path = tmp_path / "work" / "clips-000000.bin"
-    data = bytearray(path.read_bytes())
-    with DoneStore(tmp_path / "work") as spool:
-        data[-5:] = bytes(5)
-        path.write_bytes(data)
-        assert spool.payload(jobs(2)[0]) is not None and spool.payload(jobs(2)[1]) is None
-    with DoneStore(tmp_path / "work") as spool:
-        assert [spool.has(job) for job in jobs(2)] == [True, False]
+    with DoneStore(tmp_path / "work") as store:
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(OSError, match="No space left"):
+            store.add(jobs(3)[2], outcome_of(2, 1_000_000))
+        assert [store.has(job) for job in jobs(3)] == [True, True, False]
+    with DoneStore(tmp_path / "work") as store:
+        assert [store.has(job) for job in jobs(3)] == [True, True, False]
+        store.add(jobs(3)[2], outcome_of(2))
+        assert store.payload(jobs(3)[2], 1) == outcome_of(2).payloads[1]
 
 
-def test_many_files_are_read_with_few_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(spools, "SEGMENT_BYTES", 600)
-    fill(tmp_path / "work", 40)
-    assert len(list((tmp_path / "work").glob("clips-*.bin"))) == 40
-    with DoneStore(tmp_path / "work") as spool:
-        assert all(
-            spool.payload(job) == outcome_of(number).payload for number, job in enumerate(jobs(40))
-        )
-        assert len(spool._readers) == spools.OPEN_FILES
+def test_bytes_that_the_disk_lost_are_not_used(tmp_path):
+    fill(tmp_path / "work", 2)
+    with sqlite3.connect(tmp_path / "work" / DATABASE) as database:
+        database.execute("UPDATE samples SET payload = zeroblob(500) WHERE clip = '1.mp4'")
+    database.close()
+    with DoneStore(tmp_path / "work") as store:
+        assert store.payload(jobs(2)[0], 0) == outcome_of(0).payloads[0]
+        assert store.payload(jobs(2)[1], 0) is None
+
+
+def test_a_damaged_database_says_what_to_do(tmp_path):
+    fill(tmp_path / "work", 2)
+    path = tmp_path / "work" / DATABASE
+    path.write_bytes(b"no database at all" + os.urandom(20_000))
+    with pytest.raises(UserError, match="is damaged .*delete the folder to begin anew"):
+        DoneStore(tmp_path / "work")
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path):
@@ -106,11 +125,9 @@ def test_a_changed_file_or_label_is_another_job(tmp_path):
     path.write_bytes(b"sound")
     clip = Clip("a.wav", None, "anna", path)
     job = Job.of(clip, "folder", Settings())
+    sad = Clip("a.wav", None, "anna", path, emotion="sad")
     assert job == Job.of(clip, "folder", Settings(samples_per_shard=2))
-    assert (
-        job.made_of
-        != Job.of(Clip("a.wav", None, "anna", path, emotion="sad"), "folder", Settings()).made_of
-    )
+    assert job.made_of != Job.of(sad, "folder", Settings()).made_of
     assert job.made_of != Job.of(clip, "folder", Settings(size=64)).made_of
     path.write_bytes(b"other sound")
     assert job.made_of != Job.of(clip, "folder", Settings()).made_of

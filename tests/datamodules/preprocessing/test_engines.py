@@ -19,7 +19,7 @@ from datamodules.preprocessing.engines.extract_worker import ExtractWorker
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.sources import Clip
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.video_reader import write_video
+from emo_lightning.media.video_writer import write_video
 
 pytestmark = pytest.mark.skipif(
     not os.path.isdir("/proc/self"), reason="looks for processes in /proc"
@@ -44,8 +44,8 @@ def extracted(
     clips: list[Clip], engine: str = "local", workers: int = 1, clip_seconds: float = 60.0
 ) -> dict[str, Outcome]:
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_pool(engine, workers, SOUND_ALONE)) as crew:
-        return {job.clip.name: outcome for job, outcome in extract_all(crew, jobs, clip_seconds)}
+    with closing(open_pool(engine, workers, SOUND_ALONE)) as pool:
+        return {job.clip.name: outcome for job, outcome in extract_all(pool, jobs, clip_seconds)}
 
 
 def kill_twice_when_stuck(pipe: os.PathLike, worker: Callable[[], int]) -> threading.Thread:
@@ -105,10 +105,10 @@ def test_a_worker_that_cannot_start_says_why():
     recipe = Recipe("test", 64, "no such back-end", False, 60.0, True)
     jobs = [Job(Clip("a.mp4", None, "anna"), "")]
     with (
-        closing(open_pool("local", 1, recipe)) as crew,
+        closing(open_pool("local", 1, recipe)) as pool,
         pytest.raises(UserError, match="is not a landmark back-end"),
     ):
-        list(extract_all(crew, jobs, 60.0))
+        list(extract_all(pool, jobs, 60.0))
     assert not multiprocessing.active_children()
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(clips, tmp_path):
 
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    outcome = ExtractWorker(SOUND_ALONE).work(clips[0])
+    outcome = ExtractWorker(SOUND_ALONE).extract(clips[0])
     thread.join(10)
     assert [failure.reason for failure in outcome.failures] == ["changed"]
 

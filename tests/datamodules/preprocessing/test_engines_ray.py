@@ -20,10 +20,11 @@ import soundfile
 
 from datamodules.preprocessing.engines import extract_all, open_pool
 from datamodules.preprocessing.jobs import Job, Recipe, Settings
-from datamodules.preprocessing.pipeline import WORK, preprocess
+from datamodules.preprocessing.pipeline import preprocess
 from datamodules.sources import Clip, open_source
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.video_reader import write_video
+from emo_lightning.media.video_writer import write_video
+from tests.datamodules.preprocessing.test_interrupted import a_clip_is_stored, killed_when
 from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
 pytestmark = [
@@ -76,7 +77,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_local_workers(tmp_path):
     root.mkdir()
     for number in range(5):
         write_video(root / f"{number}.mp4", nodding(12 + number, 96), voice(12 + number))
-    (root / "5.mp4").write_text("no film")
+    (root / "5.mp4").write_text("no video")
     whole = {}
     for workers in (1, 2):
         out = tmp_path / str(workers)
@@ -102,12 +103,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_local_workers(tmp_path):
     ]
     command = [sys.executable, "-m", "emo_lightning.cli", *argv]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while process.poll() is None and not sum(
-        path.stat().st_size for path in (out / WORK).glob("clips-*")
-    ):
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
+    killed_when(process, a_clip_is_stored(out, process.pid, set()))
     assert left(before, killed=True) == {} and not (out / "index.json").exists()
     before = of_ray()
 
@@ -141,8 +137,8 @@ def test_actors_that_hang_or_die_are_told(tmp_path):
 
     threading.Thread(target=kill, daemon=True).start()
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False))) as crew:
-        found = {job.clip.name: outcome for job, outcome in extract_all(crew, jobs, 3.0)}
+    with closing(open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False))) as pool:
+        found = {job.clip.name: outcome for job, outcome in extract_all(pool, jobs, 3.0)}
     assert [failure.reason for failure in found["hangs.mp4"].failures] == ["timeout"]
     assert [failure.reason for failure in found["dies.mp4"].failures] == ["crashed"]
     assert len(found["fine.wav"].samples) == 1 and left(before) == {}

@@ -20,7 +20,8 @@ from datamodules.shards.tar_io import iter_samples
 from datamodules.sources import Clip, Rejected, open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import AU_NAMES, BFM
-from emo_lightning.media.video_reader import VideoInfo, write_video
+from emo_lightning.media.video_reader import VideoInfo
+from emo_lightning.media.video_writer import write_video
 
 
 def info(frames: int, fps: float) -> VideoInfo:
@@ -132,7 +133,7 @@ def test_mute_videos_with_imports_become_samples_of_their_own_set(tmp_path):
     source = ImportingSource(
         open_source("mead", tmp_path / "in"), tmp_path / "mats", tmp_path / "csvs"
     )
-    report = preprocess(source, tmp_path / "set", settings=Settings(size=64, keep_mute=True))
+    report = preprocess(source, tmp_path / "set", settings=Settings(size=64, keep_silent=True))
     assert [(failure.clip, failure.reason) for failure in report.failures] == [
         ("W011_front_sad_level2_010.mp4", "import_differs")
     ]

@@ -19,7 +19,7 @@ import soundfile
 from datamodules.preprocessing.pipeline import WORK, Settings, preprocess
 from datamodules.sources import open_source
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.video_reader import write_video
+from emo_lightning.media.video_writer import write_video
 from tests.datamodules.preprocessing.test_pipeline import nodding, voice
 
 CLIPS = 21
@@ -106,9 +106,25 @@ def resumed(corpus: Path, out: Path, **options) -> dict[str, bytes]:
     return contents(out)
 
 
-def spooled(out: Path) -> int:
-    """Bytes of finished clips."""
-    return sum(path.stat().st_size for path in (out / WORK).glob("clips-*.bin"))
+def stored_bytes(out: Path) -> int:
+    """Size of the work folder."""
+    return sum(path.stat().st_size for path in (out / WORK).glob("*"))
+
+
+def a_clip_is_stored(out: Path, pid: int, workers: set[int]) -> Callable[[], bool]:
+    """Whether a run has workers and stored a clip since they started; adds them to ``workers``."""
+    before = -1
+
+    def moment() -> bool:
+        nonlocal before
+        found = descendants(pid)
+        if len(found) < 3:  # two workers and the tracker of their resources
+            return False
+        before = stored_bytes(out) if before < 0 else before
+        workers.update(found)
+        return stored_bytes(out) > before + 1000
+
+    return moment
 
 
 def descendants(pid: int) -> set[int]:
@@ -133,19 +149,11 @@ def gone(pids: set[int], seconds: float) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
 def test_killed_while_extracting(corpus, whole, tmp_path):
-    out, more, sizes = tmp_path / "set", (), [0]
+    out, more = tmp_path / "set", ()
     for _ in range(2):
         process, workers = begun(corpus, out, "--workers", "2", *more), set()
-
-        def moment(pid: int = process.pid, before: int = sizes[-1], workers: set = workers) -> bool:
-            if spooled(out) <= before + 1000:
-                return False
-            workers |= descendants(pid)
-            return True
-
-        killed_when(process, moment)
+        killed_when(process, a_clip_is_stored(out, process.pid, workers))
         assert gone(workers, 10.0) and workers
-        sizes.append(spooled(out))
         assert not (out / "index.json").exists()
         more = ("--resume",)
     steps = []
@@ -176,7 +184,8 @@ def test_interrupted_at_a_terminal(corpus, whole, tmp_path):
     """Ctrl-C goes to the command and its workers alike."""
     out = tmp_path / "set"
     process = begun(corpus, out, "--workers", "2", start_new_session=True)
-    while process.poll() is None and not spooled(out):
+    stored = a_clip_is_stored(out, process.pid, set())
+    while process.poll() is None and not stored():
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=20)
@@ -221,7 +230,7 @@ def test_a_disk_that_fills_up_while_packing(corpus, whole, extracted, tmp_path):
         pytest.skip("mounting a small file system takes privileges")
     try:
         shutil.copytree(extracted, disk / "set")
-        work = spooled(disk / "set")
+        work = stored_bytes(disk / "set")
         needed = sum(map(len, whole.values()))
         refused = 0
         for size in np.linspace(work + 16384, work + 1.5 * needed + 65536, 8):

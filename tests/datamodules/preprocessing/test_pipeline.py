@@ -12,14 +12,15 @@ import pytest
 import soundfile
 from skimage.data import astronaut
 
-from datamodules.preprocessing.face_tracking import ClipError, bridge
+from datamodules.preprocessing.face_tracking import ClipError, fill_gaps
 from datamodules.preprocessing.pipeline import Settings, preprocess
 from datamodules.shards.tar_io import iter_samples, read_index
 from datamodules.sources import open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import read_aus
-from emo_lightning.media.video_reader import decode_mp4_bytes, write_video
+from emo_lightning.media.video_reader import decode_mp4_bytes
+from emo_lightning.media.video_writer import write_video
 
 FRAMES = 15
 
@@ -263,7 +264,7 @@ def test_long_clips_are_cut_and_manifest_splits_hold(tmp_path):
 
 def test_short_gaps_are_bridged_and_long_ones_refused():
     there = [np.full((4, 3), float(t)) for t in range(20)]
-    points, missing = bridge([None, *there[1:8], None, None, *there[10:19], None])
+    points, missing = fill_gaps([None, *there[1:8], None, None, *there[10:19], None])
     assert missing == 4
     np.testing.assert_allclose(points[:, 0, 0], [1, *range(1, 19), 18])
     for holes, reason in (
@@ -272,5 +273,5 @@ def test_short_gaps_are_bridged_and_long_ones_refused():
         (range(0, 20, 3), "face_lost"),
     ):
         with pytest.raises(ClipError) as caught:
-            bridge([None if t in holes else there[t] for t in range(20)])
+            fill_gaps([None if t in holes else there[t] for t in range(20)])
         assert caught.value.reason == reason

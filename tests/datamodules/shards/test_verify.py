@@ -15,7 +15,7 @@ from datamodules.shards.schema import encode
 from datamodules.shards.tar_io import INDEX, ShardWriter, add_members, file_sha256
 from datamodules.shards.verify import verify
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.video_reader import encode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 
 
 @pytest.fixture

@@ -13,14 +13,8 @@ from skimage.data import astronaut
 
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.audio_reader import load_audio
-from emo_lightning.media.video_reader import (
-    VideoWriter,
-    decode_mp4_bytes,
-    encode_mp4_bytes,
-    iter_frames,
-    probe,
-    write_video,
-)
+from emo_lightning.media.video_reader import decode_mp4_bytes, iter_frames, probe
+from emo_lightning.media.video_writer import VideoWriter, encode_mp4_bytes, write_video
 
 PICTURE = astronaut()[:256, 96:352]
 

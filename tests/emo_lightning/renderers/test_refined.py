@@ -18,7 +18,7 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.portrait import Portrait
-from emo_lightning.media.video_reader import encode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.models.checkpoint_io import export, load_refiner, read_network
 from emo_lightning.models.renderer import refiner as network
 from emo_lightning.renderers import base

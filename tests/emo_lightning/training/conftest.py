@@ -10,7 +10,7 @@ import pytest
 from datamodules.shards.schema import Sample, SampleMeta
 from datamodules.shards.tar_io import ShardWriter
 from emo_lightning.face.coefficients import BUILTIN, Coefficients, read_aus
-from emo_lightning.media.video_reader import encode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.motion.emotions import EMOTIONS, prototype_exp
 
 SPLITS = ("train",) * 8 + ("val",) * 4

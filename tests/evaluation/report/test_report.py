@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from emo_lightning.face.coefficients import EXP_NAMES
-from emo_lightning.media.video_reader import encode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 from evaluation import report
 from evaluation.judges.base import JudgeInfo
 from evaluation.protocol import LATE, REFERENCE, STILL

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from datamodules.preprocessing import frame_buffer
-from datamodules.preprocessing.frame_buffer import FrameBuffer, level_for
+from datamodules.preprocessing import cropping
+from datamodules.preprocessing.cropping import FrameBuffer
 from emo_lightning.face.crop import CropBox, crop_image
-from emo_lightning.media.lazy_frame import Picture
 
 BOX = CropBox(300.0, 260.0, 190.0)
 FACE = np.array([[200.0, 160.0, 0.0], [400.0, 360.0, 0.0]])
@@ -18,27 +17,27 @@ FACE = np.array([[200.0, 160.0, 0.0], [400.0, 360.0, 0.0]])
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    monkeypatch.setattr(frame_buffer, "HOLD_BYTES", 0)
+    monkeypatch.setattr(cropping, "HOLD_BYTES", 0)
 
 
 def test_whole_frames_are_kept_where_they_fit():
     frames = FrameBuffer((512, 512), 2, 96)
-    frames.add(Picture(astronaut()), None)
-    frames.add(Picture(astronaut()), FACE)
+    frames.add(astronaut(), None)
+    frames.add(astronaut(), FACE)
     for crop in frames.crops(BOX):
         np.testing.assert_array_equal(crop, crop_image(astronaut(), BOX, 96))
 
 
 @pytest.mark.parametrize(("memory", "error"), ((0, 100), (10**6, 10)))
 def test_the_part_that_is_kept_gives_the_same_crop(monkeypatch, memory, error):
-    monkeypatch.setattr(frame_buffer, "SMALL", 0)
-    monkeypatch.setattr(frame_buffer, "HOLD_BYTES", memory)
+    monkeypatch.setattr(cropping, "SMALL", 0)
+    monkeypatch.setattr(cropping, "HOLD_BYTES", memory)
     frames = FrameBuffer((512, 512), 3, 96)
-    frames.add(Picture(astronaut()), None)
-    frames.add(Picture(astronaut()), FACE)
-    frames.add(Picture(astronaut()), None)
+    frames.add(astronaut(), None)
+    frames.add(astronaut(), FACE)
+    frames.add(astronaut(), None)
     assert max(frame.nbytes for frame in frames._kept) < astronaut().nbytes / (
-        8 if memory == 0 else 3
+        6 if memory == 0 else 3
     )
     whole = crop_image(astronaut(), BOX, 96).astype(float)
     crops = frames.crops(BOX)
@@ -50,8 +49,8 @@ def test_the_part_that_is_kept_gives_the_same_crop(monkeypatch, memory, error):
 
 def test_a_head_that_left_the_part_is_said_so(small_memory):
     frames = FrameBuffer((2000, 2000), 2, 96)
-    frames.add(Picture(np.zeros((2000, 2000, 3), np.uint8)), FACE)
-    frames.add(Picture(np.zeros((2000, 2000, 3), np.uint8)), None)
+    frames.add(np.zeros((2000, 2000, 3), np.uint8), FACE)
+    frames.add(np.zeros((2000, 2000, 3), np.uint8), None)
     assert frames.crops(CropBox(300.0, 260.0, 190.0)) is not None
     assert frames.crops(CropBox(900.0, 260.0, 190.0)) is None
 
@@ -59,28 +58,17 @@ def test_a_head_that_left_the_part_is_said_so(small_memory):
 def test_a_long_wait_for_a_face_keeps_little(small_memory):
     frames = FrameBuffer((512, 512), 50, 96)
     for _ in range(20):
-        frames.add(Picture(astronaut()), None)
-    assert len(frames._waiting) == frame_buffer.WAIT and not frames._kept
-    frames.add(Picture(astronaut()), FACE)
+        frames.add(astronaut(), None)
+    assert len(frames._waiting) == cropping.MAX_WAIT and not frames._kept
+    frames.add(astronaut(), FACE)
     assert frames.crops(BOX) is None
 
 
-def test_pictures_are_halved_no_further_than_is_of_use():
-    assert [level_for(shrink, (1080, 1920)) for shrink in (0.5, 1.9, 2.0, 5.0, 100.0)] == [
-        0,
-        0,
-        1,
-        2,
-        3,
-    ]
-    assert level_for(100.0, (1081, 1920)) == 0 and level_for(100.0, (1082, 1920)) == 1
-
-
-@pytest.mark.parametrize(("face", "side"), ((420, 600), (640, 480)))
-def test_what_is_little_finer_than_needed_is_kept_as_it_is(face, side):
+@pytest.mark.parametrize(("face", "side"), ((420, 598), (640, 608)))
+def test_the_kept_part_is_shrunk_by_whole_factors(face, side):
     frames = FrameBuffer((4000, 4000), 2, 256)
     frames.add(
-        Picture(np.zeros((4000, 4000, 3), np.uint8)),
+        np.zeros((4000, 4000, 3), np.uint8),
         np.array([[1500.0, 1500.0, 0.0], [1500.0 + face, 1500.0 + face, 0.0]]),
     )
     assert abs(frames._kept[0].shape[0] - side) < 8
