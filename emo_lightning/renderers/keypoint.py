@@ -1,6 +1,7 @@
 """The learned renderer: stage 3's network behind the renderer interface.
 
-The portrait is encoded once, and a frame is drawn from the window of coefficients around it, as in training.
+The portrait is encoded once, and a frame is generated from the window of coefficients around it, as
+in training.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_renderer, read_network
 from emo_lightning.models.renderer.face_renderer import EncodedSource
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
-from emo_lightning.renderers.base import register
+from emo_lightning.renderers.registry import register
 
 if TYPE_CHECKING:
     from emo_lightning.face.portrait import Portrait
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @register("keypoint")
 class KeypointRenderer:
-    """Frames of the portrait's own size from the trained network; those asked for at once are drawn as one batch.
+    """Frames of the portrait's own size from the trained network, in batches.
 
     Args:
         folder: holds ``renderer.safetensors``; the shipped weights by default.
@@ -49,16 +50,18 @@ class KeypointRenderer:
         Raises:
             MismatchError: its coefficients have another layout than the network was trained with.
         """
-        self.layout.check_same(
-            portrait.coefficients.layout, "the trained renderer", "the portrait's coefficients"
-        )
+        own = portrait.coefficients
+        self.layout.check_same(own.layout, "the trained renderer", "the portrait's coefficients")
         image = torch.from_numpy(portrait.image.astype(np.float32) / 255.0).permute(2, 0, 1)[None]
-        return self.network.prepare(
-            image, still_window(torch.from_numpy(portrait.coefficients.joined()))
-        )
+        return self.network.prepare(image, still_window(torch.from_numpy(own.joined())))
+
+    @torch.no_grad()
+    def _frames(self, source: EncodedSource, windows: torch.Tensor) -> np.ndarray:
+        images = self.network.render(source, windows).image.clamp(0.0, 1.0) * 255.0
+        return images.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
     def render(self, source: EncodedSource, coefficients: Coefficients) -> Iterator[np.ndarray]:
-        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients but the context, 13 at either end.
+        """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame but the context, 13 at either end.
 
         Raises:
             MismatchError: the coefficients have another layout than the network was trained with.
@@ -66,18 +69,7 @@ class KeypointRenderer:
         """
         self.layout.check_same(coefficients.layout, "the trained renderer", "the coefficients")
         if len(coefficients) < WINDOW:
-            raise ValueError(
-                f"{len(coefficients)} frames, expected at least {WINDOW}: renderers.base.stream adds the context"
-            )
+            need = f"expected at least {WINDOW}: renderers.base.stream adds the context"
+            raise ValueError(f"{len(coefficients)} frames, {need}")
         windows = torch.from_numpy(coefficients.joined()).unfold(0, WINDOW, 1).transpose(1, 2)
-        with torch.no_grad():
-            images = self.network.render(source, windows).image
-            frames = (
-                (images.clamp(0.0, 1.0) * 255.0)
-                .round()
-                .byte()
-                .permute(0, 2, 3, 1)
-                .contiguous()
-                .numpy()
-            )
-        yield from frames
+        yield from self._frames(source, windows)

@@ -1,8 +1,9 @@
 """The geometric renderer: coefficients move the portrait's own landmarks, and the picture follows.
 
-It needs no training. The parts have a file each: vertices (retarget), flow (warp, background_mesh, raster), folds of the skin
-(wrinkles), where the eyes look (gaze), the mouth's inside (mouth), closing lids (eyelids), what is person and what
-wall (matte, compositing), how much moves with the head (follow_weights).
+It needs no training. Geometry turns coefficients into vertices (retarget) and those into a dense
+flow (warp, background_mesh, raster). Painted on top are folds of the skin (wrinkles), closing lids
+and the skin below raised brows (eyes) and the mouth's interior (mouth). The person is composited
+over a static background.
 """
 
 from __future__ import annotations
@@ -16,41 +17,45 @@ import numpy as np
 
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.renderers.base import register
 from emo_lightning.renderers.mesh import wrinkles
-from emo_lightning.renderers.mesh.background import compositing, follow_weights, matte, silhouette
-from emo_lightning.renderers.mesh.eyes import eyelids, gaze
-from emo_lightning.renderers.mesh.geometry import background_mesh, topology
-from emo_lightning.renderers.mesh.geometry.coordinates import Pose
-from emo_lightning.renderers.mesh.geometry.raster import soften
+from emo_lightning.renderers.mesh.background import compositing, matte
+from emo_lightning.renderers.mesh.background.follow_weights import follow_weights
+from emo_lightning.renderers.mesh.eyes import eyelids
+from emo_lightning.renderers.mesh.eyes.gaze import prepare_gaze
+from emo_lightning.renderers.mesh.geometry import topology
+from emo_lightning.renderers.mesh.geometry.background_mesh import build_background_mesh
+from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose
+from emo_lightning.renderers.mesh.geometry.landmark_refinement import pull_onto_person, snap_lips
+from emo_lightning.renderers.mesh.geometry.raster import smooth_tears
 from emo_lightning.renderers.mesh.geometry.retarget import Retarget, unposed
 from emo_lightning.renderers.mesh.geometry.warp import Warp
-from emo_lightning.renderers.mesh.mouth import lip_seam, mouth
+from emo_lightning.renderers.mesh.mouth import interior
+from emo_lightning.renderers.registry import register
 
 if TYPE_CHECKING:
     from emo_lightning.face.portrait import Portrait
 
-HIDDEN = 0.008
-"""Share of the frame's side by which what neighbours show lies apart where one thing hides another."""
+TEAR = 0.008
+"""Share of the frame's side between the sources of neighbours that is a tear."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A prepared portrait."""
+class PreparedMesh:
+    """A portrait prepared for :class:`MeshRenderer`."""
 
     image: np.ndarray
     retarget: Retarget
     warp: Warp
     pose: Pose
-    mouth: mouth.Mouth
-    lids: tuple[eyelids.Lid, eyelids.Lid]
+    mouth: interior.MouthInterior
+    lids: eyelids.Lids
     wrinkles: wrinkles.Wrinkles
-    layers: compositing.Layers | None
+    layers: compositing.PortraitLayers | None
 
 
 @register("mesh")
 class MeshRenderer:
-    """Animates a photograph through the built-in face model's mesh; frames depend on themselves alone."""
+    """Animates a photograph through the built-in face model's mesh; frames are independent."""
 
     name = "mesh"
     context = (0, 0)
@@ -58,41 +63,47 @@ class MeshRenderer:
 
     def __init__(self) -> None:
         self.model = BuiltinFaceModel.load()
-        self.skin = _without_holes(self.model.triangles)
+        rims = [*(np.concatenate(eye) for eye in topology.EYES), topology.LIP_INNER]
+        triangles = self.model.triangles
+        self.skin = triangles[
+            ~np.any([np.isin(triangles, rim).all(axis=1) for rim in rims], axis=0)
+        ]
 
-    def prepare(self, portrait: Portrait) -> Source:
+    def prepare(self, portrait: Portrait) -> PreparedMesh:
         """Everything that does not change from frame to frame.
 
         Raises:
             MismatchError: the portrait's coefficients are not the built-in model's.
         """
-        own = portrait.coefficients
-        self.model.layout.check_same(
-            own.layout, "the geometric renderer", "the portrait's coefficients"
-        )
-        image = np.ascontiguousarray(portrait.image)
-        rest, pose = unposed(portrait.points[: topology.VERTICES], own, self.model)
-        rest, cleared = lip_seam.snap(rest, pose, image)
-        person = matte.person(image, pose.apply(rest))
-        apart = None
+        own, model = portrait.coefficients, self.model
+        model.layout.check_same(own.layout, "the geometric renderer", "the portrait's coefficients")
+        image, exp = np.ascontiguousarray(portrait.image), own["exp"][0]
+        rest, pose = unposed(portrait.points[: topology.VERTICES], own, model)
+        rest, cleared = snap_lips(rest, pose, image)
+        person, layers = matte.person_mask(image, pose.apply(rest)), None
         if person is not None:
-            alpha = matte.alpha(image, person)
-            rest, apart = silhouette.draw_in(rest, pose, alpha), compositing.build(image, alpha)
-        retarget = Retarget(rest, cleared, own["exp"][0], self.model, own["id"][0])
-        points = pose.apply(rest)
-        rings = background_mesh.build(
-            points, pose.scale, follow_weights.follow(points, pose, person, portrait.still)
-        )
-        warp = Warp(
-            self.skin, points, pose, rings, gaze.read(portrait.points, rest, pose), portrait.size
-        )
-        inside = mouth.read(image, rest, retarget.neutral, pose)
-        folds = wrinkles.read(image, rest, pose, own["exp"][0])
-        return Source(
-            image, retarget, warp, pose, inside, eyelids.read(image, rest, pose), folds, apart
+            alpha = matte.person_alpha(image, person)
+            rest, layers = (
+                pull_onto_person(rest, pose, alpha),
+                compositing.separate_layers(image, alpha),
+            )
+        retarget = Retarget(rest, cleared, exp, model, own["id"][0])
+        view, points = FaceView(rest, pose, portrait.size), pose.apply(rest)
+        follow = follow_weights(points, pose, person, portrait.still)
+        rings = build_background_mesh(points, pose.scale, follow)
+        gaze = prepare_gaze(portrait.points, rest, pose)
+        return PreparedMesh(
+            image,
+            retarget,
+            Warp(self.skin, points, pose, rings, gaze, portrait.size),
+            pose,
+            interior.prepare_mouth(image, view, retarget.neutral),
+            eyelids.prepare_lids(image, view),
+            wrinkles.prepare_wrinkles(image, view, exp),
+            layers,
         )
 
-    def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
+    def render(self, source: PreparedMesh, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
 
         Raises:
@@ -103,39 +114,38 @@ class MeshRenderer:
         )
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
-            shape = source.retarget.vertices(exp, coefficients["id"][t])
-            yield draw(source, shape, Pose.of(coefficients, t), exp)
+            vertices = source.retarget.vertices(exp, coefficients["id"][t])
+            yield render_frame(source, vertices, Pose.of(coefficients, t), exp)
 
 
-def draw(source: Source, vertices: np.ndarray, pose: Pose, exp: np.ndarray) -> np.ndarray:
-    """One frame ``(S, S, 3)`` uint8 from vertices ``(468, 3)`` in model space, a pose, and the expression ``(E,)`` for folds."""
-    rest = source.retarget.rest
-    flow = source.warp.flow(eyelids.held(source.lids, rest, vertices), pose)
-    frame = remap(source.wrinkles.lay(source.image, exp), flow)
+def render_frame(
+    source: PreparedMesh, vertices: np.ndarray, pose: Pose, exp: np.ndarray
+) -> np.ndarray:
+    """One frame ``(S, S, 3)`` uint8.
+
+    Args:
+        source: the prepared portrait.
+        vertices: ``(468, 3)`` model space.
+        pose: of the head.
+        exp: ``(E,)`` expression, for the folds.
+    """
+    rest, size = source.retarget.rest, source.warp.size
+    flow = source.warp.flow(eyelids.without_occluded_lids(source.lids, rest, vertices), pose)
+    frame = warp_image(source.wrinkles.apply(source.image, exp), flow)
     if source.layers is not None:
-        source.layers.compose(frame, flow)
-    soften(frame, flow, HIDDEN * source.warp.size)
-    eyelids.soften_rims(frame, flow, source.lids, rest, vertices, pose)
-    inner = np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER])
-    moved = float(np.abs(vertices[inner, 1] - rest[inner, 1]).max())
-    mouth.draw(frame, source.image, source.mouth, vertices, pose, source.pose, moved)
-    eyelids.draw(frame, source.lids, rest, vertices, pose)
+        source.layers.composite(frame, flow)
+    smooth_tears(frame, flow, TEAR * size)
+    view = FaceView(vertices, pose, size)
+    eyelids.smooth_lower_rims(frame, flow, source.lids, rest, view)
+    interior.paint_mouth(frame, source.mouth, rest, view)
+    eyelids.paint_lids(frame, source.lids, rest, view)
     return frame
 
 
-def remap(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """The picture ``(S, S, 3)`` seen through a backward flow ``(2, S, S)``; cubic, so that a head that drifts stays sharp;
-    beyond its border it is mirrored, so that hair that the frame cuts off goes on."""
+def warp_image(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """The picture ``(S, S, 3)`` through a backward flow ``(2, S, S)``.
+
+    Cubic, so that a head that drifts stays sharp; mirrored beyond its border, so that hair that the
+    frame cuts off goes on.
+    """
     return cv2.remap(image, flow[0], flow[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-
-
-def _without_holes(triangles: np.ndarray) -> np.ndarray:
-    """The model's triangles less those that span the eyes and the mouth's opening."""
-    keep = np.ones(len(triangles), bool)
-    rims = [
-        *(np.concatenate(eye) for eye in topology.EYES),
-        np.concatenate([topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER]),
-    ]
-    for rim in rims:
-        keep &= ~np.isin(triangles, rim).all(axis=1)
-    return triangles[keep]

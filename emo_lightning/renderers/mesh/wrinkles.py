@@ -1,8 +1,9 @@
-"""Folds that deepen with the muscles under them: frown, forehead, nose, nasolabial fold, dimples, crow's feet.
+"""Wrinkles that action units deepen: frown, forehead, nose, nasolabial fold, crow's feet.
 
-A fold is a soft dark valley beside a faint bulge, laid on the portrait's own picture before it is warped, so it moves with
-the skin. Its depth is linear in the action units and relative to the portrait's own: nothing changes where they do not.
-Which unit makes which fold: Ekman, Friesen & Hager, *FACS Investigator's Guide*, 2002.
+A fold is a soft dark valley beside a faint bulge, multiplied into the portrait's own picture before
+it is warped, so it moves with the skin. Its depth is linear in the action units and relative to the
+portrait's own: nothing changes where they do not. Which unit makes which fold: Ekman, Friesen &
+Hager, *FACS Investigator's Guide*, 2002.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from emo_lightning.face.coefficients import EXP_NAMES
-from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels, smoothstep
+from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, smoothstep
 
 Point = tuple[tuple[int, float], ...]
 """A place on the face: vertices and their shares."""
@@ -23,7 +24,7 @@ FADE = 0.75
 """How much of a fold that the portrait has already is taken away as its muscle relaxes."""
 CHEEKS = [50, 280, 101, 330, 205, 425, 118, 347]
 ROUGH, YOUNG = (0.006, 0.02), 0.4
-"""Median relief of cheeks of smooth and of lined skin, as a share of its brightness; depth on the former."""
+"""Median relief of smooth and of lined cheeks as a share of brightness; depth on smooth ones."""
 RED = np.array([0.85, 1.05, 1.1])
 """Powers of a fold's shade in red, green and blue: light in a fold has passed through skin."""
 LEAST = 0.01
@@ -57,39 +58,30 @@ def _mix(a: int, b: int, share: float) -> Point:
     return ((a, 1.0 - share), (b, share))
 
 
-_FOREHEAD = (
-    (104, 69, 108, 151, 337, 299, 333),
-    (103, 67, 109, 10, 338, 297, 332),
-)
 _BROW_ROW = (105, 66, 107, 9, 336, 296, 334)
-
-
-def _across(low: Sequence[int], high: Sequence[int], share: float, part: slice) -> list[Point]:
-    """A line across the forehead between two rows of vertices."""
-    return [_mix(a, b, share) for a, b in zip(low[part], high[part], strict=True)]
+_LOW_FOREHEAD = (104, 69, 108, 151, 337, 299, 333)
+_HIGH_FOREHEAD = (103, 67, 109, 10, 338, 297, 332)
 
 
 def _forehead(units: Mapping[str, float], part: slice, depth: float) -> list[Fold]:
-    places = (
-        (_BROW_ROW, _FOREHEAD[0], 0.62),
-        (_FOREHEAD[0], _FOREHEAD[1], 0.08),
-        (_FOREHEAD[0], _FOREHEAD[1], 0.55),
+    """Three lines across the forehead, each between two rows of vertices."""
+    rows = (
+        (_BROW_ROW, _LOW_FOREHEAD, 0.62),
+        (_LOW_FOREHEAD, _HIGH_FOREHEAD, 0.08),
+        (_LOW_FOREHEAD, _HIGH_FOREHEAD, 0.55),
     )
-    return [
-        Fold(units, _across(low, high, share, part), 0.011, depth, 0.5)
-        for low, high, share in places
+    lines = [
+        [_mix(a, b, share) for a, b in zip(low[part], high[part], strict=True)]
+        for low, high, share in rows
     ]
-
-
-def _side(units: Mapping[str, float], side: str) -> dict[str, float]:
-    """The units of one side of the face: a name that has sides gets this one."""
-    return {name if name in EXP_NAMES else f"{name}_{side}": share for name, share in units.items()}
+    return [Fold(units, line, 0.011, depth, 0.5) for line in lines]
 
 
 _MIRROR = {
-    49: 279, 203: 423, 36: 266, 206: 426, 205: 425, 216: 436, 207: 427, 212: 432, 186: 410, 57: 287, 43: 273, 202: 422, 210: 430,
-    69: 299, 108: 337, 107: 336, 55: 285, 245: 465, 122: 351, 188: 412, 196: 419, 174: 399, 226: 446, 113: 342, 124: 353, 156: 383,
-    35: 265, 143: 372, 31: 261, 111: 340,
+    49: 279, 203: 423, 36: 266, 206: 426, 205: 425, 216: 436, 207: 427, 212: 432, 186: 410, 57: 287,
+    43: 273, 202: 422, 210: 430, 69: 299, 108: 337, 107: 336, 55: 285, 245: 465, 122: 351, 188: 412,
+    196: 419, 174: 399, 226: 446, 113: 342, 124: 353, 156: 383, 35: 265, 143: 372, 31: 261,
+    111: 340,
 }  # fmt: skip
 """The other side's vertex of those that lie on the subject's right."""
 
@@ -97,32 +89,47 @@ _MIRROR = {
 def _pair(
     units: Mapping[str, float], line: Sequence[Point], width: float, depth: float, bulge: float
 ) -> tuple[Fold, Fold]:
-    """A fold on the subject's right and its mirror image."""
-    mirrored = [
-        tuple((_MIRROR.get(vertex, vertex), share) for vertex, share in place) for place in line
-    ]
-    return Fold(_side(units, "R"), line, width, depth, bulge), Fold(
-        _side(units, "L"), mirrored, width, depth, -bulge
-    )
+    """A fold on the subject's right and its mirror image, with that side's units."""
+
+    def of_side(side: str) -> dict[str, float]:
+        names = {name: name if name in EXP_NAMES else f"{name}_{side}" for name in units}
+        return {names[name]: share for name, share in units.items()}
+
+    mirrored = [tuple((_MIRROR.get(vertex, vertex), share) for vertex, share in p) for p in line]
+    left = Fold(of_side("L"), mirrored, width, depth, -bulge)
+    return Fold(of_side("R"), line, width, depth, bulge), left
 
 
+_SMILE_LINE = [
+    _at(49),
+    _mix(203, 36, 0.12),
+    _mix(206, 205, 0.08),
+    _mix(216, 207, 0.05),
+    _mix(216, 212, 0.6),
+]
+_FROWN_LINE = [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)]
+_NOSE_BRIDGE = [_mix(193, 122, 0.2), _mix(168, 6, 0.35), _mix(417, 351, 0.2)]
+_NOSE_SIDE = [_mix(245, 122, 0.3), _mix(188, 122, 0.5), _mix(188, 196, 0.5), _mix(174, 196, 0.6)]
+_DIMPLE_LINE = [_mix(216, 186, 0.3), _mix(57, 212, 0.35), _mix(43, 212, 0.4)]
+_MARIONETTE_LINE = [_mix(57, 43, 0.3), _mix(43, 202, 0.5), _mix(202, 210, 0.6)]
+_CROWS_FEET = (
+    [_mix(226, 113, 0.6), _mix(124, 156, 0.6)],
+    [_mix(226, 35, 0.4), _mix(35, 143, 0.8)],
+    [_mix(226, 31, 0.6), _mix(35, 111, 0.6)],
+)
+_CHEEK_RAISER = {"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}
 FOLDS: tuple[Fold, ...] = (
-    *_pair(
-        {"AU12": 0.75, "AU10": 0.5, "AU9": 0.45, "AU6": 0.25},
-        [_at(49), _mix(203, 36, 0.12), _mix(206, 205, 0.08), _mix(216, 207, 0.05), _mix(216, 212, 0.6)], 0.024, 0.12, -0.08,
-    ),
-    *_pair({"AU4": 1.0, "AU9": 0.3}, [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)], 0.015, 0.15, -0.6),
+    *_pair({"AU12": 0.75, "AU10": 0.5, "AU9": 0.45, "AU6": 0.25}, _SMILE_LINE, 0.024, 0.12, -0.08),
+    *_pair({"AU4": 1.0, "AU9": 0.3}, _FROWN_LINE, 0.015, 0.15, -0.6),
     *_forehead({"AU1_L": 0.5, "AU1_R": 0.5, "AU4": -0.3}, slice(1, 6), 0.08),
     *_forehead({"AU2_R": 0.9}, slice(0, 4), 0.06),
     *_forehead({"AU2_L": 0.9}, slice(3, 7), 0.06),
-    Fold({"AU9": 1.0}, [_mix(193, 122, 0.2), _mix(168, 6, 0.35), _mix(417, 351, 0.2)], 0.014, 0.08, 0.6),
-    *_pair({"AU9": 1.0}, [_mix(245, 122, 0.3), _mix(188, 122, 0.5), _mix(188, 196, 0.5), _mix(174, 196, 0.6)], 0.016, 0.10, 0.6),
-    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 113, 0.6), _mix(124, 156, 0.6)], 0.011, 0.09, 0.5),
-    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 35, 0.4), _mix(35, 143, 0.8)], 0.011, 0.09, 0.5),
-    *_pair({"AU6": 0.8, "AU12": 0.3, "AU7": 0.1}, [_mix(226, 31, 0.6), _mix(35, 111, 0.6)], 0.011, 0.09, 0.5),
-    *_pair({"AU14": 1.0, "AU12": 0.25}, [_mix(216, 186, 0.3), _mix(57, 212, 0.35), _mix(43, 212, 0.4)], 0.024, 0.085, -0.3),
-    *_pair({"AU15": 0.8, "AU17": 0.2}, [_mix(57, 43, 0.3), _mix(43, 202, 0.5), _mix(202, 210, 0.6)], 0.019, 0.11, -0.5),
-)  # fmt: skip
+    Fold({"AU9": 1.0}, _NOSE_BRIDGE, 0.014, 0.08, 0.6),
+    *_pair({"AU9": 1.0}, _NOSE_SIDE, 0.016, 0.10, 0.6),
+    *(fold for line in _CROWS_FEET for fold in _pair(_CHEEK_RAISER, line, 0.011, 0.09, 0.5)),
+    *_pair({"AU14": 1.0, "AU12": 0.25}, _DIMPLE_LINE, 0.024, 0.085, -0.3),
+    *_pair({"AU15": 0.8, "AU17": 0.2}, _MARIONETTE_LINE, 0.019, 0.11, -0.5),
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,8 @@ class Wrinkles:
         units: ``(K, E)`` from expression coefficients to depths.
         own: ``(E,)`` the portrait's own expression.
         places: ``(K, 2)`` int64, row and column of each field's corner.
-        fields: one ``(h, w)`` float32 a fold: the logarithm of what it does to the light at intensity 1.
+        fields: one ``(h, w)`` float32 a fold: the logarithm of what it does to the light at
+            intensity 1.
     """
 
     units: np.ndarray
@@ -141,8 +149,8 @@ class Wrinkles:
     places: np.ndarray
     fields: tuple[np.ndarray, ...]
 
-    def lay(self, image: np.ndarray, exp: np.ndarray) -> np.ndarray:
-        """The portrait ``(S, S, 3)`` uint8 with the folds of an expression ``(E,)``; itself where nothing changes."""
+    def apply(self, image: np.ndarray, exp: np.ndarray) -> np.ndarray:
+        """The portrait ``(S, S, 3)`` uint8 with the folds of an expression ``(E,)``."""
         own = self.units @ self.own
         change = np.maximum(self.units @ exp, 0.0) - np.maximum(own, 0.0)
         change = np.where(change < 0, FADE * change, change)
@@ -155,36 +163,31 @@ class Wrinkles:
         return image
 
 
-def read(image: np.ndarray, rest: np.ndarray, pose: Pose, exp: np.ndarray) -> Wrinkles:
-    """Lay the folds' lines on a portrait.
+def prepare_wrinkles(image: np.ndarray, view: FaceView, exp: np.ndarray) -> Wrinkles:
+    """Place the folds' lines on a portrait.
 
     Args:
         image: ``(S, S, 3)`` uint8.
-        rest: ``(468, 3)`` model space.
-        pose: of the portrait.
+        view: of the portrait.
         exp: ``(E,)`` its own expression.
     """
-    size = image.shape[0]
-    points = pixels(pose.apply(rest), size)
-    unit = pose.scale * size / 2.0
-    skin = _skin(image, points, unit)
+    points, unit = view.pixels(), view.unit
+    skin = _skin_depth(image, points, unit)
     units, places, fields = [], [], []
     for fold in FOLDS:
-        line = np.array(
-            [sum(share * points[vertex] for vertex, share in place) for place in fold.line]
-        )
-        corner, field = _field(_smooth(line), max(fold.width * unit, 0.6), fold, size)
-        field *= skin[
-            corner[0] : corner[0] + field.shape[0], corner[1] : corner[1] + field.shape[1]
-        ]
+        line = [sum(share * points[vertex] for vertex, share in place) for place in fold.line]
+        width = max(fold.width * unit, 0.6)
+        corner, field = _fold_field(_smooth_curve(np.array(line)), width, fold, view.size)
+        (top, left), (height, wide) = corner, field.shape
+        field *= skin[top : top + height, left : left + wide]
         units.append([fold.units.get(name, 0.0) for name in EXP_NAMES])
         places.append(corner)
         fields.append(field)
     return Wrinkles(np.array(units), exp.astype(np.float64), np.array(places), tuple(fields))
 
 
-def _skin(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
-    """How deep folds can be at each place ``(S, S)`` float32: none in hair or on a rim, less on smooth young skin than on rough."""
+def _skin_depth(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
+    """Depth of folds ``(S, S)`` float32: none in hair or on a rim, less on smooth skin."""
     light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     soft = cv2.GaussianBlur(light, (0, 0), max(0.7, 0.012 * unit))
     at = np.clip(points[CHEEKS].astype(int), 0, image.shape[0] - 1)
@@ -193,28 +196,23 @@ def _skin(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
     rough = cv2.GaussianBlur(rough, (0, 0), max(2.0, 0.06 * unit))
     age = float(smoothstep(*ROUGH, np.median(rough[at[:, 1], at[:, 0]])))
     bare = cv2.erode(soft, np.ones((3, 3), np.uint8), iterations=max(1, round(0.02 * unit)))
-    clear = cv2.GaussianBlur(
-        smoothstep(0.35, 0.55, bare / tone).astype(np.float32), (0, 0), max(0.7, 0.02 * unit)
-    )
+    clear = smoothstep(0.35, 0.55, bare / tone).astype(np.float32)
+    clear = cv2.GaussianBlur(clear, (0, 0), max(0.7, 0.02 * unit))
     return clear * np.float32(YOUNG + (1.0 - YOUNG) * age)
 
 
-def _smooth(line: np.ndarray, count: int = 24) -> np.ndarray:
+def _smooth_curve(line: np.ndarray, count: int = 24) -> np.ndarray:
     """A Catmull-Rom curve through the places, ``(count, 2)``."""
     ends = [2 * line[0] - line[1], *line, 2 * line[-1] - line[-2]]
     at = np.linspace(0, len(line) - 1, count)
     k = np.minimum(at.astype(int), len(line) - 2)
     t = (at - k)[:, None]
     p0, p1, p2, p3 = (np.array(ends)[k + i] for i in range(4))
-    return 0.5 * (
-        2 * p1
-        + (p2 - p0) * t
-        + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
-        + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
+    squared = (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
+    return 0.5 * (2 * p1 + (p2 - p0) * t + squared + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
 
 
-def _field(
+def _fold_field(
     line: np.ndarray, width: float, fold: Fold, size: int
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Corner (row, column) and logarithm of the shade of one fold around its line in pixels."""
@@ -233,7 +231,7 @@ def _field(
 def _distance(
     line: np.ndarray, left: int, top: int, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance of each pixel from a line ``(N, 2)``, positive on its left going along, and the share of the way along."""
+    """Distance of each pixel from a line ``(N, 2)``, positive on its left, and share along it."""
     distance, along = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     parts = len(line) - 1
     for row in range(height):
@@ -246,9 +244,8 @@ def _distance(
                 away = (x - share * dx) ** 2 + (y - share * dy) ** 2
                 if away < best:
                     best = away
-                    distance[row, column] = np.sqrt(away) * (
-                        1.0 if dy * x - dx * y >= 0.0 else -1.0
-                    )
+                    side = 1.0 if dy * x - dx * y >= 0.0 else -1.0
+                    distance[row, column] = np.sqrt(away) * side
                     along[row, column] = (k + share) / parts
     return distance, along
 

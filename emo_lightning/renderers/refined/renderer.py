@@ -1,7 +1,7 @@
-"""The refined renderer: the geometric renderer's frames, repaired by a small trained network.
+"""The refined renderer: the geometric renderer's frames, corrected by a small trained network.
 
-The network looks at the face alone, at the size at which it was trained; what it adds is scaled up to larger frames, so
-their detail stays. Away from the face a frame is the geometric renderer's own.
+The network sees the face alone, at the size at which it was trained; its correction is upsampled to
+larger frames, so their detail stays. Away from the face a frame is the geometric renderer's own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import torch
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_refiner, read_network
 from emo_lightning.models.renderer.refiner import Prepared
-from emo_lightning.renderers.base import register
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
-from emo_lightning.renderers.mesh.renderer import MeshRenderer
-from emo_lightning.renderers.mesh.renderer import Source as MeshSource
-from emo_lightning.renderers.refined.planes import Look, look, read, work_side
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
+from emo_lightning.renderers.refined.conditioning import (
+    FrameInputs,
+    frame_inputs,
+    portrait_planes,
+    work_side,
+)
+from emo_lightning.renderers.registry import register
 
 if TYPE_CHECKING:
     from emo_lightning.face.portrait import Portrait
@@ -32,10 +36,10 @@ FILE = "refiner.safetensors"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A prepared portrait: what the geometric renderer knows of it, the work picture's side, and the network's features."""
+class PreparedRefined:
+    """A portrait prepared for both renderers, the work picture's side, network features."""
 
-    mesh: MeshSource
+    mesh: PreparedMesh
     side: int
     prepared: Prepared
 
@@ -45,7 +49,8 @@ class RefinedRenderer:
     """The geometric renderer and its trained refinement; frames depend on themselves alone.
 
     Args:
-        folder: holds ``refiner.safetensors``; where it has none, and by default, the shipped weights are taken.
+        folder: holds ``refiner.safetensors``; where it has none, and by default, the shipped
+            weights are used.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -58,18 +63,17 @@ class RefinedRenderer:
     def __init__(self, folder: str | Path | None = None) -> None:
         own = None if folder is None else Path(folder) / FILE
         path = own if own is not None and own.is_file() else SHIPPED / FILE
-        network = read_network(path, "refiner", "--checkpoint-dir")
+        weights = read_network(path, "refiner", "--checkpoint-dir")
         self.files = (path,)
         self.mesh = MeshRenderer()
-        network.layout.check_same(
+        weights.layout.check_same(
             self.mesh.model.layout, "the geometric renderer", "the trained refinement"
         )
-        self.network = load_refiner(network, "--checkpoint-dir").to(
-            memory_format=torch.channels_last
-        )
+        network = load_refiner(weights, "--checkpoint-dir")
+        self.network = network.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def prepare(self, portrait: Portrait) -> Source:
+    def prepare(self, portrait: Portrait) -> PreparedRefined:
         """Everything that does not change from frame to frame.
 
         Raises:
@@ -77,10 +81,10 @@ class RefinedRenderer:
         """
         mesh = self.mesh.prepare(portrait)
         side = work_side(portrait.size, mesh.pose.scale)
-        still = read(mesh, self.mesh.model.triangles, side)
-        return Source(mesh, side, self.network.prepare(torch.from_numpy(still)[None]))
+        still = portrait_planes(mesh, self.mesh.model.triangles, side)
+        return PreparedRefined(mesh, side, self.network.prepare(torch.from_numpy(still)[None]))
 
-    def render(self, source: Source, coefficients: Coefficients) -> Iterator[np.ndarray]:
+    def render(self, source: PreparedRefined, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
 
         Raises:
@@ -92,28 +96,26 @@ class RefinedRenderer:
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
             vertices = source.mesh.retarget.vertices(exp, coefficients["id"][t])
-            drawn = look(source.mesh, source.side, vertices, Pose.of(coefficients, t), exp)
-            yield self.refine(source, drawn)[0]
+            pose = Pose.of(coefficients, t)
+            yield self.refine(source, frame_inputs(source.mesh, source.side, vertices, pose, exp))[
+                0
+            ]
 
     @torch.no_grad()
-    def refine(self, source: Source, drawn: Look) -> tuple[np.ndarray, np.ndarray]:
-        """A repaired frame ``(S, S, 3)`` uint8, and the mask ``(s, s)`` float32 of the work picture that says where."""
-        frame, side = drawn.frame, source.side
-        small = (
-            frame
-            if len(frame) == side
-            else cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
-        )
-        rows, columns = drawn.region
+    def refine(self, source: PreparedRefined, inputs: FrameInputs) -> tuple[np.ndarray, np.ndarray]:
+        """A corrected frame ``(S, S, 3)`` uint8, and the work picture's mask ``(s, s)`` float32."""
+        frame, small, side = inputs.frame, inputs.frame, source.side
+        if len(frame) != side:
+            small = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+        rows, columns = inputs.region
         # Channels stay last in memory, which is faster.
-        picture = torch.from_numpy(
-            small[rows, columns].astype(np.float32) / np.float32(255.0)
-        ).permute(2, 0, 1)
-        flow, moving, condition = (
-            torch.from_numpy(part)[None] for part in (drawn.flow, drawn.moving, drawn.condition)
-        )
+        scaled = small[rows, columns].astype(np.float32) / np.float32(255.0)
+        picture = torch.from_numpy(scaled).permute(2, 0, 1)[None]
+        planes = (inputs.flow, inputs.moving, inputs.condition)
         with _one_thread():
-            repair = self.network(picture[None], source.prepared, flow, moving, condition)
+            repair = self.network(
+                picture, source.prepared, *(torch.from_numpy(plane)[None] for plane in planes)
+            )
         change, mask = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
         mask[rows, columns] = repair.mask[0, 0].numpy()
         change[rows, columns] = 255.0 * (repair.mask * repair.residual)[0].permute(1, 2, 0).numpy()
@@ -124,7 +126,7 @@ class RefinedRenderer:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread: at this size a second hardly helps, and waits long for its turn on a busy machine."""
+    """Run PyTorch on one thread: at this size a second hardly helps."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,88 +1,120 @@
-"""How far each place of the picture follows the head, and how far the body, which sways along.
+"""How far each place of the picture follows the head, and how far the shoulders.
 
-Turns of the head leave the shoulders where they are, shifts of it take them along: people move from the hips. What both do
-to the base of the neck tells them apart.
+Turns of the head leave the shoulders where they are, shifts of it take them along: people move from
+the hips. The motion of the neck's base tells the two apart.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import spsolve
 
 from emo_lightning.renderers.mesh.geometry import topology
-from emo_lightning.renderers.mesh.geometry.background_mesh import GRID, follow_field
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 
+GRID = 48
+"""Side of the fields, in cells over the frame."""
 REACH = 0.72
-"""IOD beside the head over which a background that cannot be told from it gives way falls to 1/e."""
+"""IOD beside the head over which the motion of an unsegmented background decays to 1/e."""
 SHOULDERS = (0.95, 1.6)
-"""IOD below the chin between which shoulders move as one; where the picture goes on below they end there."""
+"""IOD below the chin at which shoulders begin, and end where the picture goes on below."""
 LOW = 0.7
-"""Share of what a tight frame shows below the chin from where on shoulders begin all the same."""
+"""Share of what a tight frame shows below the chin at which shoulders begin at the latest."""
 RIM = 6.0
-"""Cells over which what moves comes to rest before a still side."""
+"""Cells over which motion fades out before a still side."""
 HAIR = 2
-"""Cells of the grid by which what moves with the head reaches beyond its outline: strands."""
+"""Cells by which what moves with the head reaches beyond its outline: strands."""
+
+Sides = tuple[bool, bool, bool, bool]
+"""Left, top, right, bottom."""
 
 
-def follow(
-    points: np.ndarray, pose: Pose, person: np.ndarray | None, still: tuple[bool, bool, bool, bool]
+def follow_weights(
+    points: np.ndarray, pose: Pose, person: np.ndarray | None, still: Sides
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How rigidly each place follows the skull, and how far the shoulders, each ``(GRID, GRID)``; what is left stays.
+    """Weights of the head's and of the shoulders' motion, each ``(GRID, GRID)``.
 
-    The head is the face's oval, an ellipse of skull and hair around it, and what hair the matte shows beyond.
+    The head is the face's oval, an ellipse of skull and hair around it, and hair that the matte
+    adds.
 
     Args:
         points: ``(468, 3)`` crop units.
         pose: of the portrait.
-        person: mask of the person or None; without it the wall gives way beside the head, up to the frame's sides.
-        still: which sides (left, top, right, bottom) must stay where they are because the picture goes on there.
+        person: mask of the person or None; without it the background beside the head moves too, up
+            to the frame's sides.
+        still: the sides that must not move because the picture goes on there.
     """
     head, below = _skull(points, pose), _below(pose, points[topology.CHIN])
     start = min(SHOULDERS[0] * pose.scale, LOW * float(below.max()))
     body = below > start
     if person is not None:
         coarse = cv2.resize(person.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
-        hair = (
-            cv2.dilate((coarse > 0.3).astype(np.uint8), np.ones((2 * HAIR + 1,) * 2, np.uint8)) > 0
-        )
+        disc = np.ones((2 * HAIR + 1,) * 2, np.uint8)
+        hair = cv2.dilate((coarse > 0.3).astype(np.uint8), disc) > 0
         head |= hair & (below < -0.25 * pose.scale)
         body &= coarse > 0.5
     if still[3]:
         body &= below < start + (SHOULDERS[1] - SHOULDERS[0]) * pose.scale
-    held = (
-        np.where(body, 0.0, np.where(head, 1.0, np.nan)),
-        np.where(body, 1.0, np.where(head, 0.0, np.nan)),
-    )
-    if person is not None:
-        for side in (
-            0,
-            -1,
-        ):  # what a side cuts off stretches: nothing is known beyond that could come in
-            for field in held:
-                field[coarse[:, side] > 0.2, side] = 0.0
+    rigid = np.where(body, 0.0, np.where(head, 1.0, np.nan))
+    sway = np.where(body, 1.0, np.where(head, 0.0, np.nan))
     if person is None:
         reach = np.where(below < -0.3 * pose.scale, REACH * pose.scale, np.inf)
         still = (True, True, True, still[3])
-    else:
-        reach = np.full(head.shape, np.inf)
-    fade = _fade(still) if person is not None else 1.0
-    return fade * follow_field(held[0], reach, still), fade * follow_field(held[1], reach, still)
+        return harmonic_field(rigid, reach, still), harmonic_field(sway, reach, still)
+    for side in (0, -1):
+        # What a side cuts off stretches: nothing is known beyond that could come in.
+        rigid[coarse[:, side] > 0.2, side] = sway[coarse[:, side] > 0.2, side] = 0.0
+    reach, fade = np.full(head.shape, np.inf), _still_fade(still)
+    return fade * harmonic_field(rigid, reach, still), fade * harmonic_field(sway, reach, still)
 
 
-def _fade(still: tuple[bool, bool, bool, bool]) -> np.ndarray:
+def harmonic_field(known_values: np.ndarray, reach: np.ndarray, still: Sides) -> np.ndarray:
+    """The screened harmonic field between known places.
+
+    It is level at the frame's sides and 0 at still ones, but a head cut off at the top moves there
+    too.
+
+    Args:
+        known_values: ``(GRID, GRID)`` over the frame, nan where unknown.
+        reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite:
+            harmonic.
+        still: the sides at which it is 0.
+
+    Returns:
+        ``(GRID, GRID)`` float64 in [0, 1].
+    """
+    fixed = known_values.copy()
+    if still[1]:
+        fixed[0] = np.where(fixed[0] == 1.0, 1.0, 0.0)
+    for at, zero in ((np.s_[:, 0], still[0]), (np.s_[:, -1], still[2]), (np.s_[-1], still[3])):
+        if zero:
+            fixed[at] = 0.0
+    known = np.isfinite(fixed)
+    number = np.arange(GRID * GRID).reshape(GRID, GRID)
+    diagonal = np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()
+    rows, columns, values = [number.ravel()], [number.ravel()], [diagonal]
+    padded = np.pad(number, 1, mode="edge")
+    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        rows.append(number[~known])
+        columns.append(neighbour[~known])
+        values.append(np.full((~known).sum(), -0.25))
+    places = (np.concatenate(rows), np.concatenate(columns))
+    matrix = coo_matrix((np.concatenate(values), places)).tocsc()
+    return np.clip(spsolve(matrix, np.nan_to_num(fixed).ravel()).reshape(GRID, GRID), 0.0, 1.0)
+
+
+def _still_fade(still: Sides) -> np.ndarray:
     """``(GRID, GRID)`` that falls to 0 towards the still sides: rings are coarse out there."""
-    rise = np.clip(np.arange(GRID) / RIM, 0.0, 1.0)
-    one = np.ones(GRID)
-    across = (rise if still[0] else one) * (rise[::-1] if still[2] else one)
-    down = (rise if still[1] else one) * (rise[::-1] if still[3] else one)
-    return down[:, None] * across[None, :]
+    rise, one = np.clip(np.arange(GRID) / RIM, 0.0, 1.0), np.ones(GRID)
+    left, top, right, bottom = (rise if side else one for side in still)
+    return (top * bottom[::-1])[:, None] * (left * right[::-1])[None, :]
 
 
 def _skull(points: np.ndarray, pose: Pose) -> np.ndarray:
     """The head ``(GRID, GRID)`` bool by anatomy alone."""
-    line = (np.arange(GRID) + 0.5) / GRID * 2 - 1
-    x, y = np.meshgrid(line, line)
+    x, y = _cell_centres()
     oval = points[topology.OVAL, :2]
     middle, size = oval.mean(axis=0), np.ptp(oval, axis=0) / 2
     up = _up(pose)
@@ -97,11 +129,15 @@ def _skull(points: np.ndarray, pose: Pose) -> np.ndarray:
 
 
 def _below(pose: Pose, place: np.ndarray) -> np.ndarray:
-    """How far each cell of the grid lies below a place, along the head's own axis, in crop units."""
-    line = (np.arange(GRID) + 0.5) / GRID * 2 - 1
-    x, y = np.meshgrid(line, line)
+    """How far each cell lies below a place, along the head's own axis, in crop units."""
+    x, y = _cell_centres()
     up = _up(pose)
     return (x - place[0]) * -up[0] + (y - place[1]) * -up[1]
+
+
+def _cell_centres() -> list[np.ndarray]:
+    line = (np.arange(GRID) + 0.5) / GRID * 2 - 1
+    return np.meshgrid(line, line)
 
 
 def _up(pose: Pose) -> np.ndarray:

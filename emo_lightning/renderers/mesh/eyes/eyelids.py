@@ -1,48 +1,32 @@
-"""Closing eyelids: a lid that comes down shows skin that the open eye hides, and takes its lashes along.
+"""Closing eyelids: a lid that comes down shows hidden skin, and takes its lashes along.
 
-When a portrait is prepared, each upper lid's hidden skin is made: the skin around the eye carried smoothly across it
-(a harmonic membrane, so it meets its surroundings without a seam), with the pores of the cheek below. The lashes are
-read as what darkens the skin above the lid's margin; as the lid closes they swing from up to down.
+When a portrait is prepared, each upper lid's hidden skin is synthesised: the skin around the eye is
+continued smoothly across it (a harmonic membrane, so it meets its surroundings without a seam),
+with the pores of the cheek below. Lashes are what darkens the skin above the lid's margin; as the
+lid closes they swing from up to down.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from numba import njit
 
-from emo_lightning.renderers.mesh.background.inpaint import GRID, membrane
 from emo_lightning.renderers.mesh.eyes import brow_skin
-from emo_lightning.renderers.mesh.eyes.eyelid_kernel import (
-    ABOVE,
-    ALONG,
-    HEIGHT,
-    LASH,
-    heights,
-    paint,
-)
+from emo_lightning.renderers.mesh.eyes.lid_texture import ALONG, HEIGHT, LASH, EyeAxes, lid_textures
 from emo_lightning.renderers.mesh.geometry import topology
-from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels, smoothstep
-from emo_lightning.renderers.mesh.geometry.raster import soften
+from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, smoothstep
+from emo_lightning.renderers.mesh.geometry.raster import bilinear, smooth_tears, step
 
-COLUMNS = 33
 LEAST = 0.02
 """Share of closing below which nothing is painted."""
 FULL = 0.3
 """Share of closing from which the lid is wholly its hidden skin."""
-DARK = 0.6
-"""Share of the typical brightness around an eye below which a place is hair or the rim of glasses, not skin."""
-HANGING, LEAST_OVER = 0.33, 0.04
-"""Share of the brightest skin below which a thing that reaches over a lid is no brow, and the least share of the lid it hides."""
-THIN = 0.12
-"""Lengths of an eye: dark structures thinner than this are lashes."""
 SUNK = 0.2
 """Share of closing from which the eyeball has sunk enough to show."""
-STEP = 1.0
-"""Pixels by which neighbours on both sides of a lid's edge lie apart where it would be jagged."""
-GRAIN = 7.0
-"""Most that the cheek's pores and freckles change a lid's tone."""
+JUMP = 1.0
+"""Pixels between the sources of neighbours beyond which a lid's edge would be jagged."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +34,15 @@ class Lid:
     """One upper lid of a portrait; lengths are shares of the eye's, corner to corner.
 
     Attributes:
-        skin: ``(h, w, 4)`` float32 over :data:`ALONG` by :data:`HEIGHT`: RGB of the shut lid, and 0 instead of 1 where hair
-            or the rim of glasses lies over it.
-        crease: ``(COLUMNS,)`` height of the crease in the portrait, below the line between the corners.
-        lashes: ``(n, w)`` float32 in [0, 1], what is left of the light at :data:`LASH` above the margin, 0 first.
+        skin: ``(h, w, 4)`` float32 over ALONG by HEIGHT: RGB of the shut lid, and 0 instead of 1
+            where hair or the rim of glasses hides it.
+        crease: ``(COLUMNS,)`` height of the crease in the portrait, below the line between the
+            corners.
+        lashes: ``(n, w)`` float32 in [0, 1], light left at LASH above the margin, 0 first.
         ink: ``(3,)`` RGB of the line where the lids meet.
         open: IOD of its own opening.
-        hung: whether hair or a rim lies over it, which must not come down with it.
-        strip: what is between it and the brow.
+        hidden: whether hair or a rim hides part of it, which must not come down with it.
+        brow_skin: the skin between it and the brow.
     """
 
     skin: np.ndarray
@@ -65,36 +50,41 @@ class Lid:
     lashes: np.ndarray
     ink: np.ndarray
     open: float
-    hung: bool
-    strip: brow_skin.Strip
+    hidden: bool
+    brow_skin: brow_skin.BrowSkin
+
+    def closing(self, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
+        """How far the lid came down between the eye's corners, as a share of its own opening."""
+        move = vertices[upper, 1] - rest[upper, 1]
+        fall = float(move[1:-1].max() - move[[0, -1]].mean())
+        return min(fall / max(self.open, 0.03), 1.0)
 
 
-def read(image: np.ndarray, rest: np.ndarray, pose: Pose) -> tuple[Lid, Lid]:
-    """Look at the portrait's two upper lids; arguments as in :func:`emo_lightning.renderers.mesh.mouth.mouth.read`."""
-    points = pixels(pose.apply(rest), image.shape[0])
+Lids = tuple[Lid, Lid]
+_ROWS = tuple(zip(topology.EYES, topology.LID_ROWS, topology.BROWS, strict=True))
+
+
+def prepare_lids(image: np.ndarray, view: FaceView) -> Lids:
+    """Textures of a portrait's two upper lids, from its picture ``(S, S, 3)`` uint8."""
     lids = []
-    for eye, folds, brow in zip(topology.EYES, topology.LID_ROWS, brow_skin.BROWS, strict=True):
-        corner, axis, down, length = _frame(points[eye[0]])
-        lines = [
-            _height(points[row] - corner, axis, down, length) / length
-            for row in (folds[0], eye[0], folds[1])
-        ]
-        patch, above = (_patch(image, corner, axis, down, length, span) for span in (HEIGHT, ABOVE))
-        opening = float((rest[eye[1][1:-1], 1] - rest[eye[0][1:-1], 1]).max())
-        skin, lashes, ink = _shut(patch, _plain(patch), *lines)
-        rows = (_places(points[row], corner, axis, down, length) for row in (brow, *folds))
-        strip = brow_skin.read(above, _plain(above), *rows)
-        lids.append(
-            Lid(skin, lines[0], lashes, ink, opening, bool(skin[..., 3].min() < 0.5), strip)
-        )
+    for (upper, lower), folds, brow in _ROWS:
+        points = view.pixels()
+        axes = EyeAxes.of(points[upper])
+        lines = [axes.heights(points[row]) / axes.length for row in (folds[0], upper, folds[1])]
+        skin, lashes, ink = lid_textures(axes.texture(image, HEIGHT), *lines)
+        rows = (axes.places(points[row]) for row in (brow, *folds))
+        above = brow_skin.prepare_brow_skin(axes.texture(image, brow_skin.ABOVE), *rows)
+        gap = view.vertices[lower[1:-1], 1] - view.vertices[upper[1:-1], 1]
+        hidden = bool(skin[..., 3].min() < 0.5)
+        lids.append(Lid(skin, lines[0], lashes, ink, float(gap.max()), hidden, above))
     return lids[0], lids[1]
 
 
-def held(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """The vertices ``(468, 3)`` by which the picture is warped: what lies over a lid stays where it is when it closes."""
-    for lid, (upper, _), (crease, _) in zip(lids, topology.EYES, topology.LID_ROWS, strict=True):
-        closed = _closed(lid, rest, vertices, upper)
-        if not lid.hung or closed <= LEAST:
+def without_occluded_lids(lids: Lids, rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """The vertices ``(468, 3)`` for the warp: what hides a lid stays when the lid closes."""
+    for lid, ((upper, _), (crease, _), _) in zip(lids, _ROWS, strict=True):
+        closed = lid.closing(rest, vertices, upper)
+        if not lid.hidden or closed <= LEAST:
             continue
         vertices = vertices.copy()
         follow = 1.0 - float(smoothstep(LEAST, FULL, closed))
@@ -104,214 +94,131 @@ def held(lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray) -> np.nd
     return vertices
 
 
-def soften_rims(
-    frame: np.ndarray,
-    flow: np.ndarray,
-    lids: tuple[Lid, Lid],
-    rest: np.ndarray,
-    vertices: np.ndarray,
-    pose: Pose,
+def smooth_lower_rims(
+    frame: np.ndarray, flow: np.ndarray, lids: Lids, rest: np.ndarray, view: FaceView
 ) -> None:
-    """Take the steps off the lower lid's edge, in place, where a closing eye sinks behind it; arguments as for :func:`draw`, and the
-    flow ``(2, S, S)`` by which the frame was warped."""
+    """Antialias the lower lid's edge, in place, where a closing eye sinks behind it.
+
+    Args:
+        frame: ``(S, S, 3)`` uint8, warped by ``flow`` ``(2, S, S)``.
+        flow: see ``frame``.
+        lids: of the portrait.
+        rest: ``(468, 3)`` model space, the portrait's own shape.
+        view: of this frame.
+    """
     for lid, eye in zip(lids, topology.EYES, strict=True):
-        if _closed(lid, rest, vertices, eye[0]) > SUNK:
-            around = pixels(pose.apply(vertices[np.concatenate(eye)]), frame.shape[0])
-            (left, top), (right, bottom) = np.maximum(
-                np.stack([around.min(axis=0) - 3, around.max(axis=0) + 4]).astype(int), 0
-            )
-            soften(frame[top:bottom, left:right], flow[:, top:bottom, left:right], STEP)
+        if lid.closing(rest, view.vertices, eye[0]) > SUNK:
+            around = view.pixels(np.concatenate(eye))
+            corners = np.stack([around.min(axis=0) - 3, around.max(axis=0) + 4])
+            (left, top), (right, bottom) = np.maximum(corners.astype(int), 0)
+            smooth_tears(frame[top:bottom, left:right], flow[:, top:bottom, left:right], JUMP)
 
 
-def draw(
-    frame: np.ndarray, lids: tuple[Lid, Lid], rest: np.ndarray, vertices: np.ndarray, pose: Pose
-) -> None:
-    """Paint both lids over the frame, in place, as far as they came down from the portrait's own place, and what is above them.
+def paint_lids(frame: np.ndarray, lids: Lids, rest: np.ndarray, view: FaceView) -> None:
+    """Paint both lids over the frame, in place, as far as they came down, and the skin above them.
 
     Args:
         frame: ``(S, S, 3)`` uint8, the warped portrait.
-        lids: from :func:`read`.
-        rest, vertices: ``(468, 3)`` model space, the portrait's own and this frame's.
-        pose: of this frame.
+        lids: of the portrait.
+        rest: ``(468, 3)`` model space, the portrait's own shape.
+        view: of this frame.
     """
-    size = frame.shape[0]
-    seen = held(lids, rest, vertices)
-    for lid, (upper, _), (crease, _), brow in zip(
-        lids, topology.EYES, topology.LID_ROWS, brow_skin.BROWS, strict=True
-    ):
-        closed = _closed(lid, rest, vertices, upper)
-        grown = not lid.hung and brow_skin.grown(rest, seen, crease, brow)
+    size, vertices = view.size, view.vertices
+    warped = FaceView(without_occluded_lids(lids, rest, vertices), view.pose, size)
+    for lid, ((upper, _), (crease, _), brow) in zip(lids, _ROWS, strict=True):
+        closed = lid.closing(rest, vertices, upper)
+        grown = not lid.hidden and brow_skin.has_grown(rest, warped.vertices, crease, brow)
         if closed <= LEAST and not grown:
             continue
-        margin, fold = (
-            pixels(pose.apply(vertices[upper]), size),
-            pixels(pose.apply(seen[crease]), size),
-        )
-        corner, axis, down, length = _frame(margin)
-        if length < 3.0:
+        margin, fold = view.pixels(upper), warped.pixels(crease)
+        axes = EyeAxes.of(margin)
+        if axes.length < 3.0:
             continue
         shut = float(smoothstep(LEAST, FULL, closed))
         if grown:
-            rows = (
-                _places(row, corner, axis, down, length)
-                for row in (pixels(pose.apply(seen[brow]), size), fold)
-            )
-            brow_skin.draw(frame, lid.strip, corner, axis, down, length, *rows, shut)
+            rows = axes.places(warped.pixels(brow)), axes.places(fold)
+            brow_skin.paint_brow_skin(frame, lid.brow_skin, axes, *rows, shut)
         if closed <= LEAST:
             continue
-        lines = np.stack([_height(p - corner, axis, down, length) for p in (fold, margin)])
-        ends = corner + length * np.array([[ALONG[0]], [ALONG[1]]]) * axis
-        around = np.concatenate([fold - 0.2 * length * down, margin + LASH * length * down, ends])
+        lines = np.stack([axes.heights(fold), axes.heights(margin)])
+        ends = axes.corner + axes.length * np.array([[ALONG[0]], [ALONG[1]]]) * axes.along
+        raised, lowered = 0.2 * axes.length * axes.down, LASH * axes.length * axes.down
+        around = np.concatenate([fold - raised, margin + lowered, ends])
         low = np.maximum(np.floor(around.min(axis=0) - 2).astype(int), 0)
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
-        paint(
-            frame, low[0], low[1], high[0], high[1], corner, axis, down, length, lines, lid.crease, lid.skin, lid.lashes,
-            lid.ink, closed, shut,
+        _paint_lid(
+            frame, low, high, axes.corner, axes.along, axes.down, axes.length, lines,
+            lid.crease, lid.skin, lid.lashes, lid.ink, closed, shut,
         )  # fmt: skip
 
 
-def _closed(lid: Lid, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
-    """How far the lid came down between the eye's corners, as a share of its own opening; eyes that move as a whole do not close."""
-    move = vertices[upper, 1] - rest[upper, 1]
-    fall = float(move[1:-1].max() - move[[0, -1]].mean())
-    return min(fall / max(lid.open, 0.03), 1.0)
+@njit(cache=True)
+def _paint_lid(
+    frame: np.ndarray, low: np.ndarray, high: np.ndarray, corner: np.ndarray, axis: np.ndarray,
+    down: np.ndarray, length: float, lines: np.ndarray, own_crease: np.ndarray, skin: np.ndarray,
+    lashes: np.ndarray, ink: np.ndarray, closed: float, amount: float,
+) -> None:  # fmt: skip
+    """Blend one lid into the pixels of ``frame`` from ``low`` (x, y) to ``high``.
 
-
-def _frame(margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """An eye's own axes from its margin's pixels: a corner, along, down, and the length between the corners."""
-    axis = margin[-1] - margin[0]
-    length = float(np.hypot(*axis))
-    axis = axis / max(length, 1e-6)
-    return margin[0], axis, np.array([-axis[1], axis[0]]), length
-
-
-def _height(offsets: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float) -> np.ndarray:
-    """A row of vertices as heights below the line between the eye's corners, at COLUMNS even places along it."""
-    return heights(offsets @ axis / length, offsets @ down, COLUMNS)
-
-
-def _places(
-    points: np.ndarray, corner: np.ndarray, axis: np.ndarray, down: np.ndarray, length: float
-) -> np.ndarray:
-    """Pixels ``(n, 2)`` in an eye's own axes, along and below, in its lengths."""
-    return (points - corner) @ np.stack([axis, down], axis=1) / length
-
-
-def _patch(
-    image: np.ndarray,
-    corner: np.ndarray,
-    axis: np.ndarray,
-    down: np.ndarray,
-    length: float,
-    span: tuple[float, float],
-) -> np.ndarray:
-    """The picture around an eye, upright, ``(h, w, 3)`` float32 over ALONG by the span of heights."""
-    fine = max(length, 24.0)
-    along = np.linspace(*ALONG, round((ALONG[1] - ALONG[0]) * fine))
-    height = np.linspace(*span, round((span[1] - span[0]) * fine))
-    at = corner + length * (along[None, :, None] * axis + height[:, None, None] * down) - 0.5
-    at = at.astype(np.float32)
-    return cv2.remap(
-        image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-
-
-def _plain(patch: np.ndarray) -> np.ndarray:
-    """The picture around an eye without thin dark things like lashes."""
-    unit = patch.shape[1] / (ALONG[1] - ALONG[0])
-    thin = max(3, round(THIN * unit)) | 1
-    bare = cv2.morphologyEx(
-        patch, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin))
-    )
-    return cv2.GaussianBlur(bare, (0, 0), max(0.7, 0.03 * unit))
-
-
-def _shut(
-    patch: np.ndarray, bare: np.ndarray, crease: np.ndarray, margin: np.ndarray, fold: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin, lashes and ink of :class:`Lid` from the picture around an open eye, without thin dark things, and its lines."""
-    rows, columns = patch.shape[:2]
-    along, height = np.linspace(*ALONG, columns), np.linspace(*HEIGHT, rows)[:, None]
-    place = np.clip(along, 0.0, 1.0) * (COLUMNS - 1)
-    crease, margin, fold = (
-        np.interp(place, np.arange(COLUMNS), line) for line in (crease, margin, fold)
-    )
-    unit = columns / (ALONG[1] - ALONG[0])
-    thin = max(3, round(THIN * unit)) | 1
-    inside = (height > crease) & (height < fold) & (along > -0.04) & (along < 1.04)
-    cover = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(0.7, 0.03 * unit))[..., None]
-    skin = bare + np.clip(2.0 * cover, 0.0, 1.0) * (_membrane(bare, inside) - bare)
-    skin += cover * _grain(patch, fold, unit)
-    clear = 1.0 - _over(bare, along, height, crease, margin, thin)
-    light, lit = patch.mean(axis=2), np.maximum(skin.mean(axis=2), 8.0)
-    steps = np.linspace(0.0, LASH, max(6, round(LASH * unit)))
-    at = (
-        (margin[None] - steps[:, None] - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * rows - 0.5
-    ).astype(np.float32)
-    across = np.repeat(np.arange(columns, dtype=np.float32)[None], len(steps), axis=0)
-    left = cv2.remap(
-        np.clip(light / lit, 0.1, 1.0),
-        across,
-        at,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    fade = (
-        smoothstep(LASH, 0.4 * LASH, steps)[:, None]
-        * smoothstep(-0.12, 0.04, along)
-        * smoothstep(1.12, 0.96, along)
-    )
-    lashes = 1.0 - fade * (1.0 - left)
-    dark = patch[(np.abs(height - margin) < 0.04) & (along > 0) & (along < 1)]
-    dark = dark[np.argsort(dark.mean(axis=1))[: max(1, len(dark) // 4)]].mean(axis=0)
-    ink = np.minimum(dark, 0.55 * skin[inside].mean(axis=0) if inside.any() else dark)
-    skin = np.dstack([skin, clear])
-    return skin.astype(np.float32), lashes.astype(np.float32), ink.astype(np.float64)
-
-
-def _membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The harmonic function inside that meets the picture around; hair and rims at the edge have no say."""
-    small = cv2.resize(bare, GRID[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-    unknown = cv2.resize(inside.astype(np.float32), GRID[::-1], interpolation=cv2.INTER_AREA) > 0.0
-    light = small.mean(axis=2)
-    rim = cv2.dilate(unknown.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~unknown
-    skin = light >= DARK * np.percentile(light[rim], 65) if rim.any() else light >= 0
-    unknown |= rim & ~skin
-    return membrane(bare, unknown)
-
-
-def _over(
-    bare: np.ndarray,
-    along: np.ndarray,
-    height: np.ndarray,
-    crease: np.ndarray,
-    margin: np.ndarray,
-    thin: int,
-) -> np.ndarray:
-    """Where dark things that come from well above the crease hang over the lid, ``(h, w)`` in [0, 1]; 0 if hardly any do."""
-    light = bare.mean(axis=2)
-    dark = (light < HANGING * np.percentile(light, 95)) & (height < margin - 0.03)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin + 2, thin + 2))
-    dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
-    _, labels = cv2.connectedComponents(dark.astype(np.uint8))
-    hanging = np.isin(labels, np.unique(labels[dark & (height < crease - 0.12)])) & dark
-    lid = (height > crease - 0.12) & (height < margin) & (along > 0.0) & (along < 1.0)
-    if hanging[lid].mean() < LEAST_OVER:
-        return np.zeros(light.shape, np.float32)
-    return cv2.GaussianBlur(hanging.astype(np.float32), (0, 0), 0.25 * thin)
-
-
-def _grain(patch: np.ndarray, fold: np.ndarray, unit: float) -> np.ndarray:
-    """Fine texture for the hidden skin ``(h, w, 3)``: that below the eye, mirrored up."""
-    rows, columns = patch.shape[:2]
-    fine = patch - cv2.GaussianBlur(patch, (0, 0), max(0.7, 0.06 * unit))
-    edge = (fold + 0.04 - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * rows
-    row = np.arange(rows, dtype=np.float32)[:, None]
-    mirrored = edge + np.abs(edge - row)
-    span = np.maximum(rows - 1.0 - edge, 1.0)
-    mirrored = edge + span - np.abs(np.mod(mirrored - edge, 2.0 * span) - span)
-    across = np.repeat(np.arange(columns, dtype=np.float32)[None], rows, axis=0)
-    found = cv2.remap(
-        fine, across, mirrored.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return GRAIN * np.tanh(found / GRAIN)
+    ``lines`` are crease and margin as pixels below the line from ``corner`` along ``axis``;
+    ``own_crease`` that of the portrait in lengths; ``closed`` and ``amount`` say how far the lid
+    came down and how much of it is painted.
+    """
+    last = lines.shape[1] - 1
+    tall, wide = skin.shape[0], skin.shape[1]
+    swing = 1.0 - 1.45 * closed  # lashes point up (1), at the viewer (0), down
+    swing = swing if abs(swing) > 0.12 else (0.12 if swing > 0 else -0.12)
+    thick = max(0.6, (0.022 + 0.012 * closed) * length)
+    rise = 0.12 * length
+    for row in range(low[1], high[1]):
+        for column in range(low[0], high[0]):
+            x, y = column + 0.5 - corner[0], row + 0.5 - corner[1]
+            along = (x * axis[0] + y * axis[1]) / length
+            if along <= ALONG[0] or along >= ALONG[1]:
+                continue
+            below = x * down[0] + y * down[1]
+            place = min(max(along, 0.0), 1.0) * last
+            k = min(int(place), last - 1)
+            f = place - k
+            crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f
+            margin = lines[1, k] * (1 - f) + lines[1, k + 1] * f
+            ends = step(-0.12, 0.03, along) * step(1.12, 0.97, along)
+            cover = amount * ends * step(margin + 0.7, margin - 0.7, below)
+            cover = cover * step(crease - rise, crease + 0.3 * rise, below)
+            u = min(max((along - ALONG[0]) / (ALONG[1] - ALONG[0]) * wide - 0.5, 0.0), wide - 1.001)
+            seen = 1.0
+            if cover > 0.004:
+                height = (below - crease) / length + own_crease[k] * (1 - f) + own_crease[k + 1] * f
+                v = (height - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * tall - 0.5
+                v = min(max(v, 0.0), tall - 1.001)
+                i, j = int(u), int(v)
+                a, b = u - i, v - j
+                t = (below - crease) / max(margin - crease, 1.0)
+                shade = 1.0 + 0.04 * closed * (step(0.0, 0.4, t) - 3.5 * step(0.55, 1.1, t))
+                seen = skin[j, i, 3] * (1 - a) + skin[j, i + 1, 3] * a
+                cover *= seen
+                for c in range(3):
+                    tone = bilinear(skin, j, i, b, a, c)
+                    value = frame[row, column, c] * (1 - cover) + tone * shade * cover
+                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+            away = margin - below
+            reach = away / length / swing
+            if reach < 0.0:
+                soft = away / 0.8
+                light = 1.0 - (1.0 - lashes[0, int(u)]) * np.exp(-0.5 * soft * soft)
+            elif reach < LASH:
+                v = reach / LASH * (lashes.shape[0] - 1.001)
+                i, j = int(u), int(v)
+                light = (lashes[j, i] * (1 - u + i) + lashes[j, i + 1] * (u - i)) * (1 - v + j)
+                light += (lashes[j + 1, i] * (1 - u + i) + lashes[j + 1, i + 1] * (u - i)) * (v - j)
+            else:
+                light = 1.0
+            dark = amount * ends * seen * (1.0 - light) * (1.0 - 0.45 * closed)
+            line = away / (thick if away < 0.0 else 0.7 * thick)
+            line = np.exp(-0.5 * line * line) * amount * seen * 0.6
+            line = line * step(0.0, 0.14, along) * step(1.0, 0.86, along)
+            if dark > 0.01 or line > 0.01:
+                for c in range(3):
+                    value = frame[row, column, c] * (1 - dark)
+                    value += line * (min(ink[c], value) - value)
+                    frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

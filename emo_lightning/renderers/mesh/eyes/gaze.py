@@ -1,8 +1,9 @@
-"""Where the eyes look while the head moves.
+"""Gaze while the head moves.
 
-Eyes turn against the head so that what they look at stays where it is (the vestibulo-ocular reflex, gain about 0.9; Leigh &
-Zee, *The Neurology of Eye Movements*, 2015). When the head has moved on by a few degrees, they jump a little to the side and
-rest there. Both follow from the head's pose alone, so a head at rest has eyes at rest and frames need no past.
+Eyes turn against the head so that they stay on their target (the vestibulo-ocular reflex, gain
+about 0.9; Leigh & Zee, *The Neurology of Eye Movements*, 2015). When the head has moved on by a few
+degrees, they jump a little to the side and rest there. Both follow from the head's pose alone, so a
+head at rest has eyes at rest and frames need no past.
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ JUMP = np.array([0.035, 0.018])
 QUICK = 0.2
 """Share of a cell over which a jump happens."""
 FOLLOW = (1.0, 0.5)
-"""How much of the iris' way up and down the upper and the lower lid's edge take."""
-IRIS = (468, 473)
-"""Iris centres, in the order of :data:`emo_lightning.renderers.mesh.geometry.topology.EYES`."""
+"""Shares of the iris' vertical motion that the upper and the lower lid's edge take."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,9 @@ class Gaze:
 
     Attributes:
         pose: the portrait's own, in which the eyes are as they are.
-        weights: ``(36, 2)`` of each vertex of the eyes' holes across and down: 1 by the iris, 0 at the corners.
-        targets: ``(16, 16, 2)`` where each cell of head poses looks, in shares of JUMP; 0 around rest.
+        weights: ``(36, 2)`` of the eye holes' vertices across and down: 1 by the iris, 0 at the
+            corners.
+        targets: ``(16, 16, 2)`` gaze in each cell of head poses, in shares of JUMP; 0 around rest.
     """
 
     pose: Pose
@@ -48,39 +48,36 @@ class Gaze:
     def shift(self, pose: Pose) -> np.ndarray:
         """By how much the holes' vertices move ``(36, 2)``, in IOD of the portrait's picture."""
         before, now = -self.pose.turn[2], -pose.turn[2]
-        look = EYEBALL * (GAIN * (now - before)[:2] + self._rest(now - before))
-        most = float(np.hypot(*look))
-        look *= MOST * np.tanh(most / MOST) / max(most, 1e-9)
-        return (self.weights * look) @ self.pose.turn[:2, :2].T
+        moved = EYEBALL * (GAIN * (now - before)[:2] + self._resting_point(now - before))
+        most = float(np.hypot(*moved))
+        moved *= MOST * np.tanh(most / MOST) / max(most, 1e-9)
+        return (self.weights * moved) @ self.pose.turn[:2, :2].T
 
-    def _rest(self, turned: np.ndarray) -> np.ndarray:
-        """The place beside the camera that the eyes rest on, radians ``(2,)``; it jumps from one cell of poses to the next."""
+    def _resting_point(self, turned: np.ndarray) -> np.ndarray:
+        """Gaze beside the camera, radians ``(2,)``; it jumps between cells of poses."""
         place = turned[:2] / CELL + 8.0
         cell = np.clip(np.floor(place).astype(int), 0, 14)
         a, b = smoothstep(0.5 - QUICK / 2, 0.5 + QUICK / 2, place - cell)
         four = self.targets[cell[0] : cell[0] + 2, cell[1] : cell[1] + 2]
-        return JUMP * (
-            (four[0, 0] * (1 - b) + four[0, 1] * b) * (1 - a)
-            + (four[1, 0] * (1 - b) + four[1, 1] * b) * a
-        )
+        left = (four[0, 0] * (1 - b) + four[0, 1] * b) * (1 - a)
+        return JUMP * (left + (four[1, 0] * (1 - b) + four[1, 1] * b) * a)
 
 
-def read(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
-    """Find the irises.
+def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
+    """Weights of a portrait's eye holes by the place of its irises.
 
     Args:
-        points: ``(478|468, 3)`` landmarks in crop units; without irises they are taken to be in the middle.
+        points: ``(478|468, 3)`` landmarks in crop units; without irises they are taken to be in the
+            middle.
         rest: ``(468, 3)`` model space.
         pose: of the portrait.
     """
     weights = []
-    for (upper, lower), iris in zip(topology.EYES, IRIS, strict=True):
+    for (upper, lower), iris in zip(topology.EYES, topology.IRIS_CENTRES, strict=True):
         start, end = rest[upper[0], 0], rest[upper[-1], 0]
-        centre = (
-            pose.undo(points[iris : iris + 1].astype(np.float64))[0, 0]
-            if len(points) > iris
-            else (start + end) / 2
-        )
+        centre = (start + end) / 2
+        if len(points) > iris:
+            centre = pose.undo(points[iris : iris + 1].astype(np.float64))[0, 0]
         centre = np.clip((centre - start) / (end - start), 0.3, 0.7)
         for rows, follow in zip((upper, lower), FOLLOW, strict=True):
             along = (rest[rows, 0] - start) / (end - start)

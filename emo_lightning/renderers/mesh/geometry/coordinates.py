@@ -1,9 +1,10 @@
-"""Poses and the ways between model space, crop units and pixels."""
+"""Poses, and conversions between model space, crop units and pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from emo_lightning.face.coefficients import Coefficients
@@ -12,7 +13,7 @@ from emo_lightning.face.pose import rotation
 
 @dataclass(frozen=True)
 class Pose:
-    """Weak perspective ``p = scale * turn @ v + shift``: model space (IOD) to crop units; z is kept."""
+    """Weak perspective ``p = scale * turn @ v + shift``: model space (IOD) to crop units."""
 
     turn: np.ndarray
     scale: float
@@ -38,6 +39,35 @@ class Pose:
         return self.scale * size / 2.0 * self.turn[:2], (self.shift[:2] + 1.0) * size / 2.0
 
 
+@dataclass(frozen=True)
+class FaceView:
+    """A face's vertices as a square frame shows them.
+
+    Attributes:
+        vertices: ``(468, 3)`` model space (IOD).
+        pose: of the head.
+        size: side of the frame in pixels.
+    """
+
+    vertices: np.ndarray
+    pose: Pose
+    size: int
+
+    @property
+    def unit(self) -> float:
+        """Pixels per IOD."""
+        return self.pose.scale * self.size / 2.0
+
+    def pixels(self, rows: object = slice(None)) -> np.ndarray:
+        """Pixel positions ``(V, 2)`` of the vertices with these indices."""
+        return pixels(self.pose.apply(self.vertices[rows]), self.size)
+
+    def sampling_map(self, places: np.ndarray) -> np.ndarray:
+        """``cv2.remap`` coordinates ``(H, W, 2)`` float32 of model-space places ``(H, W, 3)``."""
+        at = pixels(self.pose.apply(places.reshape(-1, 3)), self.size) - 0.5
+        return at.astype(np.float32).reshape(*places.shape[:2], 2)
+
+
 def pixels(points: np.ndarray, size: int) -> np.ndarray:
     """Crop units ``(V, 2+)`` to pixel positions ``(V, 2)``."""
     return (points[:, :2] + 1.0) * (size / 2.0)
@@ -47,3 +77,11 @@ def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a cubic between."""
     t = np.clip((np.asarray(x, np.float64) - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Antialiased coverage ``(H, W)`` uint8 of a polygon ``(N, 2)`` in pixels."""
+    mask = np.zeros(shape, np.uint8)
+    fixed = np.round((outline - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
+    return mask

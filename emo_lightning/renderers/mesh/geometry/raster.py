@@ -1,6 +1,7 @@
-"""Serial kernels that turn a moved mesh into a dense backward flow.
+"""Numba kernels: a moved mesh to a dense backward flow, and helpers that the other kernels share.
 
-Serial on purpose: thread pools cost more than they save at these sizes, and far more on a busy machine.
+Serial on purpose: thread pools cost more than they save at these sizes, and far more on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -12,44 +13,47 @@ _SLACK = 1e-3
 """Pixels by which spans overlap, so that rounding leaves no crack between neighbours."""
 
 
+@njit(cache=True, inline="always")
+def step(low: float, high: float, x: float) -> float:
+    """0 below ``low``, 1 above ``high``, a cubic between; for use inside kernels."""
+    t = min(max((x - low) / (high - low), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+@njit(cache=True, inline="always")
+def bilinear(picture: np.ndarray, j: int, i: int, b: float, a: float, c: int) -> float:
+    """Channel ``c`` of a picture at row ``j + b`` and column ``i + a``."""
+    value = (picture[j, i, c] * (1 - a) + picture[j, i + 1, c] * a) * (1 - b)
+    value += (picture[j + 1, i, c] * (1 - a) + picture[j + 1, i + 1, c] * a) * b
+    return value
+
+
 @njit(cache=True, fastmath=False)
 def rasterise(
-    triangles: np.ndarray,
-    target: np.ndarray,
-    depth: np.ndarray,
-    source: np.ndarray,
-    map_xy: np.ndarray,
-    buffer: np.ndarray,
-) -> None:
-    """Write where each pixel of the frame comes from in the portrait.
+    triangles: np.ndarray, target: np.ndarray, depth: np.ndarray, source: np.ndarray,
+    flow: np.ndarray, buffer: np.ndarray,
+) -> None:  # fmt: skip
+    """Write where each pixel of the frame comes from in the portrait, with a z-buffer.
 
     Args:
         triangles: ``(F, 3)`` int32.
         target: ``(V, 2)`` float32, pixel positions in the frame (pixel i covers [i, i + 1)).
         depth: ``(V,)`` float32, grows away from the viewer.
         source: ``(V, 2)`` float32, pixel positions in the portrait.
-        map_xy: ``(2, H, W)`` float32, written where a triangle is nearest; coordinates for ``cv2.remap``.
-        buffer: ``(H, W)`` float32, nearest depth so far, read and written.
+        flow: ``(2, H, W)`` float32, written where a triangle is nearest; for ``cv2.remap``.
+        buffer: ``(H, W)`` float32, nearest depth so far, updated.
     """
     height, width = buffer.shape
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        ax, ay, bx, by, cx, cy = (
-            target[a, 0],
-            target[a, 1],
-            target[b, 0],
-            target[b, 1],
-            target[c, 0],
-            target[c, 1],
-        )
+        ax, ay, bx, by = target[a, 0], target[a, 1], target[b, 0], target[b, 1]
+        cx, cy = target[c, 0], target[c, 1]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if abs(area) < 1e-6:
             continue
         top, bottom = min(ay, by, cy), max(ay, by, cy)
-        first, last = (
-            max(0, int(np.ceil(top - 0.5 - _SLACK))),
-            min(height - 1, int(np.floor(bottom - 0.5 + _SLACK))),
-        )
+        first = max(0, int(np.ceil(top - 0.5 - _SLACK)))
+        last = min(height - 1, int(np.floor(bottom - 0.5 + _SLACK)))
         if first > last or max(ax, bx, cx) < 0 or min(ax, bx, cx) > width:
             continue
         inverse = 1.0 / area
@@ -78,10 +82,8 @@ def rasterise(
                     else:
                         x = px + (y - py) * (qx - px) / (qy - py)
                         left, right = min(left, x), max(right, x)
-            start, stop = (
-                max(0, int(np.ceil(left - 0.5 - _SLACK))),
-                min(width - 1, int(np.floor(right - 0.5 + _SLACK))),
-            )
+            start = max(0, int(np.ceil(left - 0.5 - _SLACK)))
+            stop = min(width - 1, int(np.floor(right - 0.5 + _SLACK)))
             if start > stop:
                 continue
             x, y = start + 0.5 - ax, row + 0.5 - ay
@@ -91,31 +93,29 @@ def rasterise(
             for column in range(start, stop + 1):
                 if z < buffer[row, column]:
                     buffer[row, column] = z
-                    map_xy[0, row, column] = u
-                    map_xy[1, row, column] = v
+                    flow[0, row, column] = u
+                    flow[1, row, column] = v
                 z += z_dx
                 u += sx_dx
                 v += sy_dx
 
 
 @njit(cache=True)
-def soften(frame: np.ndarray, map_xy: np.ndarray, jump: float) -> None:
-    """Blur the frame, in place, where neighbours come from places further apart than ``jump`` pixels: along a cheek or a jaw
-    that hides what is behind, edges would be jagged and crawl."""
+def smooth_tears(frame: np.ndarray, flow: np.ndarray, jump: float) -> None:
+    """Blur the frame in place where neighbours come from places more than ``jump`` pixels apart.
+
+    Along a cheek or jaw that hides what is behind, edges would be jagged and flicker.
+    """
     height, width = frame.shape[0], frame.shape[1]
     apart = np.zeros((height, width), np.uint8)
     for row in range(height - 1):
         for column in range(width - 1):
-            x, y = map_xy[0, row, column], map_xy[1, row, column]
-            if (
-                abs(map_xy[0, row, column + 1] - x - 1.0) + abs(map_xy[1, row, column + 1] - y)
-                > jump
-            ):
+            x, y = flow[0, row, column], flow[1, row, column]
+            right = abs(flow[0, row, column + 1] - x - 1.0) + abs(flow[1, row, column + 1] - y)
+            if right > jump:
                 apart[row, column], apart[row, column + 1] = 1, 1
-            if (
-                abs(map_xy[0, row + 1, column] - x) + abs(map_xy[1, row + 1, column] - y - 1.0)
-                > jump
-            ):
+            below = abs(flow[0, row + 1, column] - x) + abs(flow[1, row + 1, column] - y - 1.0)
+            if below > jump:
                 apart[row, column], apart[row + 1, column] = 1, 1
     count = 0
     for row in range(1, height - 1):

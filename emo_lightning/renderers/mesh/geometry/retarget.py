@@ -1,8 +1,9 @@
 """From coefficients to the portrait's own vertices in motion.
 
-The portrait's landmarks carry its identity exactly; coefficients only say by how much they move: the difference between
-the frame's expression and the portrait's own. Where a linear sum would part lips that touch in the driver, press them
-through each other, or close eyes of another size by too much or too little, the gap itself is carried over.
+The portrait's landmarks carry its identity exactly; coefficients only say by how much they move:
+the difference between the frame's expression and the portrait's own. Where a linear sum would part
+lips that touch in the driver, press them through each other, or close eyes of another size by too
+much or too little, the gap itself is transferred.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from emo_lightning.renderers.mesh.geometry.coordinates import Pose, smoothstep
 INNER = slice(1, -1)
 """Rows of lids and lips without their corners."""
 TOUCH, PARTED = 0.012, 0.04
-"""IOD of the widest gap in the driver below which lips touch, and above which the gap is carried over as it is."""
+"""IOD of the driver's widest gap below which lips touch, and above which it is transferred."""
 LIP_REACH = 0.09
 """IOD over which the flesh of a lip follows its inner edge."""
 SHUT, AJAR = 0.28, 0.7
-"""Shares of the mean face's eye opening: trackers see closed lids this far apart, and are right again from here on."""
+"""Shares of the mean face's eye opening: as tracked on closed lids, and where it is right."""
 THIN, CLOSE = 0.4, 0.5
-"""Least share of its own height to which a lip is pressed, and of a row's own share of that height to which the next comes near."""
+"""Least share of its own height to which a lip is pressed, and of its rows' distances."""
 OWN_LID_FLOOR = 0.35
-"""Least eye opening, as a share of the mean face's, that a portrait's own fit is trusted to have."""
+"""Least eye opening of a portrait's own fit, as a share of the mean face's."""
 
 
 def unposed(
@@ -34,7 +35,8 @@ def unposed(
 ) -> tuple[np.ndarray, Pose]:
     """The portrait's points upright in model space, and its pose.
 
-    A tracker's depth has an origin of its own; it is moved to the model's, or heads would turn about another place.
+    A tracker's depth has its own origin; it is moved to the model's, so that heads turn about the
+    neck.
 
     Args:
         points: ``(468, 3)`` crop units.
@@ -53,20 +55,17 @@ class Retarget:
     """Moves one portrait's vertices; see the module.
 
     Args:
-        rest, cleared: from :func:`emo_lightning.renderers.mesh.mouth.lip_seam.snap`.
+        rest, cleared: from
+            :func:`emo_lightning.renderers.mesh.geometry.landmark_refinement.snap_lips`.
         exp: ``(E,)`` the portrait's own expression.
         model: its directions and mean.
         identity: ``(I,)`` the portrait's own, zeros without.
     """
 
     def __init__(
-        self,
-        rest: np.ndarray,
-        cleared: np.ndarray,
-        exp: np.ndarray,
-        model: BuiltinFaceModel,
+        self, rest: np.ndarray, cleared: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel,
         identity: np.ndarray | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
         self.identity_basis = model.id_basis.reshape(len(model.id_basis), -1)
         self.identity = np.zeros(len(model.id_basis), np.float32) if identity is None else identity
@@ -80,9 +79,9 @@ class Retarget:
         own = self.mean + self._delta(self.exp)
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
+        fitted = [_gap(own, *eye) for eye in topology.EYES]
         self.fit_lids = [
-            _seen(_gap(own, *eye), mean)
-            for eye, mean in zip(topology.EYES, self.mean_lids, strict=True)
+            _visible_opening(*gaps) for gaps in zip(fitted, self.mean_lids, strict=True)
         ]
 
     @property
@@ -91,25 +90,29 @@ class Retarget:
         return self.rest - self._delta(self.exp)
 
     def vertices(self, exp: np.ndarray, identity: np.ndarray | None = None) -> np.ndarray:
-        """The portrait's shape with an absolute expression ``(E,)``, ``(468, 3)`` model space; with another identity ``(I,)``, its
-        build moves by the difference, while lips and lids meet as the expression says."""
+        """The portrait's shape with an absolute expression, ``(468, 3)`` model space.
+
+        Args:
+            exp: ``(E,)``.
+            identity: ``(I,)``; the shape moves by its difference from the portrait's own, while
+                lips and lids meet as the expression says.
+        """
         exp = exp.astype(np.float64)
         moved = self.rest + self._delta(exp - self.exp)
         if identity is not None and not np.array_equal(identity, self.identity):
-            moved += ((identity - self.identity).astype(np.float64) @ self.identity_basis).reshape(
-                -1, 3
-            )
+            change = (identity - self.identity).astype(np.float64)
+            moved += (change @ self.identity_basis).reshape(-1, 3)
         driver = self.mean + self._delta(exp)
-        self._carry_lips(moved, driver)
-        self._carry_lids(moved, driver)
+        self._transfer_lip_gap(moved, driver)
+        self._transfer_lid_gap(moved, driver)
         for rows, own in self.lip_rows:
-            _keep_rows(moved, rows, own)
+            _order_lip_rows(moved, rows, own)
         return moved
 
     def _delta(self, exp: np.ndarray) -> np.ndarray:
         return (exp @ self.basis).reshape(-1, 3)
 
-    def _carry_lips(self, moved: np.ndarray, driver: np.ndarray) -> None:
+    def _transfer_lip_gap(self, moved: np.ndarray, driver: np.ndarray) -> None:
         upper, lower = topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER
         gap = _gap(driver, upper, lower)
         parted = min(PARTED, float(self.fit_gap.max()))
@@ -120,8 +123,8 @@ class Retarget:
         excess = _gap(moved, upper, lower) - wanted
         moved[:, 1] += self.spread @ excess
 
-    def _carry_lids(self, moved: np.ndarray, driver: np.ndarray) -> None:
-        for eye, crease, own, fitted, mean in zip(
+    def _transfer_lid_gap(self, moved: np.ndarray, driver: np.ndarray) -> None:
+        for (upper, lower), (crease, _), own, fitted, mean in zip(
             topology.EYES,
             topology.LID_ROWS,
             self.own_lids,
@@ -129,30 +132,31 @@ class Retarget:
             self.mean_lids,
             strict=True,
         ):
-            upper, lower = eye
             base = np.maximum(fitted, OWN_LID_FLOOR * mean)
-            ratio = 1.0 + (_seen(_gap(driver, upper, lower), mean) - fitted) / base
-            wanted = own * np.clip(ratio, 0.0, 1.6)
-            excess = _gap(moved, upper, lower) - wanted
+            ratio = 1.0 + (_visible_opening(_gap(driver, upper, lower), mean) - fitted) / base
+            excess = _gap(moved, upper, lower) - own * np.clip(ratio, 0.0, 1.6)
             moved[upper[INNER], 1] += excess
-            moved[crease[0][INNER], 1] += 0.3 * excess
+            moved[crease[INNER], 1] += 0.3 * excess
 
 
 def _gap(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Opening between two rows along the face's own vertical, corners left out; negative where they cross."""
+    """Vertical opening between two rows without their corners; negative where they cross."""
     return (vertices[lower[INNER], 1] - vertices[upper[INNER], 1]).astype(np.float64)
 
 
-def _seen(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """An eye's opening as it shows, from the opening as trackers give it, for the mean face's opening ``mean``."""
+def _visible_opening(gap: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """An eye's opening in the picture, from a tracked one and that of the mean face."""
     share = gap / mean
     return np.where(share >= AJAR, gap, np.maximum(share - SHUT, 0.0) * AJAR / (AJAR - SHUT) * mean)
 
 
 @njit(cache=True)
-def _keep_rows(moved: np.ndarray, rows: np.ndarray, own: np.ndarray) -> None:
-    """Keep a lip's rows ``(4, 9)`` in order, in place, where its border comes down faster than what is inside: folded over each
-    other they would fray the border. ``own`` are their places down in the portrait, from border to inner edge."""
+def _order_lip_rows(moved: np.ndarray, rows: np.ndarray, own: np.ndarray) -> None:
+    """Keep a lip's rows ``(4, 9)`` in order, in place, where its border moves faster than the rest.
+
+    Folded over each other they would fray the border. ``own`` are their heights in the portrait,
+    from border to inner edge.
+    """
     for k in range(rows.shape[1]):
         height = own[3, k] - own[0, k]
         if abs(height) < 1e-4:
@@ -163,10 +167,8 @@ def _keep_rows(moved: np.ndarray, rows: np.ndarray, own: np.ndarray) -> None:
         now = edge - border
         before, before_own = 0.0, 0.0
         for j in (1, 2):
-            share, share_own = (
-                (moved[rows[j, k], 1] - border) / now,
-                (own[j, k] - own[0, k]) / height,
-            )
+            share = (moved[rows[j, k], 1] - border) / now
+            share_own = (own[j, k] - own[0, k]) / height
             high = max(1.0 - CLOSE * (1.0 - share_own), share_own)
             low = min(before + min(CLOSE * (share_own - before_own), share_own - before_own), high)
             before, before_own = min(max(share, low), high), share_own
@@ -175,7 +177,7 @@ def _keep_rows(moved: np.ndarray, rows: np.ndarray, own: np.ndarray) -> None:
 
 
 def _lip_spread(mean: np.ndarray) -> np.ndarray:
-    """``(468, 9)``: how far each vertex moves down when a gap of one is closed at each pair of inner lip vertices."""
+    """Motion down ``(468, 9)`` of each vertex for a unit gap closed at each inner lip pair."""
     spread = np.zeros((topology.VERTICES, len(topology.LIP_INNER_UPPER) - 2))
     seam = mean[topology.LIP_INNER_UPPER[INNER]]
     offset = mean[:, None, :2] - seam[None, :, :2]

@@ -1,7 +1,7 @@
-"""Vertex indices of the MediaPipe face topology by which the renderer finds lips, lids and the face's outline.
+"""Vertex indices of the MediaPipe face topology: lips, lids, brows and the face's outline.
 
-"Left" and "right" here are the image's, not the subject's. Upper and lower rows run from the image's left to its right
-and share their two corner vertices.
+"Left" and "right" here are the image's, not the subject's. Upper and lower rows run from the
+image's left to its right and share their two corner vertices.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ OVAL = np.array(
 
 LIP_INNER_UPPER = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308])
 LIP_INNER_LOWER = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308])
+LIP_INNER = np.concatenate([LIP_INNER_UPPER, LIP_INNER_LOWER])
 LIP_OUTER_UPPER = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291])
 LIP_OUTER_LOWER = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291])
 
@@ -30,34 +31,32 @@ LIP_ROWS = (
     (LIP_OUTER_LOWER, np.array([76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306]),
      np.array([62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292]), LIP_INNER_LOWER),
 )  # fmt: skip
-"""Rows of the upper and the lower lip from its border to its inner edge, in the same order along."""
+"""Rows of the upper and the lower lip from its border to its inner edge."""
 
 EYES = (
-    (
-        np.array([33, 246, 161, 160, 159, 158, 157, 173, 133]),
-        np.array([33, 7, 163, 144, 145, 153, 154, 155, 133]),
-    ),
-    (
-        np.array([362, 398, 384, 385, 386, 387, 388, 466, 263]),
-        np.array([362, 382, 381, 380, 374, 373, 390, 249, 263]),
-    ),
-)
+    (np.array([33, 246, 161, 160, 159, 158, 157, 173, 133]),
+     np.array([33, 7, 163, 144, 145, 153, 154, 155, 133])),
+    (np.array([362, 398, 384, 385, 386, 387, 388, 466, 263]),
+     np.array([362, 382, 381, 380, 374, 373, 390, 249, 263])),
+)  # fmt: skip
 """Upper and lower lid margin of the eye on the image's left, then of the other."""
 
 LID_ROWS = (
-    (
-        np.array([130, 247, 30, 29, 27, 28, 56, 190, 243]),
-        np.array([130, 25, 110, 24, 23, 22, 26, 112, 243]),
-    ),
-    (
-        np.array([463, 414, 286, 258, 257, 259, 260, 467, 359]),
-        np.array([463, 341, 256, 252, 253, 254, 339, 255, 359]),
-    ),
-)
+    (np.array([130, 247, 30, 29, 27, 28, 56, 190, 243]),
+     np.array([130, 25, 110, 24, 23, 22, 26, 112, 243])),
+    (np.array([463, 414, 286, 258, 257, 259, 260, 467, 359]),
+     np.array([463, 341, 256, 252, 253, 254, 339, 255, 359])),
+)  # fmt: skip
 """The next ring of vertices around each eye, in the same order: crease above, fold below."""
 
+BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
+"""The lower edge of each brow, in the order of :data:`EYES`, left to right."""
 
-def strip(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+IRIS_CENTRES = (468, 473)
+"""Iris landmarks beyond the mesh, in the order of :data:`EYES`."""
+
+
+def hole_triangles(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """Triangles ``(F, 3)`` of the hole between two rows that share their end vertices."""
     quads = []
     for i in range(len(upper) - 1):

@@ -1,4 +1,4 @@
-"""From moved vertices to the dense backward flow: face, eye and mouth holes, and the rings around."""
+"""Moved vertices to the dense backward flow: face, eye and mouth holes, rings around."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import numpy as np
 
 from emo_lightning.renderers.mesh.eyes.gaze import Gaze
 from emo_lightning.renderers.mesh.geometry import topology
-from emo_lightning.renderers.mesh.geometry.background_mesh import Lattice
+from emo_lightning.renderers.mesh.geometry.background_mesh import BackgroundMesh
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
 from emo_lightning.renderers.mesh.geometry.raster import rasterise
 
 RING_SETBACK = 0.03
-"""IOD by which the rings lie behind the face, so that a cheek turned away hides what is behind it."""
-
+"""IOD by which the rings lie behind the face: a cheek turned away hides them."""
 NECK = (0.0, 2.0, 0.5)
-"""The neck's base in model space: what turns the head by itself leaves it where it is."""
+"""The neck's base in model space: the centre of the head's rotation."""
 BODY = 0.5
-"""How much of its way the shoulders take."""
+"""The shoulders' share of the motion of the neck's base."""
 SINK = 0.5
-"""How far the eyeball goes down as its lid shuts, as a share of the lid's way; less than in proportion before."""
+"""Share of the lid's motion by which the eyeball goes down as the eye shuts."""
 MIRRORED = 0.35
 """Share of what lies above the forehead that may be mirrored at the frame's top: hair, not skin."""
 
@@ -26,106 +25,85 @@ MIRRORED = 0.35
 class Warp:
     """The mesh of one portrait, ready to be moved.
 
-    Eye holes get vertices of their own: the eyeball does not move with the lids, so where a lid covers it, the hole
-    shows less of it instead of squeezing it.
+    Eye holes get vertices of their own: the eyeball does not move with the lids, so where a lid
+    covers it, the hole shows less of it instead of squeezing it.
+
+    Args:
+        triangles: ``(F, 3)`` of the face, without eyes and mouth.
+        points: ``(468, 3)`` crop units.
+        pose: of the portrait.
+        rings: the mesh around the face.
+        gaze: of the portrait.
+        size: side of the portrait in pixels.
     """
 
     def __init__(
-        self,
-        triangles: np.ndarray,
-        points: np.ndarray,
-        pose: Pose,
-        lattice: Lattice,
-        gaze: Gaze,
-        size: int,
-    ) -> None:
-        self.points, self.pose, self.lattice, self.gaze, self.size = (
-            points,
-            pose,
-            lattice,
-            gaze,
-            size,
-        )
-        self.rest = pose.undo(points)
-        self.rings = pose.undo(lattice.points)
+        self, triangles: np.ndarray, points: np.ndarray, pose: Pose, rings: BackgroundMesh,
+        gaze: Gaze, size: int,
+    ) -> None:  # fmt: skip
+        self.pose, self.background, self.gaze, self.size = pose, rings, gaze, size
+        self.rest, self.rings = pose.undo(points), pose.undo(rings.points)
         chin = min(points[topology.CHIN, 1], 0.9)
         # Shoulders that rise stretch: nothing is known below the frame that could come up.
-        self.foot = np.clip((1.0 - lattice.points[:, 1]) / (1.0 - chin), 0.0, 1.0)
-        count = topology.VERTICES + len(lattice.points)
+        self.foot = np.clip((1.0 - rings.points[:, 1]) / (1.0 - chin), 0.0, 1.0)
+        start = topology.VERTICES + len(rings.points)
         self.lids = np.concatenate([np.concatenate(eye) for eye in topology.EYES])
-        holes, start = [], count
-        for upper, lower in topology.EYES:
-            rows = np.arange(len(upper)) + start
-            holes.append(
-                topology.strip(np.concatenate([rows]), np.concatenate([rows + len(upper)]))
-            )
-            start += len(upper) + len(lower)
-        mouth = topology.strip(topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
-        self.triangles = np.concatenate([triangles, lattice.triangles, *holes, mouth]).astype(
-            np.int32
-        )
-        self.source = np.concatenate(
-            [pixels(points, size), pixels(lattice.points, size), pixels(points[self.lids], size)]
-        ).astype(np.float32)
+        self.lid_slice = slice(start, start + len(self.lids))
+        eye_rows = start + np.arange(len(self.lids)).reshape(2, 2, -1)
+        holes = [topology.hole_triangles(*rows) for rows in eye_rows]
+        holes.append(topology.hole_triangles(topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER))
+        self.triangles = np.concatenate([triangles, rings.triangles, *holes]).astype(np.int32)
+        parts = (points, rings.points, points[self.lids])
+        self.source = np.concatenate([pixels(p, size) for p in parts]).astype(np.float32)
         self.above = np.float32(-MIRRORED * max(self.source[topology.FOREHEAD, 1], 0.0))
-        self.lid_slice = slice(count, count + len(self.lids))
 
     def flow(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
         """Where each pixel of a frame comes from.
 
         Args:
-            vertices: ``(468, 3)`` model space: the portrait's own shape with the frame's expression.
+            vertices: ``(468, 3)`` model space: the portrait's own shape with the frame's
+                expression.
             pose: of the frame.
 
         Returns:
             ``(2, S, S)`` float32 coordinates for ``cv2.remap``.
         """
         face = pose.apply(vertices)
-        rings = self._rings(face, pose)
-        moved = np.concatenate([face, rings, face[self.lids]])
+        moved = np.concatenate([face, self._moved_rings(face, pose), face[self.lids]])
         source = self.source.copy()
-        source[self.lid_slice] = self._eyeball(vertices, pose)
+        source[self.lid_slice] = self._eyeball_source(vertices, pose)
         size = self.size
         row = np.arange(size, dtype=np.float32)
         flow = np.empty((2, size, size), np.float32)
         flow[0], flow[1] = row[None, :], row[:, None]
+        target, depth = pixels(moved, size).astype(np.float32), moved[:, 2].astype(np.float32)
         buffer = np.full((size, size), np.inf, np.float32)
-        rasterise(
-            self.triangles,
-            pixels(moved, size).astype(np.float32),
-            moved[:, 2].astype(np.float32),
-            source,
-            flow,
-            buffer,
-        )
+        rasterise(self.triangles, target, depth, source, flow, buffer)
         np.maximum(flow[1], self.above, out=flow[1])
         return flow
 
-    def _rings(self, face: np.ndarray, pose: Pose) -> np.ndarray:
-        lattice = self.lattice
-        rigid = pose.apply(self.rings)
+    def _moved_rings(self, face: np.ndarray, pose: Pose) -> np.ndarray:
+        """The rings ``(M, 3)`` in this frame, crop units, around a face ``(468, 3)``."""
+        rings, rigid = self.background, pose.apply(self.rings)
         own = face[topology.OVAL] - pose.apply(self.rest[topology.OVAL])
-        own = np.tile(own, (len(lattice.points) // len(topology.OVAL), 1))
-        moved = (
-            lattice.points
-            + lattice.rigid[:, None] * (rigid - lattice.points)
-            + lattice.expression[:, None] * own
-        )
-        moved[:, :2] += lattice.body[:, None] * self._sway(pose)
-        rise = moved[:, 1] - lattice.points[:, 1]
-        moved[:, 1] = lattice.points[:, 1] + np.where(rise < 0, self.foot, 1.0) * rise
+        own = np.tile(own, (len(rings.points) // len(topology.OVAL), 1))
+        moved = rings.points + rings.rigid[:, None] * (rigid - rings.points)
+        moved = moved + rings.expression[:, None] * own
+        base = np.array([NECK])
+        sway = BODY * (pose.apply(base) - self.pose.apply(base))[0, :2]
+        moved[:, :2] += rings.body[:, None] * sway
+        rise = moved[:, 1] - rings.points[:, 1]
+        moved[:, 1] = rings.points[:, 1] + np.where(rise < 0, self.foot, 1.0) * rise
         moved[:, 2] = rigid[:, 2] + RING_SETBACK * pose.scale
         return moved
 
-    def _sway(self, pose: Pose) -> np.ndarray:
-        """By how much the shoulders move ``(2,)``, crop units."""
-        base = np.array([NECK])
-        return BODY * (pose.apply(base) - self.pose.apply(base))[0, :2]
+    def _eyeball_source(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
+        """Source pixels ``(36, 2)`` of the eye holes' vertices.
 
-    def _eyeball(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
-        """Where in the portrait the eye holes' vertices look: the place itself where a lid came down, the lid's own
-        edge where it drew back (there is no picture of what it uncovers). An eye that turns looks from further on, and one
-        that closes sinks with its lid, so that there is iris in what is left open, not white."""
+        The place itself where a lid came down; the lid's own edge where it drew back, as no picture
+        shows what it uncovers. An eye that turns shows what lies further on, and one that closes
+        sinks with its lid, so that what stays open shows iris, not white.
+        """
         there = pixels(self.pose.apply(vertices[self.lids]), self.size)
         own = self.source[self.lid_slice]
         up = self.pose.turn[:2, 1]
@@ -135,16 +113,11 @@ class Warp:
             eye, end = slice(start, start + len(upper)), start + len(upper) + len(lower)
             fall = np.maximum(beyond[eye], 0.0)
             opening = float(((own[eye.stop : end] - own[eye])[1:-1] @ up).max())
-            sunk = (
-                SINK
-                * fall.max()
-                * min(fall.max() / max(opening, 1.0), 1.0)
-                * self.gaze.weights[start:end, 0]
-            )
+            depth = SINK * fall.max() * min(fall.max() / max(opening, 1.0), 1.0)
+            sunk = depth * self.gaze.weights[start:end, 0]
             sunk[: len(upper)] = np.minimum(sunk[: len(upper)], fall)
             beyond[eye] = np.minimum(beyond[eye], 0.0) + sunk[: len(upper)]
             beyond[eye.stop : end] = np.maximum(beyond[eye.stop : end], 0.0) + sunk[len(upper) :]
             start = end
-        return (
-            there - beyond[:, None] * up - self.gaze.shift(pose) * self.pose.scale * self.size / 2.0
-        )
+        shift = self.gaze.shift(pose) * self.pose.scale * self.size / 2.0
+        return there - beyond[:, None] * up - shift
