@@ -17,10 +17,10 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.portrait import Portrait
-from emo_lightning.renderers import base
+from emo_lightning.renderers import base, registry
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
-from emo_lightning.renderers.mesh.renderer import Source, draw
+from emo_lightning.renderers.mesh.renderer import PreparedMesh, render_frame
 
 WARM_UP = 2 * base.BLOCK
 """Frames drawn before the clock starts: code is compiled in them."""
@@ -42,7 +42,7 @@ def measure(
 ) -> Speed:
     """Measure in this process."""
     cv2.setNumThreads(threads)
-    renderer = base.create(name, folder)
+    renderer = registry.create(name, folder)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     source = renderer.prepare(portrait)
@@ -111,7 +111,7 @@ def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Ro
 
     A renderer that cannot be opened is a row with the reason.
     """
-    mesh = base.create(MESH)
+    mesh = registry.create(MESH)
     listed = [
         Row(
             STILL,
@@ -136,9 +136,9 @@ def rows(names: Sequence[str], folders: Mapping[str, Sequence[Path]]) -> list[Ro
 
 
 def _row(name: str, folder: Path | None, label: str) -> Row:
-    about = base.about(name)
+    about = registry.about(name)
     try:
-        renderer = base.create(name, folder)
+        renderer = registry.create(name, folder)
     except UserError as error:
         # Without the folder's path, which is nobody's business in a table.
         return Row(
@@ -183,7 +183,11 @@ def _ceiling(mesh: base.Renderer) -> Draw:
 
 
 def landmark_frame(
-    source: Source, points: np.ndarray, fitted: Coefficients, frame: int, model: BuiltinFaceModel
+    source: PreparedMesh,
+    points: np.ndarray,
+    fitted: Coefficients,
+    frame: int,
+    model: BuiltinFaceModel,
 ) -> np.ndarray:
     """The portrait moved by tracked landmarks in place of coefficients."""
     pose = Pose.of(fitted, frame)
@@ -191,4 +195,4 @@ def landmark_frame(
     depth[:, 2] -= (
         depth[:, 2] - model.project(fitted.frames(slice(frame, frame + 1)))[0, :, 2]
     ).mean()
-    return draw(source, pose.undo(depth), pose, fitted["exp"][frame])
+    return render_frame(source, pose.undo(depth), pose, fitted["exp"][frame])

@@ -21,7 +21,8 @@ from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS, EmotionTrack
-from emo_lightning.renderers.base import create, stream
+from emo_lightning.renderers.base import stream
+from emo_lightning.renderers.registry import create
 from evaluation.judges.action_units import with_shapes
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge

@@ -240,7 +240,8 @@ def retracked(talker: AudioToMotion, clips: Sequence[Clip], portrait: Any) -> li
     clips.
     """
     from emo_lightning.face.landmarks import open_landmarker
-    from emo_lightning.renderers.base import create, stream
+    from emo_lightning.renderers.base import stream
+    from emo_lightning.renderers.registry import create
 
     renderer, landmarker = create("mesh"), open_landmarker(max_faces=1)
     source = renderer.prepare(portrait)

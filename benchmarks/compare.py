@@ -49,7 +49,7 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import track
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.portrait import Portrait
-from emo_lightning.renderers import base
+from emo_lightning.renderers import registry
 
 CACHE = Path("runs/benchmarks/compare-corpus")
 OUT = Path("runs/benchmarks/compare")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     clips, notes = choose_clips(given)
     size = given.size or clips[0].side
     folders = weights(given.checkpoint_dir)
-    listed = rows(given.renderers or base.names(), folders)
+    listed = rows(given.renderers or registry.names(), folders)
     targets = read_portraits(given.portraits, size) if given.portraits else own_targets(clips, size)
     crossed = pairs(targets, clips, given.pairs)
     if given.pairs and not crossed:
@@ -121,7 +121,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--renderers",
         nargs="+",
         metavar="R",
-        help=f"names or module:Class (default {' '.join(base.names())})",
+        help=f"names or module:Class (default {' '.join(registry.names())})",
     )
     add(
         "--checkpoint-dir",
@@ -145,7 +145,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if getattr(given, name) < least:
             raise UserError(f"--{name}", getattr(given, name), f"{least} or more")
     for name in given.renderers or ():
-        base.find(name)
+        registry.find(name)
     return given
 
 

@@ -34,11 +34,11 @@ from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
 from emo_lightning.models.checkpoint_io import SHIPPED, export
 from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
-from emo_lightning.renderers.base import create
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
-from emo_lightning.renderers.refined.planes import look
+from emo_lightning.renderers.refined.conditioning import frame_inputs
 from emo_lightning.renderers.refined.renderer import FILE, RefinedRenderer
+from emo_lightning.renderers.registry import create
 from evaluation.judges.lpips_net import LpipsJudge
 from evaluation.judges.st_lpips_net import STLpipsJudge
 from evaluation.metrics.psnr import from_squared_error, squared_error
@@ -182,7 +182,7 @@ def refined(
         exp = moving["exp"][t]
         shape = source.mesh.retarget.vertices(exp, moving["id"][t])
         frame, mask = renderer.refine(
-            source, look(source.mesh, source.side, shape, Pose.of(moving, t), exp)
+            source, frame_inputs(source.mesh, source.side, shape, Pose.of(moving, t), exp)
         )
         frames.append(frame)
         masks.append(mask)

@@ -24,7 +24,8 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus
 from emo_lightning.face.portrait import Portrait
 from emo_lightning.media.video_writer import encode_mp4_bytes
-from emo_lightning.renderers.base import create, stream
+from emo_lightning.renderers.base import stream
+from emo_lightning.renderers.registry import create
 
 SHORTEST = 2.0
 """Seconds; a shorter sentence is followed by quiet."""

@@ -30,9 +30,14 @@ from emo_lightning.face.portrait import Portrait
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
-from emo_lightning.renderers.mesh.renderer import MeshRenderer
-from emo_lightning.renderers.mesh.renderer import Source as MeshSource
-from emo_lightning.renderers.refined.planes import CELL, SNAP, look, read, work_side
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
+from emo_lightning.renderers.refined.conditioning import (
+    CELL,
+    SNAP,
+    frame_inputs,
+    portrait_planes,
+    work_side,
+)
 
 PLACES = (
     (13, 14),
@@ -124,7 +129,7 @@ class RefinedShards(Shards):
     """What the geometric renderer draws, beside the true frames; the options are :class:`Shards`'s.
 
     A batch: ``still (B, 6, 128, 128)`` of cells, ``frame`` and ``target`` ``(B, 3, H, H)`` in [0, 1] with H the ``crop``, ``flow (B, H /
-    2, H / 2, 2)``, ``moving (B, 6, H / 2, H / 2)``, ``condition (B, n)``, as in :mod:`emo_lightning.renderers.refined.planes`;
+    2, H / 2, 2)``, ``moving (B, 6, H / 2, H / 2)``, ``condition (B, n)``, as in :mod:`emo_lightning.renderers.refined.conditioning`;
     ``target`` follows the drawn frame's geometry (see :mod:`datamodules.loading.flow_align`). The labels are those of
     :class:`datamodules.loading.datamodule.AudioShards`.
 
@@ -152,7 +157,9 @@ class RefinedShards(Shards):
             raise UserError("sources", sources, "1 or more")
         self.crop, self.sources = crop, sources
         self.mesh = MeshRenderer()
-        self._prepared: OrderedDict[tuple[str, int], tuple[MeshSource, np.ndarray]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, int], tuple[PreparedMesh, np.ndarray]] = (
+            OrderedDict()
+        )
 
     def draw(self, clip: RefinedClip, generator: np.random.Generator) -> list[Drive]:
         """One for each second of the clip, at least one."""
@@ -206,7 +213,7 @@ class RefinedShards(Shards):
         if item.spice is not None:
             side = SNAP * round(side * item.spice.zoom / SNAP)
         vertices = mesh.retarget.vertices(exp, clip.coefficients["id"][t])
-        drawn = look(mesh, side, vertices, pose, exp, whole=True)
+        drawn = frame_inputs(mesh, side, vertices, pose, exp, whole=True)
         frame, truth = (_sized(image, side) for image in (drawn.frame, truth))
         rows, columns = self._cut(
             item, pixels(pose.apply(vertices), side), pose.scale * side / 2.0, side
@@ -229,7 +236,7 @@ class RefinedShards(Shards):
             **clip.labels,
         }
 
-    def _portrait(self, clip: RefinedClip, frame: int) -> tuple[MeshSource, np.ndarray]:
+    def _portrait(self, clip: RefinedClip, frame: int) -> tuple[PreparedMesh, np.ndarray]:
         """The geometric renderer's source and the network's planes of a frame."""
         name = (clip.labels["key"], frame)
         if name not in self._prepared:
@@ -242,7 +249,10 @@ class RefinedShards(Shards):
                 mesh = self.mesh.prepare(portrait)
             except (ValueError, IndexError, RuntimeError, np.linalg.LinAlgError) as error:
                 raise SampleError("bad_array", f"landmarks: {str(error)[:120]}") from None
-            self._prepared[name] = mesh, read(mesh, self.mesh.model.triangles, STILL_SIDE)
+            self._prepared[name] = (
+                mesh,
+                portrait_planes(mesh, self.mesh.model.triangles, STILL_SIDE),
+            )
         self._prepared.move_to_end(name)
         if len(self._prepared) > KEPT:
             self._prepared.popitem(last=False)

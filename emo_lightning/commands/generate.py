@@ -29,7 +29,7 @@ from emo_lightning.motion.emotions import (
     check_level,
     emotion_index,
 )
-from emo_lightning.renderers import base
+from emo_lightning.renderers import registry
 
 SUMMARY = "make a talking video from a portrait and a recording"
 DEFAULT_LEVEL = 8.0
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level-from-voice", type=check_band, default=0.0, metavar="BAND", help=band
     )
-    chosen = f"what draws the frames, one of those below (default {base.DEFAULT})"
-    parser.add_argument("--renderer", metavar="R", default=base.DEFAULT, help=chosen)
+    chosen = f"what draws the frames, one of those below (default {registry.DEFAULT})"
+    parser.add_argument("--renderer", metavar="R", default=registry.DEFAULT, help=chosen)
     parser.epilog = renderer_list()
     size = integer("--size", *SIZES)
     sides = (
@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def renderer_list() -> str:
     """The renderers there are, one a line."""
-    listed = {name: base.about(name) for name in base.names()}
+    listed = {name: registry.about(name) for name in registry.names()}
     listed["module:Class"] = "one of your own, in a module of the current folder or the environment"
     return "renderers:\n" + "\n".join(
         f"  {name:<21} {what}" for name, what in listed.items()
@@ -125,7 +125,7 @@ def renderer_list() -> str:
 def run(args: argparse.Namespace) -> None:
     """Check the arguments, generate, and say what was written."""
     track = choose_track(args.emotion, args.level, args.emotion_track)
-    base.find(args.renderer)
+    registry.find(args.renderer)
     from emo_lightning.inference.generate import GenerateOptions, generate
 
     options = GenerateOptions(

@@ -35,7 +35,8 @@ from emo_lightning.media.prefetch import ahead
 from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
 from emo_lightning.motion.emotions import EmotionTrack, check_band
-from emo_lightning.renderers import base as renderers
+from emo_lightning.renderers import registry
+from emo_lightning.renderers.base import Renderer, stream
 
 T = TypeVar("T")
 BLOCK = 16_000
@@ -75,7 +76,7 @@ class GenerateOptions:
     """Settings of a video.
 
     Attributes:
-        renderer: a name of :func:`emo_lightning.renderers.base.names`, or ``module:Class``.
+        renderer: a name of :func:`emo_lightning.renderers.registry.names`, or ``module:Class``.
         view: "crop" shows the head in its square, "full" the whole picture with the head moving.
         size: side of the crop in pixels, even, or the most for the longer side of the full view;
             by default that of :data:`VIEWS`.
@@ -91,7 +92,7 @@ class GenerateOptions:
         UserError: a value that is not accepted, or an encoder together with a ``checkpoint_dir``.
     """
 
-    renderer: str = renderers.DEFAULT
+    renderer: str = registry.DEFAULT
     view: str = "crop"
     size: int | None = None
     seed: int = 0
@@ -165,7 +166,7 @@ def generate(
             face = load_portrait(portrait, size) if scene is None else scene.face
         with clock("weights"):
             talker = load_audio_to_motion(audio_weights)
-            drawer = renderers.create(options.renderer, folder)
+            drawer = registry.create(options.renderer, folder)
         with clock("prepare"):
             place = None if scene is None else scene.stage(getattr(drawer, "margin", 1.0))
             source = drawer.prepare(face if place is None else place.portrait)
@@ -181,9 +182,7 @@ def generate(
         )
         spool = _Spool(stage / "coefficients")
         made = spool.each(clock.each("coefficients", chunks))
-        drawn = renderers.stream(
-            drawer, source, made if place is None else map(place.coefficients, made)
-        )
+        drawn = stream(drawer, source, made if place is None else map(place.coefficients, made))
         shape = (size, size) if place is None else place.size
         pictures = clock.each("render", drawn if place is None else map(place.put, drawn))
         _encode(stage / out.name, pictures, audio, shape, frames, clock)
@@ -200,7 +199,7 @@ def generate(
             "width": shape[0],
             "height": shape[1],
             "renderer": options.renderer,
-            "renderer_origin": renderers.origin(options.renderer),
+            "renderer_origin": registry.origin(options.renderer),
             "audio_encoder": talker.mel_kind,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
@@ -333,7 +332,7 @@ def _encode(
             progress.update()
 
 
-def _weights(folder: Path, drawer: renderers.Renderer, sound: str) -> dict[str, str]:
+def _weights(folder: Path, drawer: Renderer, sound: str) -> dict[str, str]:
     """File name -> sha256 of every trained file that had a part in the video."""
     networks = [file for file in weight_files(folder) if file.stem in SPEAKING]
     networks += map(Path, getattr(drawer, "files", ()))

@@ -35,7 +35,7 @@ class Late:
     context = (1, 0)
 
     def __init__(self):
-        from emo_lightning.renderers.base import create
+        from emo_lightning.renderers.registry import create
 
         self.mesh = create("mesh")
 

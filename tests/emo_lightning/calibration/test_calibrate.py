@@ -31,7 +31,8 @@ from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import MelStream, log_mel
 from emo_lightning.media.video_writer import write_video
 from emo_lightning.motion.emotions import EmotionTrack
-from emo_lightning.renderers.base import create, stream
+from emo_lightning.renderers.base import stream
+from emo_lightning.renderers.registry import create
 
 VOICE = Voice("espeak", "en-us")
 LARGE = ArticulationStyle(opening=1.5, spreading=1.3)

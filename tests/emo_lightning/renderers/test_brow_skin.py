@@ -14,7 +14,6 @@ from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
-from emo_lightning.renderers.mesh.eyes.brow_skin import BROWS
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
 from emo_lightning.renderers.mesh.renderer import MeshRenderer
@@ -60,7 +59,7 @@ def test_raised_brows_leave_the_skin_below_them_free_of_lashes(portrait: Portrai
     coefficients = portrait.coefficients.replace(exp=exp[None])
     shown = next(renderer.render(source, coefficients)).mean(axis=2)
     at = pixels(Pose.of(coefficients, 0).apply(source.retarget.vertices(exp)), SIZE)
-    for (crease, _), brow in zip(topology.LID_ROWS, BROWS, strict=True):
+    for (crease, _), brow in zip(topology.LID_ROWS, topology.BROWS, strict=True):
         places = np.linspace(at[crease[3:6]], at[brow][1:4], 21)[6:13]
         dense = [
             [np.interp(np.linspace(0, 2, 40), np.arange(3), row[:, i]) for row in places]
@@ -78,7 +77,7 @@ def test_brows_at_rest_change_nothing_between_eye_and_brow(portrait: Portrait) -
     source = renderer.prepare(portrait)
     shown = next(renderer.render(source, portrait.coefficients))
     at = pixels(portrait.points, SIZE)
-    for (crease, _), brow in zip(topology.LID_ROWS, BROWS, strict=True):
+    for (crease, _), brow in zip(topology.LID_ROWS, topology.BROWS, strict=True):
         x, y = np.round((at[crease[3:6]] + at[brow[1:4]]) / 2).astype(int).T
         assert np.abs(shown[y, x].astype(int) - portrait.image[y, x]).max() <= 2
 

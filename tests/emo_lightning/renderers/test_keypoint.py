@@ -14,7 +14,7 @@ from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
 from emo_lightning.face.portrait import Portrait
 from emo_lightning.models.checkpoint_io import export
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
-from emo_lightning.renderers import base
+from emo_lightning.renderers import base, registry
 
 SIZES = {
     "image_size": 32,
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pieces_give_exactly_the_whole(folder: Path) -> None:
-    renderer = base.create("keypoint", folder=folder)
+    renderer = registry.create("keypoint", folder=folder)
     source, moving = renderer.prepare(portrait()), coefficients(19)
     whole = np.stack(list(base.stream(renderer, source, [moving])))
     assert whole.shape == (19, 48, 48, 3) and whole.dtype == np.uint8
@@ -81,7 +81,7 @@ def test_pieces_give_exactly_the_whole(folder: Path) -> None:
 
 
 def test_a_frame_sees_thirteen_frames_either_side_of_it(folder: Path) -> None:
-    renderer = base.create("keypoint", folder=folder)
+    renderer = registry.create("keypoint", folder=folder)
     source, moving = renderer.prepare(portrait()), coefficients(40)
     exp = moving["exp"].copy()
     exp[20] += 20.0
@@ -95,7 +95,7 @@ def test_a_frame_sees_thirteen_frames_either_side_of_it(folder: Path) -> None:
 
 
 def test_the_window_is_the_one_of_training(folder: Path) -> None:
-    renderer = base.create("keypoint", folder=folder)
+    renderer = registry.create("keypoint", folder=folder)
     source, moving = renderer.prepare(portrait()), coefficients(30)
     drawn = list(base.stream(renderer, source, [moving]))
     rows = moving.joined()
@@ -107,7 +107,7 @@ def test_the_window_is_the_one_of_training(folder: Path) -> None:
 
 
 def test_one_frame_and_none(folder: Path) -> None:
-    renderer = base.create("keypoint", folder=folder)
+    renderer = registry.create("keypoint", folder=folder)
     source, moving = renderer.prepare(portrait()), coefficients(1)
     assert len(list(base.stream(renderer, source, [moving]))) == 1
     assert list(base.stream(renderer, source, [])) == []
@@ -115,7 +115,7 @@ def test_one_frame_and_none(folder: Path) -> None:
 
 
 def test_own_coefficients_leave_the_warp_still(folder: Path) -> None:
-    renderer = base.create("keypoint", folder=folder)
+    renderer = registry.create("keypoint", folder=folder)
     source = renderer.prepare(portrait())
     window = torch.from_numpy(portrait().coefficients.joined())[:, None].expand(-1, 27, -1)
     with torch.no_grad():
@@ -127,15 +127,15 @@ def test_own_coefficients_leave_the_warp_still(folder: Path) -> None:
 
 def test_refusals(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="layout"):
-        base.create("keypoint", folder=folder).prepare(portrait(BFM))
-    renderer = base.create("keypoint", folder=folder)
+        registry.create("keypoint", folder=folder).prepare(portrait(BFM))
+    renderer = registry.create("keypoint", folder=folder)
     source = renderer.prepare(portrait())
     with pytest.raises(MismatchError, match="layout"):
         list(base.stream(renderer, source, [coefficients(2, BFM)]))
     with pytest.raises(ValueError, match="at least 27"):
         list(renderer.render(source, coefficients(26)))
     with pytest.raises(UserError, match="is not a file"):
-        base.create("keypoint", folder=tmp_path)
+        registry.create("keypoint", folder=tmp_path)
     (tmp_path / "renderer.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match="cannot be read"):
-        base.create("keypoint", folder=tmp_path)
+        registry.create("keypoint", folder=tmp_path)

@@ -17,10 +17,10 @@ from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
 from emo_lightning.face.pose import rotation
 from emo_lightning.motion.emotions import EMOTIONS, prototype_exp
-from emo_lightning.renderers import base
+from emo_lightning.renderers import registry
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
-from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,13 @@ def portraits(landmarker: LandmarkBackend) -> dict[int, Portrait]:
 
 @pytest.fixture(scope="module")
 def renderer() -> MeshRenderer:
-    found = base.create("mesh")
+    found = registry.create("mesh")
     assert isinstance(found, MeshRenderer)
     return found
 
 
 @pytest.fixture(scope="module")
-def source(renderer: MeshRenderer, portraits: dict[int, Portrait]) -> Source:
+def source(renderer: MeshRenderer, portraits: dict[int, Portrait]) -> PreparedMesh:
     return renderer.prepare(portraits[256])
 
 
@@ -62,7 +62,7 @@ def with_units(own: Coefficients, **units: float) -> Coefficients:
     return own.replace(exp=exp)
 
 
-def frame(renderer: MeshRenderer, source: Source, coefficients: Coefficients) -> np.ndarray:
+def frame(renderer: MeshRenderer, source: PreparedMesh, coefficients: Coefficients) -> np.ndarray:
     return next(iter(renderer.render(source, coefficients)))
 
 
@@ -86,7 +86,7 @@ def test_own_coefficients_give_the_portrait_back(
 
 
 def test_pieces_give_exactly_the_whole(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     rng = np.random.default_rng(0)
     own = portraits[256].coefficients
@@ -108,7 +108,7 @@ def test_pieces_give_exactly_the_whole(
 
 def test_an_opening_jaw_parts_the_lips_and_none_closes_them(
     renderer: MeshRenderer,
-    source: Source,
+    source: PreparedMesh,
     portraits: dict[int, Portrait],
     landmarker: LandmarkBackend,
 ) -> None:
@@ -126,7 +126,7 @@ def test_an_opening_jaw_parts_the_lips_and_none_closes_them(
     "units", [{"pucker": 1.0}, {"press": 1.0}, {"jaw": 0.8}, {"AU17": 1.0, "AU15": 1.0}, {}]
 )
 def test_lips_that_touch_in_the_driver_touch_in_the_portrait(
-    source: Source, portraits: dict[int, Portrait], units: dict[str, float]
+    source: PreparedMesh, portraits: dict[int, Portrait], units: dict[str, float]
 ) -> None:
     vertices = source.retarget.vertices(with_units(portraits[256].coefficients, **units)["exp"][0])
     between = vertices[topology.LIP_INNER_LOWER, 1] - vertices[topology.LIP_INNER_UPPER, 1]
@@ -135,7 +135,7 @@ def test_lips_that_touch_in_the_driver_touch_in_the_portrait(
 
 def test_a_blink_closes_the_lids(
     renderer: MeshRenderer,
-    source: Source,
+    source: PreparedMesh,
     portraits: dict[int, Portrait],
     landmarker: LandmarkBackend,
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_shut_eye_is_skin(renderer: MeshRenderer, portraits: dict[int, Portrai
         assert lid > 0.75 * skin
 
 
-def test_eyes_stay_on_the_viewer_while_the_head_turns(source: Source) -> None:
+def test_eyes_stay_on_the_viewer_while_the_head_turns(source: PreparedMesh) -> None:
     own = source.pose
     assert np.abs(source.warp.gaze.shift(own)).max() == 0.0
     for angle in (-0.1, 0.1):
@@ -185,7 +185,7 @@ def test_eyes_stay_on_the_viewer_while_the_head_turns(source: Source) -> None:
 
 
 def test_folds_deepen_with_their_units(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     own, image = portraits[256].coefficients, portraits[256].image
     for units, rows in (
@@ -194,8 +194,8 @@ def test_folds_deepen_with_their_units(
         ({"AU1": 1.0}, (151,)),
     ):
         exp = np.maximum(own["exp"], with_units(own, **units)["exp"])[0]
-        relit = source.wrinkles.lay(image, exp).astype(float)
-        weaker = source.wrinkles.lay(image, own["exp"][0] + 0.5 * (exp - own["exp"][0])).astype(
+        relit = source.wrinkles.apply(image, exp).astype(float)
+        weaker = source.wrinkles.apply(image, own["exp"][0] + 0.5 * (exp - own["exp"][0])).astype(
             float
         )
         at = ((portraits[256].points[list(rows), :2] + 1) * 128).astype(int)
@@ -204,11 +204,11 @@ def test_folds_deepen_with_their_units(
             deep, half = ((image[part] - lit[part]).max() for lit in (relit, weaker))
             assert deep >= half >= 0
             assert deep > 3
-    assert source.wrinkles.lay(image, own["exp"][0]) is image
+    assert source.wrinkles.apply(image, own["exp"][0]) is image
 
 
 def test_a_smooth_track_does_not_flicker(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     own, count = portraits[256].coefficients, 16
     time = np.arange(count)[:, None] / 25.0
@@ -224,7 +224,7 @@ def test_a_smooth_track_does_not_flicker(
 
 def test_a_turn_moves_the_head_and_leaves_the_wall(
     renderer: MeshRenderer,
-    source: Source,
+    source: PreparedMesh,
     portraits: dict[int, Portrait],
     landmarker: LandmarkBackend,
 ) -> None:
@@ -247,16 +247,16 @@ def test_a_turn_moves_the_head_and_leaves_the_wall(
 
 
 def test_shoulders_follow_a_shift_but_not_beyond_the_frame(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
-    portrait, lattice = portraits[256], source.warp.lattice
+    portrait, rings = portraits[256], source.warp.background
     own = portrait.coefficients
     shifted = frame(
         renderer, source, own.replace(trans=own["trans"] + np.array([0.08, 0.0, 0.0], np.float32))
     )
     assert np.abs(shifted[:150, :6].astype(int) - portrait.image[:150, :6]).mean() < 0.2
     assert np.abs(shifted[-20:-4, 60:200].astype(int) - portrait.image[-20:-4, 60:200]).mean() > 2.0
-    assert (lattice.rigid + lattice.body <= 1.0 + 1e-6).all() and lattice.body.max() > 0.9
+    assert (rings.rigid + rings.body <= 1.0 + 1e-6).all() and rings.body.max() > 0.9
 
 
 @pytest.mark.parametrize("size", [128, 512])
@@ -278,7 +278,7 @@ def test_every_emotion_renders_at_every_size(
 
 
 def test_extreme_poses_stay_whole(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     own = portraits[256].coefficients
     for angle, shift in (
@@ -296,7 +296,7 @@ def test_extreme_poses_stay_whole(
 
 
 def test_another_layout_is_refused(
-    renderer: MeshRenderer, source: Source, portraits: dict[int, Portrait]
+    renderer: MeshRenderer, source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     foreign = Coefficients(BFM, {b: np.zeros((1, BFM.width(b)), np.float32) for b in BFM.blocks})
     with pytest.raises(MismatchError):
@@ -307,12 +307,12 @@ def test_another_layout_is_refused(
 
 def test_an_unknown_renderer_is_named() -> None:
     with pytest.raises(UserError, match="mesh"):
-        base.create("crayon")
-    assert {"mesh", "keypoint"} <= set(base.names())
+        registry.create("crayon")
+    assert {"mesh", "keypoint"} <= set(registry.names())
 
 
 def test_another_identity_moves_the_face_and_leaves_lips_and_lids_to_the_expression(
-    source: Source, portraits: dict[int, Portrait]
+    source: PreparedMesh, portraits: dict[int, Portrait]
 ) -> None:
     own = portraits[256].coefficients
     exp, identity = with_units(own)["exp"][0], own["id"][0]
@@ -325,7 +325,7 @@ def test_another_identity_moves_the_face_and_leaves_lips_and_lids_to_the_express
         assert np.abs(openings[0] - openings[1])[1:-1].max() < 0.01
 
 
-def test_pressed_lips_do_not_fold_over_each_other(source: Source) -> None:
+def test_pressed_lips_do_not_fold_over_each_other(source: PreparedMesh) -> None:
     """A row of a lip that comes to lie beyond the next one frays the lip's border."""
     units = {
         "AU4": 1.0,

@@ -11,18 +11,18 @@ from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
-from emo_lightning.renderers import base
+from emo_lightning.renderers import registry
 from emo_lightning.renderers.mesh.geometry import topology
-from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
-from emo_lightning.renderers.mesh.mouth import mouth, mouth_tones, teeth
-from emo_lightning.renderers.mesh.renderer import MeshRenderer, Source
+from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose, pixels
+from emo_lightning.renderers.mesh.mouth import teeth, tones
+from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
 
 ENAMEL, GUMS = np.array([230.0, 220.0, 205.0]), np.array([170.0, 100.0, 95.0])
 
 
 @pytest.fixture(scope="module")
 def renderer() -> MeshRenderer:
-    found = base.create("mesh")
+    found = registry.create("mesh")
     assert isinstance(found, MeshRenderer)
     return found
 
@@ -38,12 +38,12 @@ def smile(renderer: MeshRenderer) -> Portrait:
 
 
 @pytest.fixture(scope="module")
-def source(renderer: MeshRenderer, smile: Portrait) -> Source:
+def source(renderer: MeshRenderer, smile: Portrait) -> PreparedMesh:
     return renderer.prepare(smile)
 
 
 def shot(
-    renderer: MeshRenderer, source: Source, portrait: Portrait, **units: float
+    renderer: MeshRenderer, source: PreparedMesh, portrait: Portrait, **units: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """A frame with these units alone, and what it shows from the upper lip's edge to the lower one's in the middle, ``(9, 3)``."""
     exp = np.array([[units.get(n, units.get(n[:-2], 0.0)) for n in EXP_NAMES]], np.float32)
@@ -71,7 +71,7 @@ def shot(
 
 
 def test_a_drawn_row_has_the_proportions_of_a_smile() -> None:
-    row = teeth.draw(teeth.UPPER, ENAMEL, GUMS, 200.0, 0)
+    row = teeth.row_texture(teeth.UPPER, ENAMEL, GUMS, 200.0, 0)
     x, y = (v.ravel() for v in teeth.grid(200.0))
     low = np.array(
         [
@@ -97,24 +97,26 @@ def test_a_drawn_row_has_the_proportions_of_a_smile() -> None:
 
 
 def test_teeth_are_as_soft_as_the_photograph(
-    renderer: MeshRenderer, smile: Portrait, source: Source
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh
 ) -> None:
     soft = cv2.GaussianBlur(smile.image, (0, 0), 2.5)
-    blur = [
-        mouth_tones.blur(image, source.retarget.rest, source.pose) for image in (smile.image, soft)
-    ]
-    assert blur[0] < blur[1] <= mouth_tones.SOFTEST
-    row = teeth.draw(teeth.UPPER, ENAMEL, GUMS, 120.0, 0)[..., :4]
-    sharp, dull = (np.abs(np.diff(teeth.soften(row, b, 120.0)[..., 1], axis=1)).max() for b in blur)
+    view = FaceView(source.retarget.rest, source.pose, 256)
+    blur = [tones.photograph_blur(image, view) for image in (smile.image, soft)]
+    assert blur[0] < blur[1] <= tones.SOFTEST
+    row = teeth.row_texture(teeth.UPPER, ENAMEL, GUMS, 120.0, 0)[..., :4]
+    sharp, dull = (
+        np.abs(np.diff(teeth.blurred(row, b, 120.0)[..., 1], axis=1)).max() for b in blur
+    )
     assert dull < 0.9 * sharp
 
 
 @pytest.mark.parametrize("dim", [1.0, 0.45])
 def test_drawn_teeth_keep_within_the_face_s_light(
-    renderer: MeshRenderer, smile: Portrait, source: Source, dim: float
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh, dim: float
 ) -> None:
     image = (smile.image * dim).astype(np.uint8)
-    enamel, *_, black = mouth_tones.colours(image, source.retarget.rest, source.pose)
+    view = FaceView(source.retarget.rest, source.pose, 256)
+    enamel, *_, black = tones.mouth_colours(image, view)
     face = image.reshape(-1, 3)
     assert enamel.mean() < 1.25 * np.percentile(face.mean(axis=1), 97)
     assert enamel[0] >= enamel[1] >= enamel[2] > 0.7 * enamel[0], "a warm off-white"
@@ -122,7 +124,7 @@ def test_drawn_teeth_keep_within_the_face_s_light(
 
 
 def test_own_teeth_stay_as_bright_as_they_are_and_have_no_second_row(
-    renderer: MeshRenderer, smile: Portrait, source: Source
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh
 ) -> None:
     assert source.mouth.parted
     _, own = shot(renderer, source, smile, AU12=0.6, AU25=0.4, AU26=0.25)
@@ -134,7 +136,7 @@ def test_own_teeth_stay_as_bright_as_they_are_and_have_no_second_row(
 
 
 def test_a_closed_portrait_shows_more_of_its_teeth_the_more_its_lip_rises(
-    renderer: MeshRenderer, smile: Portrait, source: Source
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh
 ) -> None:
     shut, _ = shot(renderer, source, smile)
     landmarker = open_landmarker(max_faces=1)
@@ -154,7 +156,7 @@ def test_a_closed_portrait_shows_more_of_its_teeth_the_more_its_lip_rises(
 
 
 def test_teeth_appear_without_a_jump(
-    renderer: MeshRenderer, smile: Portrait, source: Source
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh
 ) -> None:
     frames = np.stack(
         [shot(renderer, source, smile, AU26=a)[0] for a in np.linspace(0.0, 0.5, 26)]
@@ -165,11 +167,11 @@ def test_teeth_appear_without_a_jump(
     assert change.max() < 4.0 * change.mean()
 
 
-def test_the_lower_row_follows_the_jaw(source: Source, smile: Portrait) -> None:
+def test_the_lower_row_follows_the_jaw(source: PreparedMesh, smile: Portrait) -> None:
     exp = np.zeros(len(EXP_NAMES), np.float32)
     drops = []
     for amount in (0.0, 0.5, 1.0):
         exp[EXP_NAMES.index("AU26")] = amount
-        drops.append(mouth.jaw_drop(source.mouth, source.retarget.vertices(exp)))
+        drops.append(source.mouth.jaw_drop(source.retarget.vertices(exp)))
     assert drops[0] == pytest.approx(0.0, abs=0.02)
     assert drops[0] < drops[1] < drops[2]

@@ -21,9 +21,9 @@ from emo_lightning.face.portrait import Portrait
 from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.models.checkpoint_io import export, load_refiner, read_network
 from emo_lightning.models.renderer import refiner as network
-from emo_lightning.renderers import base
+from emo_lightning.renderers import base, registry
 from emo_lightning.renderers.mesh.geometry import topology
-from emo_lightning.renderers.refined import planes, renderer
+from emo_lightning.renderers.refined import conditioning, renderer
 from emo_lightning.training import train
 from emo_lightning.training.base import OptimConfig, TrainingContext, weighted_sum
 from emo_lightning.training.config import RefineRun, load_config
@@ -92,7 +92,11 @@ def weights(folder: Path, trained: bool) -> Path:
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips by the geometric renderer, which then blush as they open their mouths."""
-    out, mesh, face = tmp_path_factory.mktemp("refined") / "set", base.create("mesh"), portrait()
+    out, mesh, face = (
+        tmp_path_factory.mktemp("refined") / "set",
+        registry.create("mesh"),
+        portrait(),
+    )
     source, model = mesh.prepare(face), BuiltinFaceModel.load()
     with ShardWriter(out) as writer:
         for number, split in enumerate(("train", "train", "val")):
@@ -128,7 +132,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_untrained_it_is_the_geometric_renderer(tmp_path: Path) -> None:
-    mesh, refined = base.create("mesh"), base.create("refined", weights(tmp_path, trained=False))
+    mesh, refined = (
+        registry.create("mesh"),
+        registry.create("refined", weights(tmp_path, trained=False)),
+    )
     for size in (SIZE, 320):
         face, moving = portrait(size), coefficients(6)
         pairs = zip(
@@ -140,7 +147,10 @@ def test_untrained_it_is_the_geometric_renderer(tmp_path: Path) -> None:
 
 
 def test_only_the_face_changes_and_detail_of_large_frames_stays(tmp_path: Path) -> None:
-    mesh, refined = base.create("mesh"), base.create("refined", weights(tmp_path, trained=True))
+    mesh, refined = (
+        registry.create("mesh"),
+        registry.create("refined", weights(tmp_path, trained=True)),
+    )
     face, moving = portrait(400), coefficients(3)
     source = refined.prepare(face)
     assert source.side == 200
@@ -176,7 +186,7 @@ def test_the_inside_of_the_mouth_can_be_left_alone(fine: bool) -> None:
 
 
 def test_pieces_give_exactly_the_whole(tmp_path: Path) -> None:
-    refined, moving = base.create("refined", weights(tmp_path, trained=True)), coefficients(11)
+    refined, moving = registry.create("refined", weights(tmp_path, trained=True)), coefficients(11)
     source = refined.prepare(portrait())
     whole = list(base.stream(refined, source, [moving]))
     parts = list(
@@ -190,28 +200,28 @@ def test_pieces_give_exactly_the_whole(tmp_path: Path) -> None:
 
 
 def test_planes_are_what_the_network_expects() -> None:
-    mesh, face = base.create("mesh"), portrait()
+    mesh, face = registry.create("mesh"), portrait()
     source, moving = mesh.prepare(face), coefficients(3)
-    still = planes.read(source, mesh.model.triangles, SIZE)
-    drawn = planes.look(
+    still = conditioning.portrait_planes(source, mesh.model.triangles, SIZE)
+    drawn = conditioning.frame_inputs(
         source,
         SIZE,
         source.retarget.vertices(moving["exp"][2]),
-        planes.Pose.of(moving, 2),
+        conditioning.Pose.of(moving, 2),
         moving["exp"][2],
         whole=True,
     )
     assert still.shape == (network.STILL, 64, 64) and drawn.moving.shape == (network.MOVING, 64, 64)
     assert drawn.condition.shape == (network.condition_size(BUILTIN),) and (
-        planes.CELL,
-        planes.SNAP,
+        conditioning.CELL,
+        conditioning.SNAP,
     ) == (network.CELL, network.STRIDE)
     at = ((face.points[1, :2] + 1) * 32).astype(int)
     assert (
         np.allclose(still[3:5, at[1], at[0]], mesh.model.mean[1, :2], atol=0.05)
         and still[network.FACE, at[1], at[0]] == 1
     )
-    rest = planes.look(
+    rest = conditioning.frame_inputs(
         source, SIZE, source.retarget.rest, source.pose, face.coefficients["exp"][0], whole=True
     )
     centre = (np.arange(64) + 0.5) / 32 - 1
@@ -321,14 +331,14 @@ def test_weights_come_from_the_folder_else_from_the_package(
     shipped, own = weights(tmp_path / "shipped", trained=False), tmp_path / "own"
     own.mkdir()
     monkeypatch.setattr(renderer, "SHIPPED", shipped)
-    assert base.create("refined", own).files == (shipped / "refiner.safetensors",)
-    assert base.create("refined").files == (shipped / "refiner.safetensors",)
-    assert base.create("refined", weights(own, trained=True)).files == (
+    assert registry.create("refined", own).files == (shipped / "refiner.safetensors",)
+    assert registry.create("refined").files == (shipped / "refiner.safetensors",)
+    assert registry.create("refined", weights(own, trained=True)).files == (
         own / "refiner.safetensors",
     )
     (own / "refiner.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match="cannot be read"):
-        base.create("refined", own)
+        registry.create("refined", own)
     monkeypatch.setattr(renderer, "SHIPPED", tmp_path)
     with pytest.raises(UserError, match="refiner"):
-        base.create("refined")
+        registry.create("refined")

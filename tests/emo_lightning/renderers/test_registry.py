@@ -102,7 +102,7 @@ def swaying(portrait: Portrait, frames: int) -> Coefficients:
 def test_a_whole_sequence_and_a_stream_give_the_same_frames(
     name: str, module: str, portrait: Portrait
 ) -> None:
-    renderer, moving = base.create(name), swaying(portrait, 11)
+    renderer, moving = registry.create(name), swaying(portrait, 11)
     source = renderer.prepare(portrait)
     before, after = getattr(renderer, "context", (0, 0))
     edges = np.clip(np.arange(-before, 11 + after), 0, 10)
@@ -116,9 +116,9 @@ def test_a_whole_sequence_and_a_stream_give_the_same_frames(
 
 def test_a_folder_of_weights_goes_to_who_takes_one(module: str, tmp_path: Path) -> None:
     np.savetxt(tmp_path / "weights.txt", [0, 0, 1, 0, 0])
-    assert base.create(f"{module}:Calm", tmp_path).weights[2] == 1
-    assert base.create(f"{module}:Calm").weights[2] == 0.2
-    base.create(f"{module}:Sketch", tmp_path)
+    assert registry.create(f"{module}:Calm", tmp_path).weights[2] == 1
+    assert registry.create(f"{module}:Calm").weights[2] == 0.2
+    registry.create(f"{module}:Sketch", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_folder_of_weights_goes_to_who_takes_one(module: str, tmp_path: Path) 
 )
 def test_mistakes_are_one_line(name: str, problem: str, module: str) -> None:
     with pytest.raises(UserError, match=f"^--renderer '.*{problem}") as caught:
-        base.create(name)
+        registry.create(name)
     assert "\n" not in str(caught.value)
 
 
@@ -152,9 +152,9 @@ def test_an_installed_package_offers_one_by_name(
     monkeypatch.syspath_prepend(tmp_path)
     registry.offered.cache_clear()
     try:
-        assert "sketch" in base.names()
-        assert base.about("sketch") == "my_sketch:Sketch, of the package sketches"
-        assert type(base.create("sketch")).__name__ == "Sketch"
+        assert "sketch" in registry.names()
+        assert registry.about("sketch") == "my_sketch:Sketch, of the package sketches"
+        assert type(registry.create("sketch")).__name__ == "Sketch"
     finally:
         registry.offered.cache_clear()
 
@@ -194,5 +194,7 @@ def test_every_renderer_is_listed_with_a_line(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         cli.main(["generate", "--help"])
     listed = capsys.readouterr().out.partition("renderers:\n")[2]
-    assert len(listed.strip().splitlines()) == len(base.names()) + 1
-    assert all(f"  {name} " in listed and base.about(name) in listed for name in base.names())
+    assert len(listed.strip().splitlines()) == len(registry.names()) + 1
+    assert all(
+        f"  {name} " in listed and registry.about(name) in listed for name in registry.names()
+    )
