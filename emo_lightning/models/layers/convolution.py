@@ -12,10 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emo_lightning.models.layers.precision import float32_on
+
+
+class StableConv3d(nn.Conv3d):
+    """Convolution in float32 on a CPU: oneDNN's bfloat16 weight gradient of flat volumes is wrong."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        with float32_on(x):
+            return super().forward(x.to(self.weight.dtype))
+
 
 def conv(dims: int, n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     """Convolution in 2 or 3 dimensions that keeps the size at stride 1."""
-    layer = nn.Conv2d if dims == 2 else nn.Conv3d
+    layer = nn.Conv2d if dims == 2 else StableConv3d
     return layer(n_in, n_out, kernel, stride=stride, padding=kernel // 2)
 
 

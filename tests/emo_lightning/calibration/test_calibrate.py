@@ -154,7 +154,9 @@ def test_what_is_judged_is_what_generation_does(talker, person):
 def test_a_read_out_comes_back_from_the_network_it_is_put_into(outcome):
     talker = load_audio_to_motion()
     outcome.fit.readout.put_into(talker.motion_model)
-    assert np.allclose(Readout.of(talker.motion_model).weight, outcome.fit.readout.weight, atol=1e-5)
+    assert np.allclose(
+        Readout.of(talker.motion_model).weight, outcome.fit.readout.weight, atol=1e-5
+    )
 
 
 def test_no_sound_is_in_both_parts():

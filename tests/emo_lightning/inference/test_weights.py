@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from emo_lightning.core.errors import MismatchError
-from emo_lightning.face.coefficients import BUILTIN
+from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.models.checkpoint_io import (
     FORMAT,
     META_KEY,
@@ -21,7 +27,15 @@ from emo_lightning.models.checkpoint_io import (
     read_network,
 )
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+from emo_lightning.models.renderer.mapping_net import still_window
+from emo_lightning.motion.emotions import EmotionTrack
 
+PLACES = [3, 44, 50, 60, 70, 93, 95]
+MOTION = [
+    [0.0, 0.020605, 0.549211, 0.223171, -0.000237, -0.016412, -0.025051],
+    [0.0, 0.019238, 0.543570, 0.076576, -0.000288, -0.068170, -0.064163],
+]
+FRAME = [[0.13727, 0.13583, 0.1331], [0.47076, 0.4697, 0.46673], [0.80424, 0.80294, 0.79992]]
 OLD = {"width": 16, "front_width": 8, "content": 12, "settle": 5, "erase": True, "bits": True}
 META = {"stage": 1, "product": "decoupler", "layout": BUILTIN.to_dict(), "model": OLD}
 
@@ -59,3 +73,49 @@ def test_the_shipped_renderers_load() -> None:
     assert renderer.output_size == 2 * renderer.config.image_size
     refiner = load_refiner(read_network(SHIPPED / "refiner.safetensors", "refiner", "x"))
     assert not refiner.config.inner_mouth
+
+
+def test_reading_weights_needs_no_media_library() -> None:
+    code = "import sys, emo_lightning.inference.weights; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "torch" in loaded and not loaded & {"av", "cv2", "lightning", "mediapipe"}
+
+
+@pytest.mark.parametrize(
+    ("product", "old"),
+    [
+        ("decoupler", {"leace.projection": "erasure.taken", "leace.mean": "erasure.mean"}),
+        ("renderer", {"mesh.part_code": "sheet.mark", "mesh.basis": "sheet.basis"}),
+        ("heads", {"posenet.to_bearing.weight": "posenet.held.weight"}),
+    ],
+)
+def test_the_weights_of_earlier_versions_have_their_values(
+    product: str, old: dict[str, str]
+) -> None:
+    """The shipped files have the names of format 1: each is found, and nothing is lost."""
+    path = SHIPPED / f"{product}.safetensors"
+    network = read_network(path, product, "x")
+    with safe_open(path, framework="pt") as file:
+        assert len(list(file.keys())) == len(network.state)
+        for name, stored in old.items():
+            assert torch.equal(network.state[name], file.get_tensor(stored).float())
+
+
+def test_the_shipped_networks_give_the_numbers_of_format_1() -> None:
+    """Coefficients and a frame, computed by the version that wrote the files."""
+    rows = (np.arange(60 * 4)[:, None] * 0.37 + np.arange(80) * 0.11).astype(np.float32)
+    source = Coefficients(
+        BUILTIN, {block: np.zeros((1, width), np.float32) for block, width in BUILTIN.widths}
+    )
+    track = EmotionTrack.constant("happy", 9.0)
+    blocks = load_audio_to_motion().generate([3.0 * np.sin(rows) - 7.0], source, track, seed=3)
+    made = np.concatenate([block.joined() for block in blocks])
+    np.testing.assert_allclose(made[[10, 59]][:, PLACES], MOTION, atol=2e-5)
+    renderer = load_renderer(read_network(SHIPPED / "renderer.safetensors", "renderer", "x"))
+    image = torch.linspace(0, 1, 3 * 256 * 256).view(1, 3, 256, 256)
+    with torch.no_grad():
+        source_window = still_window(torch.from_numpy(source.joined()))
+        portrait = renderer.prepare(image, source_window)
+        frame = renderer.render(portrait, torch.from_numpy(made[None, 20:47])).image
+    np.testing.assert_allclose(frame[0, :, 100, [60, 128, 200]].numpy(), FRAME, atol=2e-4)
