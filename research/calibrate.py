@@ -24,7 +24,7 @@ import numpy as np
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 VARIANTS = {
     "as shipped": {},
-    "no pull to the shipped weights": {"pull": False},
+    "no pull to the shipped weights": {"toward_shipped": False},
     "no offset correction": {"offsets": False},
 }
 LEAST_FILM, MOST_FILES = 24.0, 60
@@ -73,14 +73,14 @@ def trial(
     talker: object, recordings: Sequence[object], changes: Mapping[str, bool], seconds: float | None
 ) -> str | None:
     """One row, or None where there is less video than that."""
-    from emo_lightning.calibration.calibrate import Options, consider
+    from emo_lightning.calibration.calibrate import CalibrationOptions, fit_and_evaluate
     from emo_lightning.core.constants import FPS
 
     begin = time.perf_counter()
     limit = None if seconds is None else round(seconds * FPS)
-    outcome = consider(talker, recordings, Options(**changes, most=limit))
-    verdict = outcome.verdict
-    if verdict is None:
+    outcome = fit_and_evaluate(talker, recordings, CalibrationOptions(**changes, max_frames=limit))
+    acceptance = outcome.acceptance
+    if acceptance is None:
         return (
             f"{0:.0f} | kept: {outcome.reasons[0]} |"
             + " |" * 6
@@ -88,12 +88,12 @@ def trial(
         )
     if limit is not None and outcome.seconds["fit"] < 0.98 * seconds:
         return None
-    low, high = verdict.interval
-    old, new = verdict.old, verdict.new
+    low, high = acceptance.intervals["mean_r"]
+    old, new = acceptance.old, acceptance.new
     cells = [
-        f"{outcome.seconds['fit']:.0f}", outcome.what or "kept", f"{old.r.mean():.3f}", f"{new.r.mean():.3f}", f"{low:+.3f} to {high:+.3f}",
+        f"{outcome.seconds['fit']:.0f}", outcome.scope or "kept", f"{old.r.mean():.3f}", f"{new.r.mean():.3f}", f"{low:+.3f} to {high:+.3f}",
         f"{old.amplitude[0]:.2f} → {new.amplitude[0]:.2f}", f"{old.error.mean():.2f} → {new.error.mean():.2f}",
-        f"{share(verdict.old_closings.kept)} → {share(verdict.new_closings.kept)}", f"{time.perf_counter() - begin:.0f}",
+        f"{share(acceptance.old_closures.kept)} → {share(acceptance.new_closures.kept)}", f"{time.perf_counter() - begin:.0f}",
     ]  # fmt: skip
     return " | ".join(cells)
 
@@ -105,7 +105,7 @@ def share(value: float | None) -> str:
 
 def real(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
     """Each person's recordings, tracked once."""
-    from emo_lightning.calibration.recording import watch
+    from emo_lightning.calibration.recording import track_videos
     from emo_lightning.core.errors import UserError
 
     for folder in folders:
@@ -124,11 +124,11 @@ def real(folders: Sequence[Path]) -> Iterator[tuple[str, list[object]]]:
             }
             begin = time.perf_counter()
             try:
-                recordings = watch(paths[:MOST_FILES], beside)
+                recordings = track_videos(paths[:MOST_FILES], beside)
             except UserError as error:
                 print(f"left out: {error}")
                 continue
-            video = sum(float(r.useful.sum()) for r in recordings) / 25
+            video = sum(float(r.usable.sum()) for r in recordings) / 25
             if video < LEAST_FILM:
                 print(f"left out: {name} has {video:.0f} s")
                 continue

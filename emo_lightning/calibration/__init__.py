@@ -1,1 +1,1 @@
-"""One person's few minutes of film refit what their lips do to a sound: tracking, splitting, refitting, judging, telling."""
+"""Calibration to a person: track their videos, refit the readout, compare on held-out video."""

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from emo_lightning.commands.arguments import integer
 from emo_lightning.core.errors import UserError
+from emo_lightning.core.progress import result
 from emo_lightning.motion.emotions import (
     EMOTIONS,
     EmotionTrack,
@@ -138,10 +139,10 @@ def run(args: argparse.Namespace) -> None:
         level_from_voice=args.level_from_voice,
         checkpoint_dir=args.checkpoint_dir,
     )
-    result = generate(args.portrait, args.audio, args.out, track, options)
-    print(
-        f"wrote {result.video}: {result.frames} frames, {result.frames / result.fps:.2f} s, made in"
-        f" {result.seconds['total']:.1f} s with the {result.audio_encoder} audio encoder"
+    made = generate(args.portrait, args.audio, args.out, track, options)
+    result(
+        f"wrote {made.video}: {made.frames} frames, {made.frames / made.fps:.2f} s, made in"
+        f" {made.seconds['total']:.1f} s with the {made.audio_encoder} audio encoder"
     )
 
 

@@ -32,10 +32,8 @@ def test_what_failed_is_told_and_the_run_succeeds(recordings, tmp_path, capsys):
     assert preprocess(recordings, tmp_path / "set") == 0
     said, warned = capsys.readouterr()
     assert "2 samples" in said and "2 failed: empty" in said and "1 failed: naming" in said
-    assert (
-        warned
-        == f"emo: 3 of 5 clips gave no sample; {tmp_path / 'set' / 'failures.jsonl'} says why\n"
-    )
+    failures = tmp_path / "set" / "failures.jsonl"
+    assert warned.endswith(f"emo: 3 of 5 clips gave no sample; {failures} says why\n")
     assert preprocess(recordings, tmp_path / "set", "--resume", "--max-failures", "0.5") == 2
 
 

@@ -65,7 +65,7 @@ def test_verify_names_each_bad_sample_and_exits_with_2(shards, capsys):
     assert [line.split(": ")[:2] for line in named[1:]] == [
         [f"light-train-000000.tar clip-{n}", "bad_meta"] for n in (0, 1)
     ]
-    assert "1 shards, 8 sound samples, 3 findings" in out and error.count("\n") == 1
+    assert "1 shards, 8 sound samples, 3 findings" in out and error.count("emo: ") == 1
 
 
 def test_levels_writes_a_copy(shards, tmp_path, capsys):
