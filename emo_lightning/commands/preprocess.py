@@ -131,7 +131,10 @@ def run(args: argparse.Namespace) -> None:
 
     check_engine(args.engine, args.workers, args.ray_address)
     settings = Settings(
-        size=args.size, landmarks=args.landmarks, split_by=args.split_by, keep_silent=args.keep_silent
+        size=args.size,
+        landmarks=args.landmarks,
+        split_by=args.split_by,
+        keep_silent=args.keep_silent,
     )
     source = open_source(
         args.source, args.root, args.views.split(",") if args.views is not None else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+from emo_lightning.core.device import InferenceContext
 from emo_lightning.inference.audio_frontends import open_frontend
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.models.checkpoint_io import (
@@ -14,34 +16,41 @@ from emo_lightning.models.checkpoint_io import (
     load_motion_model,
     read_network,
 )
+from emo_lightning.models.decoupler.audio_frontend import WhisperFrontend
 
 SHIPPED_WEIGHTS = {"mel": SHIPPED, "whisper": SHIPPED / "whisper"}
 """Shipped decoupler and motion model by audio front end: log-mel, or Whisper's encoder."""
 
 
 def load_audio_to_motion(
-    folder: str | Path | None = None, argument: str = "--checkpoint-dir"
+    folder: str | Path | None = None,
+    argument: str = "--checkpoint-dir",
+    inference: InferenceContext | None = None,
 ) -> AudioToMotion:
-    """The decoupler and the heads of a folder, joined.
+    """Decoupler and motion model of a folder, joined.
 
     Args:
         folder: holds ``decoupler.safetensors`` and ``heads.safetensors``; the shipped weights by
             default.
-        argument: what the user knows the folder by.
+        argument: name of the folder in error messages.
+        inference: device; the CPU by default. These small networks are always float32.
 
     Raises:
-        UserError: a file is missing or cannot be read, Whisper's among them where the decoupler
-            needs them.
-        MismatchError: the heads were not trained on that decoupler.
+        UserError: a file is missing or cannot be read, including Whisper's where it is needed.
+        MismatchError: the motion model was not trained on that decoupler.
     """
     place = SHIPPED if folder is None else Path(folder)
     decoupler = read_network(place / "decoupler.safetensors", "decoupler", argument)
     heads = read_network(place / "heads.safetensors", "heads", argument)
     check_follows(heads, decoupler, argument)
-    decoder = load_decoupler(decoupler, argument)
-    return AudioToMotion(
-        decoder, load_motion_model(heads, argument), open_frontend(decoder.config.front_end)
-    )
+    encoder, motion = load_decoupler(decoupler, argument), load_motion_model(heads, argument)
+    frontend = open_frontend(encoder.config.front_end)
+    if inference is not None:
+        encoder, motion = inference.prepare(encoder), inference.prepare(motion)
+        if isinstance(frontend, WhisperFrontend):
+            # A copy: the loaded encoder is shared by everything in this process that uses it.
+            frontend.encoder = inference.prepare(copy.deepcopy(frontend.encoder))
+    return AudioToMotion(encoder, motion, frontend)
 
 
 def weight_files(folder: str | Path | None = None) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from emo_lightning.core.device import InferenceContext
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_renderer, read_network
 from emo_lightning.models.renderer.face_renderer import EncodedSource
@@ -29,6 +30,7 @@ class KeypointRenderer:
 
     Args:
         folder: holds ``renderer.safetensors``; the shipped weights by default.
+        inference: device and precision; float32 on the CPU by default.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -37,13 +39,16 @@ class KeypointRenderer:
     name = "keypoint"
     context = (WINDOW // 2, WINDOW // 2)
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, inference: InferenceContext | None = None
+    ) -> None:
         place = SHIPPED if folder is None else Path(folder)
         self.files = (place / "renderer.safetensors",)
         network = read_network(self.files[0], "renderer", "--checkpoint-dir")
-        self.network, self.layout = load_renderer(network, "--checkpoint-dir"), network.layout
+        self.inference = inference or InferenceContext.create("cpu", channels_last=False)
+        module = load_renderer(network, "--checkpoint-dir")
+        self.network, self.layout = self.inference.prepare(module, images=True), network.layout
 
-    @torch.no_grad()
     def prepare(self, portrait: Portrait) -> EncodedSource:
         """Encode the portrait.
 
@@ -52,13 +57,14 @@ class KeypointRenderer:
         """
         own = portrait.coefficients
         self.layout.check_same(own.layout, "the trained renderer", "the portrait's coefficients")
-        image = torch.from_numpy(portrait.image.astype(np.float32) / 255.0).permute(2, 0, 1)[None]
-        return self.network.prepare(image, still_window(torch.from_numpy(own.joined())))
+        image = self.inference.tensor(portrait.image).permute(2, 0, 1)[None].float() / 255.0
+        with self.inference.inference():
+            return self.network.prepare(image, still_window(self.inference.tensor(own.joined())))
 
-    @torch.no_grad()
     def _frames(self, source: EncodedSource, windows: torch.Tensor) -> np.ndarray:
-        images = self.network.render(source, windows).image.clamp(0.0, 1.0) * 255.0
-        return images.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        with self.inference.inference():
+            images = self.network.render(source, windows).image.float().clamp(0.0, 1.0) * 255.0
+            return images.round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def render(self, source: EncodedSource, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame but the context, 13 at either end.
@@ -71,5 +77,5 @@ class KeypointRenderer:
         if len(coefficients) < WINDOW:
             need = f"expected at least {WINDOW}: renderers.base.stream adds the context"
             raise ValueError(f"{len(coefficients)} frames, {need}")
-        windows = torch.from_numpy(coefficients.joined()).unfold(0, WINDOW, 1).transpose(1, 2)
+        windows = self.inference.tensor(coefficients.joined()).unfold(0, WINDOW, 1).transpose(1, 2)
         yield from self._frames(source, windows)

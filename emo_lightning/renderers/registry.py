@@ -4,7 +4,8 @@ One of your own is a class with ``prepare`` and ``render`` and needs no registra
 module:Class`` imports it from the current folder or the environment. A package offers one under a
 name of its own by an entry point of the group ``emo_lightning.renderers`` (``mine =
 "module:Class"``), a program by :func:`register`. Its ``__init__`` has no required arguments; if it
-takes ``folder``, it gets ``--checkpoint-dir`` (None without).
+takes ``folder``, it gets ``--checkpoint-dir`` (None without), and if it takes ``inference``, the
+:class:`emo_lightning.core.device.InferenceContext` of ``--device``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any
 
+from emo_lightning.core.device import InferenceContext
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.renderers.base import Renderer
@@ -84,12 +86,18 @@ def find(name: str) -> Factory:
     return _FACTORIES[name] if name in _FACTORIES else load(offered()[name].value)
 
 
-def create(name: str, folder: str | Path | None = None, **options: Any) -> Renderer:
+def create(
+    name: str,
+    folder: str | Path | None = None,
+    inference: InferenceContext | None = None,
+    **options: Any,
+) -> Renderer:
     """Make a renderer.
 
     Args:
         name: as :func:`find` takes it.
         folder: weights, for a renderer that takes a ``folder``; ignored by the others.
+        inference: device and precision, for a renderer that takes ``inference``.
         options: its own.
 
     Raises:
@@ -98,8 +106,8 @@ def create(name: str, folder: str | Path | None = None, **options: Any) -> Rende
     """
     factory = find(name)
     known = signature(factory)
-    if "folder" in known.parameters:
-        options["folder"] = folder
+    given = {"folder": folder, "inference": inference}
+    options |= {key: value for key, value in given.items() if key in known.parameters}
     try:
         known.bind(**options)
     except TypeError as error:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from emo_lightning.core.device import InferenceContext
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_refiner, read_network
 from emo_lightning.models.renderer.refiner import Prepared
@@ -51,6 +52,7 @@ class RefinedRenderer:
     Args:
         folder: holds ``refiner.safetensors``; where it has none, and by default, the shipped
             weights are used.
+        inference: device and precision; float32 on the CPU by default.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -60,7 +62,9 @@ class RefinedRenderer:
     context = (0, 0)
     margin = MeshRenderer.margin
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, inference: InferenceContext | None = None
+    ) -> None:
         own = None if folder is None else Path(folder) / FILE
         path = own if own is not None and own.is_file() else SHIPPED / FILE
         weights = read_network(path, "refiner", "--checkpoint-dir")
@@ -69,10 +73,10 @@ class RefinedRenderer:
         weights.layout.check_same(
             self.mesh.model.layout, "the geometric renderer", "the trained refinement"
         )
+        self.inference = inference or InferenceContext.create("cpu")
         network = load_refiner(weights, "--checkpoint-dir")
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = self.inference.prepare(network, images=True)
 
-    @torch.no_grad()
     def prepare(self, portrait: Portrait) -> PreparedRefined:
         """Everything that does not change from frame to frame.
 
@@ -82,7 +86,9 @@ class RefinedRenderer:
         mesh = self.mesh.prepare(portrait)
         side = work_side(portrait.size, mesh.pose.scale)
         still = portrait_planes(mesh, self.mesh.model.triangles, side)
-        return PreparedRefined(mesh, side, self.network.prepare(torch.from_numpy(still)[None]))
+        with self.inference.inference():
+            prepared = self.network.prepare(self.inference.tensor(still)[None])
+        return PreparedRefined(mesh, side, prepared)
 
     def render(self, source: PreparedRefined, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
@@ -101,24 +107,23 @@ class RefinedRenderer:
                 0
             ]
 
-    @torch.no_grad()
     def refine(self, source: PreparedRefined, inputs: FrameInputs) -> tuple[np.ndarray, np.ndarray]:
         """A corrected frame ``(S, S, 3)`` uint8, and the work picture's mask ``(s, s)`` float32."""
         frame, small, side = inputs.frame, inputs.frame, source.side
         if len(frame) != side:
             small = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
         rows, columns = inputs.region
-        # Channels stay last in memory, which is faster.
         scaled = small[rows, columns].astype(np.float32) / np.float32(255.0)
-        picture = torch.from_numpy(scaled).permute(2, 0, 1)[None]
+        picture = self.inference.tensor(scaled).permute(2, 0, 1)[None]
         planes = (inputs.flow, inputs.moving, inputs.condition)
-        with _one_thread():
+        with _one_thread(), self.inference.inference():
             repair = self.network(
-                picture, source.prepared, *(torch.from_numpy(plane)[None] for plane in planes)
+                picture, source.prepared, *(self.inference.tensor(plane)[None] for plane in planes)
             )
+            residual = (repair.mask * repair.residual)[0].permute(1, 2, 0).float().cpu().numpy()
         change, mask = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
-        mask[rows, columns] = repair.mask[0, 0].numpy()
-        change[rows, columns] = 255.0 * (repair.mask * repair.residual)[0].permute(1, 2, 0).numpy()
+        mask[rows, columns] = repair.mask[0, 0].float().cpu().numpy()
+        change[rows, columns] = 255.0 * residual
         if len(frame) != side:
             change = cv2.resize(change, frame.shape[:2], interpolation=cv2.INTER_CUBIC)
         return np.clip(np.rint(frame + change), 0, 255).astype(np.uint8), mask
