@@ -106,6 +106,7 @@ class Extractor:
         landmarks: landmark back end.
         keep_silent: keep videos without audio, which stage 3 can use.
         clip_seconds: time limit of one clip.
+        landmark_model: weights of the landmark back end, where not its own.
 
     Attributes:
         clock: measures the seconds by part.
@@ -118,9 +119,11 @@ class Extractor:
         landmarks: str = "mediapipe",
         keep_silent: bool = False,
         clip_seconds: float = CLIP_SECONDS,
+        landmark_model: Path | None = None,
     ) -> None:
         self.source, self.size, self.landmarks = source, size, landmarks
         self.keep_silent, self.clip_seconds = keep_silent, clip_seconds
+        self.landmark_model = landmark_model
         self.clock: Callable[[], float] = time.perf_counter
         self.model = BuiltinFaceModel.load()
         packages = ("mediapipe", "av", "numpy", "opencv-contrib-python")
@@ -129,7 +132,7 @@ class Extractor:
 
     @cached_property
     def landmarker(self) -> LandmarkBackend:
-        return open_landmarker(self.landmarks)
+        return open_landmarker(self.landmarks, model=self.landmark_model)
 
     def extract(self, clip: Clip) -> Extraction:
         """All samples of a clip; whatever is wrong with it is among the failures, not raised."""

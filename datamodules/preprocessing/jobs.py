@@ -11,12 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from datamodules.preprocessing.extraction import Extraction, Failure
 from datamodules.shards.schema import SampleError, encode
 from datamodules.sources.clip import Clip, Place, Stored
 from emo_lightning.core.errors import UserError
+from emo_lightning.face.landmarks import BACKENDS
 
 RECORD_VERSION = 4
 
@@ -32,6 +34,7 @@ class Settings:
         split_by: ``speaker``, or ``clip`` for a corpus of one speaker whose clips may be held out;
             then one voice and face are in several splits, which the index notes.
         keep_silent: keep videos without audio; only stage 3 can use them.
+        landmark_model: weights of the landmark back end, where not its own.
     """
 
     size: int = 256
@@ -39,10 +42,14 @@ class Settings:
     samples_per_shard: int = 64
     split_by: str = "speaker"
     keep_silent: bool = False
+    landmark_model: Path | None = None
 
     def __post_init__(self) -> None:
         if not 64 <= self.size <= 1024 or self.size % 2:
             raise UserError("--size", self.size, "an even number of pixels from 64 to 1024")
+        if self.landmarks not in BACKENDS:
+            accepted = ", ".join(BACKENDS)
+            raise UserError("--landmarks", self.landmarks, accepted, "is not a landmark back end")
         if self.split_by not in ("speaker", "clip"):
             raise UserError("--split-by", self.split_by, "speaker, clip")
         if self.samples_per_shard < 1:
@@ -55,7 +62,7 @@ class Recipe:
 
     Attributes:
         source: name of the corpus, for the records.
-        size, landmarks, keep_silent: see :class:`Settings`.
+        size, landmarks, keep_silent, landmark_model: see :class:`Settings`.
         clip_seconds: time limit of one clip.
         pictures: whether any clip is a video, so that a landmark back end is needed.
     """
@@ -66,6 +73,7 @@ class Recipe:
     keep_silent: bool
     clip_seconds: float
     pictures: bool
+    landmark_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Job:
         labels = [clip.speaker, clip.sentence, clip.emotion, clip.intensity, clip.level]
         labels += [clip.split, clip.extra, clip.span, clip.words]
         wanted = [settings.size, settings.landmarks, settings.keep_silent]
+        wanted += [_stamp(settings.landmark_model)]
         text = json.dumps([RECORD_VERSION, source, wanted, labels, stamps(clip)], sort_keys=True)
         return Job(clip, hashlib.sha256(text.encode()).hexdigest())
 

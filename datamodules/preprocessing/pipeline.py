@@ -91,6 +91,7 @@ def preprocess(
             settings.keep_silent,
             clip_seconds,
             pictures,
+            settings.landmark_model,
         )
         with closing(_extracted(todo, recipe, engine, workers, ray_address)) as results:
             for done, (job, outcome) in enumerate(results, start=len(jobs) - len(todo) + 1):

@@ -66,6 +66,14 @@ ASSETS: tuple[Asset, ...] = (
         url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
     ),
     Asset(
+        name="face_alignment_2dfan4",
+        sha256="",
+        licence="BSD-3-Clause",
+        filename="2DFAN4-11f355bf06.pth.tar",
+        packages=(),
+        about="face-alignment's network of 68 landmarks; the library downloads it where it is absent",
+    ),
+    Asset(
         name="fid_inception",
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         licence="Apache-2.0",

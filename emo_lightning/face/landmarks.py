@@ -1,7 +1,7 @@
-"""Faces in a picture: one interface, two landmark back-ends.
+"""Face landmarks in one image: two back ends behind one interface.
 
-``mediapipe`` (default) gives 478 points and 52 blendshapes in about 10 ms on a CPU; ``face-alignment`` gives 68 points and
-is an optional package. Both look at each picture alone, so the same picture always gives the same points.
+``mediapipe`` (default) finds 478 points and 52 blendshapes, ``face-alignment`` 68 points. Both
+treat each image alone, so the same image always has the same points.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -37,10 +38,11 @@ LANDMARKS_68: np.ndarray = np.array([
 """Vertices of the MediaPipe topology that stand for the 68 points of iBUG 300-W, in its order."""
 # fmt: on
 
+BACKENDS = ("mediapipe", "face-alignment")
 LONG_SIDE = 1024
-"""Larger pictures are shrunk to this for detection; the network itself sees 256 x 256."""
+"""Larger images are shrunk to this for detection; the network's input is 256 x 256."""
 SHORT_SIDE = 256
-"""Smaller pictures are enlarged to this: the detector misses faces of a few dozen pixels."""
+"""Smaller images are enlarged to this: the detector misses faces of a few dozen pixels."""
 
 
 @dataclass
@@ -48,8 +50,8 @@ class Face:
     """One face.
 
     Attributes:
-        points: ``(478, 3)`` or ``(68, 3)`` float32 pixels: x right, y down, z into the scene in the unit of x. A
-            back-end that knows no depth gives z = 0 throughout.
+        points: ``(478, 3)`` or ``(68, 3)`` float32 pixels: x right, y down, z into the scene in
+            the unit of x; z = 0 throughout from a back end without depth.
         blendshapes: ``(52,)`` float32 0..1, or None.
         box: ``(4,)`` left, top, right, bottom of the points.
     """
@@ -65,35 +67,36 @@ class Face:
 
 
 class LandmarkBackend(Protocol):
-    """Finds faces in one picture."""
+    """A face and landmark detector."""
 
     name: str
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        """Faces in an ``(H, W, 3)`` uint8 RGB picture, largest first; an empty list when there is none."""
+        """Faces in an ``(H, W, 3)`` uint8 RGB image, largest first; empty when there is none."""
 
     def close(self) -> None:
-        """Free what the back-end holds; using it afterwards is an error."""
+        """Free the networks; using the back end afterwards is an error."""
 
 
 def open_landmarker(
     name: str = "mediapipe", max_faces: int = 2, model: str | Path | None = None
 ) -> LandmarkBackend:
-    """Start a landmark back-end.
+    """Start a landmark back end.
 
     Args:
         name: ``mediapipe`` or ``face-alignment``.
-        max_faces: how many faces to return at most.
-        model: folder or file of the MediaPipe model, where it is not the registered asset's usual place.
+        max_faces: most faces to return.
+        model: file or folder of the network's weights; by default the registered asset of
+            MediaPipe, and face-alignment's own download.
 
     Raises:
-        UserError: unknown name, package missing or weights not to be had.
+        UserError: unknown name, package missing or weights not available.
     """
     if name == "mediapipe":
         return MediaPipeLandmarker(max_faces, model)
     if name == "face-alignment":
-        return FaceAlignmentLandmarker(max_faces)
-    raise UserError("--landmarks", name, "mediapipe, face-alignment", "is not a landmark back-end")
+        return FaceAlignmentLandmarker(max_faces, model)
+    raise UserError("--landmarks", name, ", ".join(BACKENDS), "is not a landmark back end")
 
 
 def to_68(points: np.ndarray) -> np.ndarray:
@@ -122,10 +125,10 @@ class MediaPipeLandmarker:
                 output_face_blendshapes=True,
             )
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
-            self._read = _reader(self._landmarker)
-            # The graph prints the rest of its start-up notes on its first picture.
+            self._results = _result_reader(self._landmarker)
+            # The graph prints the rest of its start-up notes on its first image.
             self._run(np.zeros((SHORT_SIDE, SHORT_SIDE, 3), np.uint8))
-        # Runs before the interpreter takes modules apart, where the library's own __del__ would raise.
+        # Runs before the interpreter unloads modules, when the library's own __del__ would raise.
         self._finalizer = weakref.finalize(self, _close, self._landmarker)
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -133,18 +136,17 @@ class MediaPipeLandmarker:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
         picture, scale = _working_size(image)
-        for window, border in _attempts(picture):
-            left, top, right, bottom = window
+        for (left, top, right, bottom), border in _attempts(picture):
             part = picture[top:bottom, left:right]
             if border:
-                part = cv2.copyMakeBorder(
-                    part, border, border, border, border, cv2.BORDER_REPLICATE
-                )
+                sides = (border, border, border, border)
+                part = cv2.copyMakeBorder(part, *sides, cv2.BORDER_REPLICATE)
+            corner = np.array([left - border, top - border, 0.0])
             faces = [
-                self._face(points, shapes, (left - border, top - border), scale)
-                for points, shapes in self._run(part)
+                _make_face((points + corner) / scale, shapes) for points, shapes in self._run(part)
             ]
-            faces = [face for face in faces if _inside(face, image.shape)]
+            # A repeated border can look like a second face.
+            faces = [face for face in faces if _centre_inside(face, image.shape)]
             if faces:
                 return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
         return []
@@ -153,28 +155,22 @@ class MediaPipeLandmarker:
         self._finalizer()
 
     def _run(self, image: np.ndarray) -> Results:
-        """Points in pixels of ``image`` and blendshapes of each face."""
+        """Points in pixels of ``image``, and blendshapes, of each face."""
         height, width = image.shape[:2]
         picture = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
         unit = np.array([width, height, width], np.float64)
-        return [(points * unit, shapes) for points, shapes in self._read(self._landmarker, picture)]
-
-    @staticmethod
-    def _face(
-        points: np.ndarray, shapes: np.ndarray, corner: tuple[int, int], scale: float
-    ) -> Face:
-        """Back to pixels of the original picture."""
-        return _make_face((points + np.array([*corner, 0.0])) / scale, shapes)
+        results = self._results(self._landmarker, picture)
+        return [(points * unit, shapes) for points, shapes in results]
 
 
 Results = list[tuple[np.ndarray, np.ndarray]]
-"""Each face's points ``(478, 3)`` in 0..1 of the picture, float64, and blendshapes ``(52,)`` float32."""
+"""Each face's points ``(478, 3)`` in 0..1 of the image, float64, and blendshapes ``(52,)``."""
 
 
-def _reader(landmarker: Any) -> Callable[[Any, Any], Results]:
-    """The fastest way to the results that this version of the library allows."""
+def _result_reader(landmarker: Any) -> Callable[[Any, Any], Results]:
+    """The faster of the two readers below, where this version of the library allows it."""
     try:
         module = importlib.import_module("mediapipe.tasks.python.vision.face_landmarker")
     except ImportError:
@@ -182,11 +178,11 @@ def _reader(landmarker: Any) -> Callable[[Any, Any], Results]:
     if not hasattr(module, "MpFaceLandmarkerResultC"):
         return _results
     known = all(hasattr(landmarker, name) for name in ("_lib", "_handle"))
-    return _results_at_once if known else _results
+    return _native_results if known else _results
 
 
 def _results(landmarker: Any, picture: Any) -> Results:
-    """What the library finds in one of its pictures."""
+    """The faces in one of the library's images."""
     result = landmarker.detect(picture)
     return [
         (
@@ -197,8 +193,8 @@ def _results(landmarker: Any, picture: Any) -> Results:
     ]
 
 
-def _results_at_once(landmarker: Any, picture: Any) -> Results:
-    """As :func:`_results`, taken from the library's memory in one piece, which takes a tenth of the time."""
+def _native_results(landmarker: Any, picture: Any) -> Results:
+    """As :func:`_results`, copied from the library's memory in one piece: a tenth of the time."""
     from mediapipe.tasks.python.vision.face_landmarker import MpFaceLandmarkerResultC
 
     result = MpFaceLandmarkerResultC()
@@ -211,19 +207,15 @@ def _results_at_once(landmarker: Any, picture: Any) -> Results:
             landmarks, shapes = result.face_landmarks[number], result.face_blendshapes[number]
             rows = _rows(landmarks.landmarks, landmarks.landmarks_count)
             points = np.stack([rows["x"], rows["y"], rows["z"]], axis=1).astype(np.float64)
-            out.append(
-                (
-                    points,
-                    _rows(shapes.categories, shapes.categories_count)["score"].astype(np.float32),
-                )
-            )
+            scores = _rows(shapes.categories, shapes.categories_count)["score"]
+            out.append((points, scores.astype(np.float32)))
         return out
     finally:
         landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(result))
 
 
 def _rows(first: Any, count: int) -> np.ndarray:
-    """``count`` native structures from a pointer to the first on, as a structured array on the library's memory."""
+    """``count`` native structures from a pointer on, as an array over the library's memory."""
     kind = first._type_
     fields = {
         name: (np.dtype(of), getattr(kind, name).offset)
@@ -243,7 +235,7 @@ def _rows(first: Any, count: int) -> np.ndarray:
 
 
 def _close(landmarker: Any) -> None:
-    """Close the library's object; at interpreter exit its worker thread is gone already, and the process frees all."""
+    """Close the library's object; at interpreter exit its worker thread is gone already."""
     try:
         landmarker.close()
     except RuntimeError:
@@ -251,43 +243,71 @@ def _close(landmarker: Any) -> None:
 
 
 class FaceAlignmentLandmarker:
-    """The optional package ``face-alignment`` (Bulat & Tzimiropoulos, ICCV 2017): 68 points in the plane."""
+    """The network of ``face-alignment`` (Bulat & Tzimiropoulos, *ICCV* 2017): 68 points in 2D.
+
+    Faces are found by MediaPipe, so the library's own detector and its weights are not needed.
+
+    Args:
+        max_faces: most faces to return.
+        model: the library's ``2DFAN4-*.pth.tar``, or a TorchScript network ``(B, 3, 256, 256)`` in
+            0..1 -> heat maps ``(B, 68, 64, 64)``; the library downloads its own when None.
+
+    Raises:
+        UserError: the package is missing, or the weights are not available.
+    """
 
     name = "face-alignment"
 
-    def __init__(self, max_faces: int = 2) -> None:
+    def __init__(self, max_faces: int = 2, model: str | Path | None = None) -> None:
         try:
             library = importlib.import_module("face_alignment")
         except ImportError:
-            raise UserError(
-                "--landmarks",
-                self.name,
-                "mediapipe, or pip install face-alignment",
-                "is not installed",
-            ) from None
-        kinds = library.LandmarksType
-        kind = kinds.TWO_D if hasattr(kinds, "TWO_D") else kinds._2D
+            accepted = "mediapipe, or pip install face-alignment"
+            raise UserError("--landmarks", self.name, accepted, "is not installed") from None
+        model = model or assets.find("face_alignment_2dfan4")
         try:
-            self._network: Any = library.FaceAlignment(kind, device="cpu", flip_input=False)
-        except OSError as error:
-            accepted = "a network on first use, or its weights in torch's hub folder"
-            raise UserError(
-                "--landmarks", self.name, accepted, f"cannot load its weights ({error})"
-            ) from None
-        self._max_faces = max_faces
+            self._network: Any = _face_alignment_network(library, model)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.PickleError) as error:
+            if model is None:
+                accepted = "a network on first use, or --landmark-model FILE"
+                problem = f"cannot download its weights ({error})"
+                raise UserError("--landmarks", self.name, accepted, problem) from None
+            problem = f"cannot be loaded ({str(error).splitlines()[0][:200]})"
+            accepted = "face-alignment's 2DFAN4 weights, or a TorchScript network of heat maps"
+            raise UserError("--landmark-model", model, accepted, problem) from None
+        self._detector = MediaPipeLandmarker(max_faces)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """See :class:`LandmarkBackend`."""
-        picture, scale = _working_size(image)
-        found = self._network.get_landmarks_from_image(picture) or []
-        faces = [
-            _make_face(np.pad(np.asarray(points, np.float64) / scale, ((0, 0), (0, 1))), None)
-            for points in found
-        ]
-        return sorted(faces, key=lambda face: -_area(face))[: self._max_faces]
+        boxes = [[*map(float, face.box), 1.0] for face in self._detector.detect(image)]
+        found = self._network.get_landmarks_from_image(image, boxes) if boxes else []
+        return [_make_face(np.pad(points, ((0, 0), (0, 1))), None) for points in found]
 
     def close(self) -> None:
         self._network = None
+        self._detector.close()
+
+
+def _face_alignment_network(library: Any, model: str | Path | None) -> Any:
+    """The library's object with the weights of a file, without its own face detector."""
+    torch = library.api.torch
+
+    class FromFile(library.FaceAlignment):
+        """Loads the network from ``model`` where the library would download it."""
+
+        def _load_native(self, name: str, size: int, device: str, dtype: Any) -> Any:
+            if model is None:
+                return super()._load_native(name, size, device, dtype)
+            try:
+                network = torch.jit.load(str(model), map_location=device)
+            except RuntimeError:
+                network = library.api.FAN(size)
+                network.load_state_dict(torch.load(model, device, weights_only=True))
+            return network.to(device, dtype=dtype).eval()
+
+    kind = library.LandmarksType.TWO_D
+    # "folder" is the detector without weights; boxes are always passed.
+    return FromFile(kind, device="cpu", flip_input=False, face_detector="folder", compile=False)
 
 
 def _make_face(points: np.ndarray, shapes: np.ndarray | None) -> Face:
@@ -299,14 +319,13 @@ def _area(face: Face) -> float:
     return float(np.prod(face.box[2:] - face.box[:2]))
 
 
-def _inside(face: Face, shape: tuple[int, ...]) -> bool:
-    """Whether the face's middle lies in the picture: repeated borders can look like a second face."""
+def _centre_inside(face: Face, shape: tuple[int, ...]) -> bool:
     x, y = face.points[:, :2].mean(0)
     return bool(0 <= x <= shape[1] and 0 <= y <= shape[0])
 
 
 def _working_size(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture at a size that suits the detector, and its scale."""
+    """The image at a size that suits the detector, and its scale."""
     height, width = image.shape[:2]
     scale = 1.0
     if max(height, width) > LONG_SIDE:
@@ -316,16 +335,15 @@ def _working_size(image: np.ndarray) -> tuple[np.ndarray, float]:
     if scale == 1.0:
         return image, 1.0
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    ), scale
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, size, interpolation=how), scale
 
 
 def _attempts(image: np.ndarray) -> Iterator[tuple[tuple[int, int, int, int], int]]:
     """Windows (left, top, right, bottom) and borders to try in turn.
 
-    The detector misses a face that fills the picture, so the second try adds a border; and one that is small in it, so
-    the last tries look at overlapping quarters and the middle.
+    The detector misses a face that fills the image, so the second attempt adds a border; and one
+    that is small in it, so the last ones take the middle and overlapping quarters.
     """
     height, width = image.shape[:2]
     yield (0, 0, width, height), 0
@@ -342,8 +360,9 @@ _stderr_lock = threading.Lock()
 def _ignore_profiling_signals() -> None:
     """Keep MediaPipe's profiling timers from ending the process.
 
-    Its library starts timers that send SIGPROF and a handler of its own, of which Python knows nothing. Whoever saves and
-    restores Python's handlers, as Lightning's trainer does, would put back the default, and that ends the process.
+    Its library starts timers that send SIGPROF, and a handler that Python does not know. Code that
+    saves and restores Python's handlers, as Lightning's trainer does, would restore the default,
+    which ends the process.
     """
     if hasattr(signal, "SIGPROF") and threading.current_thread() is threading.main_thread():
         if signal.getsignal(signal.SIGPROF) in (signal.SIG_DFL, None):
@@ -352,7 +371,7 @@ def _ignore_profiling_signals() -> None:
 
 @contextlib.contextmanager
 def native_stderr_closed() -> Iterator[None]:
-    """Drop what native code writes to stderr: start-up notes of the inference library that no option turns off."""
+    """Discard native code's output to stderr: start-up notes that no option turns off."""
     with _stderr_lock:
         sys.stderr.flush()
         saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -25,6 +25,7 @@ class ExtractWorker:
             recipe.landmarks,
             recipe.keep_silent,
             recipe.clip_seconds,
+            recipe.landmark_model,
         )
         if recipe.pictures:
             self._extractor.landmarker  # noqa: B018  (its start must not count against a clip)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
 from emo_lightning.core.errors import UserError
@@ -55,12 +57,12 @@ def test_results_read_at_once_are_the_library_s_own(landmarker, astronaut) -> No
         image_format=landmarker._mediapipe.ImageFormat.SRGB, data=astronaut
     )
     ((points, shapes),) = landmarks._results(landmarker._landmarker, image)
-    ((fast_points, fast_shapes),) = landmarks._reader(landmarker._landmarker)(
+    ((fast_points, fast_shapes),) = landmarks._result_reader(landmarker._landmarker)(
         landmarker._landmarker, image
     )
     np.testing.assert_array_equal(points, fast_points)
     np.testing.assert_array_equal(shapes, fast_shapes)
-    assert landmarks._reader(object()) is landmarks._results
+    assert landmarks._result_reader(object()) is landmarks._results
 
 
 @pytest.mark.parametrize("size", [40, 96])
@@ -114,11 +116,51 @@ def test_the_68_are_symmetric_and_stand_where_ibug_has_them() -> None:
 def test_unknown_and_missing_back_ends_say_what_to_do() -> None:
     with pytest.raises(UserError, match="mediapipe, face-alignment"):
         open_landmarker("dlib")
-    try:
-        import face_alignment  # noqa: F401
-    except ImportError:
-        with pytest.raises(UserError, match="pip install face-alignment"):
-            open_landmarker("face-alignment")
+
+
+def save_heat_maps(path: Path, cells: np.ndarray) -> None:
+    """A TorchScript network as face-alignment has them, whose 68 peaks are at ``(68, 2)`` cells of 64."""
+    grid = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1)[None]
+    heat = np.exp(-0.5 * ((grid - cells[:, None, None]) ** 2).sum(-1))
+
+    class HeatMaps(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heat = torch.nn.Parameter(torch.from_numpy(heat.astype(np.float32))[None])
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert images.shape[1:] == (3, 256, 256) and images.max() <= 1.0
+            return self.heat * images.amax((1, 2, 3), True)
+
+    torch.jit.script(HeatMaps()).save(str(path))
+
+
+def fan_cells(face: landmarks.Face) -> np.ndarray:
+    """Where a face's own 68 points are in the crop that face-alignment makes of its box."""
+    (left, top), (right, bottom) = face.box[:2], face.box[2:]
+    centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.12 * (bottom - top)])
+    side = 200 * (right - left + bottom - top) / 195
+    return (to_68(face.points)[:, :2] - centre) / side * 64 + 32
+
+
+def test_face_alignment_gives_68_points_that_move_with_the_face(tmp_path, landmarker, astronaut):
+    (face,) = landmarker.detect(astronaut)
+    save_heat_maps(tmp_path / "net.pt", fan_cells(face))
+    backend = open_landmarker("face-alignment", model=tmp_path / "net.pt")
+    for shift in ((0, 0), (60, 120)):
+        moved = np.roll(astronaut, shift[::-1], (0, 1))
+        (found,) = backend.detect(moved)
+        assert found.points.shape == (68, 3) and found.blendshapes is None
+        error = np.linalg.norm(found.points[:, :2] - shift - to_68(face.points)[:, :2], axis=1)
+        assert error.mean() < 0.02 * np.ptp(face.points[:, 0]), error
+    assert backend.detect(np.zeros((300, 300, 3), np.uint8)) == []
+    backend.close()
+
+
+def test_face_alignment_refuses_another_file(tmp_path):
+    (tmp_path / "net.pt").write_bytes(b"no network")
+    with pytest.raises(UserError, match="--landmark-model .*net.pt' cannot be loaded"):
+        open_landmarker("face-alignment", model=tmp_path / "net.pt")
 
 
 def test_nothing_reaches_stderr_even_at_exit() -> None:
