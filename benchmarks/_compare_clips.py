@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.shards.tar_io import iter_samples
+from datamodules.shards.reader import iter_samples
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import CropBox, crop_image

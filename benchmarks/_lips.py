@@ -14,8 +14,8 @@ import numpy as np
 from datamodules.corpus.fit_visemes import phones_of, tracked_lips
 from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import viseme_of
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
-from datamodules.shards.tar_io import iter_samples
 from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients

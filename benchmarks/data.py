@@ -19,7 +19,7 @@ from datamodules.loading.datamodule import AudioShards, VideoShards
 from datamodules.preprocessing.extraction import Extraction, Extractor
 from datamodules.preprocessing.pipeline import preprocess
 from datamodules.shards.schema import Sample, SampleMeta, encode
-from datamodules.shards.tar_io import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from datamodules.sources import Clip, open_source
 from emo_lightning.core import assets
 from emo_lightning.core.constants import FPS

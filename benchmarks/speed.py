@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from datamodules.shards.tar_io import ShardIndex
+from datamodules.shards.index import ShardIndex
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.face.keypoint_vertices import anchor_table
 from emo_lightning.models.checkpoint_io import fingerprint

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 def read(folder: Path) -> Iterator[Piece]:
     """Whole clips of a shard set's test split, or of a folder's videos."""
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
 
     if (folder / "index.json").is_file():
         for sample in iter_samples(folder, "test", ("wave", "landmarks")):

@@ -46,7 +46,7 @@ def read(data: Path, nets: Mapping[str, Any]) -> list[Clip]:
     hears the sound.
     """
     from datamodules.shards.phones import frame_phones
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
     from emo_lightning.inference.audio_frontends import open_frontend
     from emo_lightning.media.loudness import levelled
     from emo_lightning.media.spectrogram import log_mel

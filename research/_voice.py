@@ -52,7 +52,7 @@ def pairs(place: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     neutral and a loud feeling, sad and neutral, for its clips share no sentence at two levels of
     one.
     """
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
 
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for sample in iter_samples(place, None, ("wave",)):

@@ -182,7 +182,7 @@ def train_variant(name: str, data: Path, steps: int) -> Path:
 
 def held_out(data: Path) -> list[Held]:
     """The clips of the val and test splits, whose speakers and sentences train does not have."""
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
     from emo_lightning.media.loudness import levelled
     from emo_lightning.media.spectrogram import log_mel
 
@@ -280,12 +280,12 @@ def load(folder: Path | None) -> Any:
 
 def labels_table(data: Path) -> None:
     """How well levels found inside the annotated buckets agree with the true ones."""
-    from datamodules.shards.fine_levels import Clip, find_levels
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.fine_levels import RankedClip, find_levels
+    from datamodules.shards.reader import iter_samples
 
     samples = list(iter_samples(data, None, ("au",)))
     clips = [
-        Clip(sample.key, sample.meta, sample.au.mean(0).astype(np.float64)) for sample in samples
+        RankedClip.of(sample) for sample in samples
     ]
     found = find_levels(clips)
     print("Levels found from the data inside the three annotated intensities (all splits):\n")
@@ -297,7 +297,7 @@ def labels_table(data: Path) -> None:
     for emotion in EMOTIONS[1:]:
         own = [clip for clip in clips if clip.meta.emotion == emotion]
         errors = [abs(found.levels[clip.key] - clip.meta.level) for clip in own]
-        buckets: dict[int, list[Clip]] = defaultdict(list)
+        buckets: dict[int, list[RankedClip]] = defaultdict(list)
         for clip in own:
             buckets[clip.meta.intensity].append(clip)
         order = np.mean(

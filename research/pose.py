@@ -284,7 +284,7 @@ def faded(angle: np.ndarray, window: int = 48) -> np.ndarray:
 
 def read(folder: Path, splits: Sequence[str] | None, clips: int) -> dict[str, Group]:
     """Clips by emotion, of two seconds at least."""
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
     from emo_lightning.motion.emotions import ANNOTATED_LEVELS
 
     groups: dict[str, Group] = {}

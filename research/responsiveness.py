@@ -196,7 +196,7 @@ def train_window(data: Path, out: Path, window: int, steps: int) -> Any:
 
 def read(data: Path) -> Iterator[Clip]:
     """Every clip of the corpus."""
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
 
     for sample in iter_samples(data, None, ("wave", "au")):
         meta = sample.meta

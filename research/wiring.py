@@ -134,7 +134,7 @@ def trained(data: Path, folder: Path, steps: int) -> dict[str, Path]:
 
 def held_out(data: Path) -> list[Clip]:
     """The clips of val and test."""
-    from datamodules.shards.tar_io import iter_samples
+    from datamodules.shards.reader import iter_samples
 
     clips = []
     for sample in (

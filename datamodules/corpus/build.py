@@ -18,7 +18,7 @@ from datamodules.corpus.clip import make_sample, render_video, renderer
 from datamodules.corpus.script import Line, write_script
 from datamodules.corpus.speakers import MAX_SPEAKERS, Speaker, cast
 from datamodules.shards.schema import SampleMeta, encode
-from datamodules.shards.tar_io import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import track
 from emo_lightning.core.provenance import provenance

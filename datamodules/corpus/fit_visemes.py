@@ -30,8 +30,8 @@ from datamodules.corpus.visemes import (
     prior,
     segments,
 )
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
-from datamodules.shards.tar_io import iter_samples
 from datamodules.sources.grid import PAUSES
 from emo_lightning.core.constants import FPS
 from emo_lightning.face.coefficients import Coefficients

@@ -1,21 +1,23 @@
-"""A shard set at a glance: the data card as text, and what a page of histograms and a picture need to know of its clips."""
+"""The data card of a shard set as text, and the clip statistics behind page and contact sheet."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from datamodules.shards.schema import Sample, SampleError, decode
-from datamodules.shards.tar_io import PARTS_OF, VIDEO, ShardIndex, ShardInfo, members_for, read_tar
+from datamodules.shards.index import ShardIndex, ShardInfo
+from datamodules.shards.reader import decode_shard
+from datamodules.shards.schema import Sample
 from emo_lightning.media.loudness import SpeechLevel
 from emo_lightning.motion.emotions import EMOTIONS
 
 UNKNOWN = "unknown"
+MAX_SPEAKERS = 12
 
 
 def data_card(index: ShardIndex, name: str) -> str:
@@ -23,36 +25,31 @@ def data_card(index: ShardIndex, name: str) -> str:
 
     Args:
         index: of the set.
-        name: what to call it.
+        name: of the set, for the title.
     """
     shards, size = len(index.shards), sum(shard.bytes for shard in index.shards)
+    head = f"{name}: {index.samples} clips, {duration(index.hours)}, {len(index.speakers)} speakers"
     lines = [
-        f"{name}: {index.samples} clips, {duration(index.hours)}, {len(index.speakers)} speakers, {shards} shards, {size / 1e6:.1f} MB",
+        f"{head}, {shards} shards, {size / 1e6:.1f} MB",
         f"coefficients: {index.layout.describe()}",
         "",
         f"{'split':<10}{'clips':>8}{'minutes':>10}{'speakers':>10}",
     ]
     for split, row in index.splits.items():
-        lines.append(
-            f"{split:<10}{row['samples']:>8}{row['seconds'] / 60:>10.1f}{len(row['speakers']):>10}"
-        )
-    kinds: Counter[str] = Counter()
-    for shard in index.shards:
-        kinds[shard.set] += shard.samples
-    lines += [
-        "",
-        "sets: " + ", ".join(f"{kind} {count} clips" for kind, count in kinds.items()),
-        "",
-    ]
-    lines += [*_emotion_table(index), "", *_people(index), ""]
-    total = sum(index.failures.values())
-    lines.append(f"failures: {total or 'none'}")
-    lines += [
-        f"  {count:>6}  {reason}"
-        for reason, count in sorted(index.failures.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    lines += [f"note: {note}" for note in index.notes]
-    return "\n".join(lines)
+        minutes, speakers = row["seconds"] / 60, len(row["speakers"])
+        lines.append(f"{split:<10}{row['samples']:>8}{minutes:>10.1f}{speakers:>10}")
+    lines += ["", f"sets: {set_sizes(index)}", "", *_emotion_table(index), ""]
+    ordered = sorted(index.speakers.items(), key=lambda item: (-item[1]["seconds"], item[0]))
+    lines.append(f"{'speaker':<24}{'clips':>8}{'minutes':>10}  split")
+    for speaker, row in ordered[:MAX_SPEAKERS]:
+        minutes = row["seconds"] / 60
+        lines.append(f"{speaker[:23]:<24}{row['samples']:>8}{minutes:>10.1f}  {row['split']}")
+    if len(ordered) > MAX_SPEAKERS:
+        lines.append(f"... and {len(ordered) - MAX_SPEAKERS} more")
+    lines += ["", f"failures: {sum(index.failures.values()) or 'none'}"]
+    reasons = sorted(index.failures.items(), key=lambda item: (-item[1], item[0]))
+    lines += [f"  {count:>6}  {reason}" for reason, count in reasons]
+    return "\n".join([*lines, *(f"note: {note}" for note in index.notes)])
 
 
 def duration(hours: float) -> str:
@@ -60,41 +57,31 @@ def duration(hours: float) -> str:
     return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
 
 
+def set_sizes(index: ShardIndex) -> str:
+    """Clips of each set, such as ``light 12 clips, audio 3 clips``."""
+    sizes: Counter[str] = Counter()
+    for shard in index.shards:
+        sizes[shard.set] += shard.samples
+    return ", ".join(f"{kind} {count} clips" for kind, count in sizes.items())
+
+
 def _emotion_table(index: ShardIndex) -> list[str]:
-    """Clips by emotion (rows) and rounded level (columns); columns that no clip is in are left out."""
-    met = {level for row in index.emotions.values() for level in row}
-    levels = [str(n) for n in range(1, 16) if str(n) in met] + [UNKNOWN] * (UNKNOWN in met)
-    lines = [
-        f"{'emotion':<11}"
-        + "".join(
-            f"{'no level' if level == UNKNOWN else level:>{9 if level == UNKNOWN else 5}}"
-            for level in levels
-        )
-    ]
-    lines[0] += f"{'all':>7}"
+    """Clips by emotion (rows) and rounded level (columns with any clip)."""
+    known = {level for row in index.emotions.values() for level in row}
+    widths = {str(n): 5 for n in range(1, 16) if str(n) in known}
+    widths |= {UNKNOWN: 9} if UNKNOWN in known else {}
+    titles = [f"{'no level' if n == UNKNOWN else n:>{width}}" for n, width in widths.items()]
+    lines = [f"{'emotion':<11}{''.join(titles)}{'all':>7}"]
     for emotion in (*EMOTIONS, UNKNOWN):
         if row := index.emotions.get(emotion):
-            cells = "".join(
-                f"{row.get(level) or '.':>{9 if level == UNKNOWN else 5}}" for level in levels
-            )
+            cells = "".join(f"{row.get(n) or '.':>{width}}" for n, width in widths.items())
             lines.append(f"{emotion:<11}{cells}{sum(row.values()):>7}")
     return lines
 
 
-def _people(index: ShardIndex, most: int = 12) -> list[str]:
-    """The speakers with the most speech."""
-    ordered = sorted(index.speakers.items(), key=lambda item: (-item[1]["seconds"], item[0]))
-    lines = [f"{'speaker':<24}{'clips':>8}{'minutes':>10}  split"]
-    lines += [
-        f"{name[:23]:<24}{row['samples']:>8}{row['seconds'] / 60:>10.1f}  {row['split']}"
-        for name, row in ordered[:most]
-    ]
-    return lines + ([f"... and {len(ordered) - most} more"] if len(ordered) > most else [])
-
-
 @dataclass(frozen=True)
-class Seen:
-    """A clip that could be shown: where it is and what it is labelled."""
+class ClipEntry:
+    """A clip that can be shown: its place and labels."""
 
     shard: ShardInfo
     key: str
@@ -105,48 +92,40 @@ class Seen:
 
 
 @dataclass
-class Measures:
-    """Numbers of the clips looked at, by name; a clip that lacks a part is not in its lists.
+class ClipStatistics:
+    """Numbers of the clips read, by name; a clip that lacks a part is not in its lists.
 
     Attributes:
-        seen: the clips.
+        clips: those read.
         values: name -> one number a clip.
         aus: emotion -> mean action units ``(17,)`` of each clip.
         flags: quality flag -> clips that bear it.
         bad: reason -> clips that could not be read.
     """
 
-    seen: list[Seen] = field(default_factory=list)
+    clips: list[ClipEntry] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
     aus: dict[str, list[np.ndarray]] = field(default_factory=dict)
     flags: Counter[str] = field(default_factory=Counter)
     bad: Counter[str] = field(default_factory=Counter)
 
     def add(self, shard: ShardInfo, sample: Sample) -> None:
-        """Take in one clip."""
+        """Add one clip's numbers."""
         meta = sample.meta
-        self.seen.append(
-            Seen(
-                shard, sample.key, meta.emotion or UNKNOWN, meta.speaker, meta.level, meta.intensity
-            )
-        )
+        emotion = meta.emotion or UNKNOWN
+        labels = (meta.speaker, meta.level, meta.intensity)
+        self.clips.append(ClipEntry(shard, sample.key, emotion, *labels))
         quality = meta.extra.get("quality")
         quality = quality if isinstance(quality, dict) else {}
-        numbers = {
-            "length, s": meta.frames / meta.fps,
-            "annotated intensity": meta.intensity,
-            "level": meta.level,
-            **_numbers(sample),
-        }
-        numbers |= {
-            name.replace("_", " "): quality.get(name)
-            for name in ("sharpness", "speech_share", "face_pixels")
-        }
+        numbers = {"length, s": meta.frames / meta.fps, "annotated intensity": meta.intensity}
+        numbers |= {"level": meta.level, **_numbers(sample)}
+        for name in ("sharpness", "speech_share", "face_pixels"):
+            numbers[name.replace("_", " ")] = quality.get(name)
         for name, value in numbers.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
                 self.values.setdefault(name, []).append(float(value))
         if sample.au is not None:
-            self.aus.setdefault(meta.emotion or UNKNOWN, []).append(sample.au.mean(0))
+            self.aus.setdefault(emotion, []).append(sample.au.mean(0))
         flags = meta.extra.get("flags")
         self.flags.update(str(flag) for flag in (flags if isinstance(flags, list) else ()))
 
@@ -160,69 +139,34 @@ def _numbers(sample: Sample) -> dict[str, float]:
         numbers["speech, dB below full scale"] = meter.level()
     if sample.coefficients is not None:
         angles = np.degrees(sample.coefficients["angle"]).mean(0).tolist()
-        numbers |= {
-            f"{name}, degrees": angle
-            for name, angle in zip(("pitch", "yaw", "roll"), angles, strict=True)
-        }
+        names = ("pitch", "yaw", "roll")
+        numbers |= {f"{n}, degrees": angle for n, angle in zip(names, angles, strict=True)}
     if sample.landmarks is not None:
         height = np.ptp(sample.landmarks[..., 1], axis=1)
         numbers["face height, share of the crop"] = float(height.mean() / 2)
     return numbers
 
 
-def measure(
+def collect_statistics(
     folder: str | Path,
     index: ShardIndex,
     clips: int = 2000,
     progress: Callable[[int, int], None] | None = None,
-) -> Measures:
-    """Measure a set, or where it is larger than about ``clips`` clips, archives evenly spaced over it.
+) -> ClipStatistics:
+    """Statistics of a set; of evenly spaced shards where it has more than about ``clips`` clips.
 
     Args:
         folder: the set.
         index: of the set.
         clips: how many are enough.
-        progress: called with (archives done, archives in all).
+        progress: called with (shards done, shards in all).
     """
-    measures = Measures()
-    shards = [shard for shard in index.shards if shard.set != VIDEO]
-    shards = shards[:: max(1, index.samples // clips)]
+    statistics = ClipStatistics()
+    shards = index.without_video[:: max(1, index.samples // clips)]
     for number, shard in enumerate(shards):
-        for sample in read_shard(Path(folder) / shard.name, shard, index, measures.bad):
-            measures.add(shard, sample)
+        parts = shard.parts - {"video"}
+        for sample in decode_shard(Path(folder), shard, index, parts, statistics.bad):
+            statistics.add(shard, sample)
         if progress is not None:
             progress(number + 1, len(shards))
-    return measures
-
-
-def read_shard(
-    path: Path, shard: ShardInfo, index: ShardIndex, bad: Counter[str], key: str | None = None
-) -> Iterator[Sample]:
-    """An archive's good samples with every part that its set has in it; bad ones are counted by reason.
-
-    Args:
-        path: where it lies; one that is missing counts as ``bad_archive``.
-        shard: what the index says of it.
-        index: of the set.
-        bad: counts.
-        key: only this sample.
-    """
-    parts = (
-        {"coefficients", "video"}
-        if shard.set == VIDEO
-        else PARTS_OF[shard.set] - ({"video"} if shard.set == "light" else set())
-    )
-    try:
-        stream = open(path, "rb")
-    except OSError:
-        bad["bad_archive"] += 1
-        return
-    with stream:
-        for name, members in read_tar(stream, members_for(parts)):
-            try:
-                if isinstance(members, SampleError):
-                    raise members
-                if key in (None, name):
-                    yield decode(name, members, parts, index.layout)
-            except SampleError as error:
-                bad[error.reason] += 1
+    return statistics

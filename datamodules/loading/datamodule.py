@@ -36,8 +36,8 @@ from datamodules.loading.sampler import (
 )
 from datamodules.loading.windows import AudioClip, Labels, VideoClip, collate
 from datamodules.shards.add_whisper_features import RECORD
+from datamodules.shards.index import LIGHT, VIDEO, ShardIndex
 from datamodules.shards.remote import ShardSet, open_set
-from datamodules.shards.tar_io import LIGHT, VIDEO, ShardIndex
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import LAYOUTS, Layout
@@ -334,7 +334,7 @@ class AudioShards(Shards):
                 raise UserError(
                     "data",
                     shards.name,
-                    "what emo shards teach DIR --out DIR2 wrote",
+                    "what emo shards add-whisper DIR --out DIR2 wrote",
                     "holds no features of Whisper",
                 )
 

@@ -21,8 +21,9 @@ from datamodules.loading.flow_align import align
 from datamodules.loading.image_augmentation import ImageAugmentation
 from datamodules.loading.sampler import ClipReader, ShardFile
 from datamodules.loading.windows import Labels
+from datamodules.shards.index import LIGHT, VIDEO
+from datamodules.shards.reader import read_samples
 from datamodules.shards.schema import Sample, SampleError
-from datamodules.shards.tar_io import LIGHT, VIDEO, read_tar
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
@@ -105,7 +106,7 @@ class TwinReader(ClipReader):
             with twin.open() as stream:
                 found = {
                     key: found
-                    for key, found in read_tar(stream, {LANDMARKS})
+                    for key, found in read_samples(stream, {LANDMARKS})
                     if isinstance(found, dict)
                 }
         for key, members in super().members(shard):

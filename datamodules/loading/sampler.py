@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from datamodules.shards.index import ShardInfo
+from datamodules.shards.reader import members_for, read_samples
 from datamodules.shards.remote import ShardSet
 from datamodules.shards.schema import REASONS, Sample, SampleError, decode
-from datamodules.shards.tar_io import ShardInfo, members_for, read_tar
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Layout
 
@@ -117,7 +118,7 @@ class ClipReader:
     def members(self, shard: int) -> Iterator[tuple[str, dict[str, bytes] | SampleError]]:
         """Key and members of each sample of an archive, or why it cannot be had."""
         with self.shards[shard].open() as stream:
-            yield from read_tar(stream, members_for(self.parts))
+            yield from read_samples(stream, members_for(self.parts))
 
     def _clips(self, shard: int, share: Share | None, worker: int) -> Iterator[Any]:
         slot = (shard, -1 if share is None else share.place)

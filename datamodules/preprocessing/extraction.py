@@ -34,9 +34,9 @@ from datamodules.preprocessing.face_tracking import (
 from datamodules.preprocessing.imported_features import read_coefficients, read_openface
 from datamodules.preprocessing.quality import audio_quality, sync_quality, video_quality
 from datamodules.shards.schema import MAX_FRAMES, Sample, SampleMeta, safe_key
-from datamodules.shards.tar_io import file_sha256
 from datamodules.sources.clip import Clip, Place, Stored
 from emo_lightning.core.constants import FPS, SAMPLE_RATE, frames_for
+from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients, read_aus
 from emo_lightning.face.crop import CropBox, crop_image, to_crop
@@ -153,7 +153,7 @@ class Extractor:
             raise ClipError("missing", "neither a video nor a recording")
         with out.seconds.of("sound"):
             wave = decode_audio(audio, clip.name)
-            digest = file_sha256(audio)
+            digest = sha256_of(audio)
         count = frames_for(len(wave))
         if count < MIN_FRAMES:
             detail = f"{len(wave) / SAMPLE_RATE:.2f} s, the minimum is {MIN_FRAMES / FPS} s"
@@ -191,7 +191,7 @@ class Extractor:
     def _open(self, clip: Clip, video: Path, audio: Path | None, seconds: Seconds) -> _OpenClip:
         with seconds.of("probe"):
             info = probe(video, clip.name)
-            digest = file_sha256(video)
+            digest = sha256_of(video)
         begin, end = clip.span or (0.0, info.seconds)
         if begin >= info.seconds:
             detail = f"begins at {begin:g} s of a video of {info.seconds:.2f} s"

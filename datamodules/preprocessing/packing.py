@@ -14,9 +14,10 @@ from pathlib import Path
 from datamodules.preprocessing.done_store import DoneStore
 from datamodules.preprocessing.extraction import Failure
 from datamodules.preprocessing.jobs import Job, Settings
+from datamodules.shards.index import INDEX, ShardIndex
 from datamodules.shards.schema import SampleMeta
 from datamodules.shards.splits import assign_splits
-from datamodules.shards.tar_io import INDEX, ShardIndex, ShardWriter
+from datamodules.shards.writer import ShardWriter
 from datamodules.sources import Source
 from emo_lightning.core.errors import UserError
 

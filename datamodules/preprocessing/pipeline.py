@@ -19,7 +19,7 @@ from datamodules.preprocessing.engines import check_engine, extract_all, open_po
 from datamodules.preprocessing.extraction import CLIP_SECONDS, Failure
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.preprocessing.packing import FAILURES, Report, pack, read_failures
-from datamodules.shards.tar_io import INDEX, prepare_folder, read_index
+from datamodules.shards.index import INDEX, prepare_folder, read_index
 from datamodules.sources import Clip, Rejected, Source
 from emo_lightning.core.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Clips of a shard set as ordinary files: a video with sound, its first frame, its sound, and a manifest."""
+"""Export of a shard set's clips to ordinary files: mp4, first frame, audio, and a manifest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import soundfile
 
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
-from datamodules.shards.tar_io import iter_samples
 from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.media.video_writer import write_video
@@ -21,7 +21,7 @@ COLUMNS = ("generated", "reference", "emotion", "level", "speaker", "sentence")
 
 @dataclass(frozen=True)
 class ExportedClip:
-    """Where one clip's files are, and what is known of it."""
+    """Files and labels of one clip."""
 
     key: str
     video: Path
@@ -50,7 +50,7 @@ def export_clips(
         argument: what the user calls the shard set, for messages.
 
     Raises:
-        UserError: see :func:`datamodules.shards.tar_io.read_index`.
+        UserError: see :func:`datamodules.shards.index.read_index`.
     """
     inputs = out / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
@@ -63,37 +63,27 @@ def export_clips(
 
 
 def write_manifest(clips: list[ExportedClip], folder: Path) -> Path:
-    """``manifest.csv`` for a folder of videos made from these clips, as :mod:`evaluation.runner.pairs` reads it."""
+    """Write ``manifest.csv`` for a folder of videos generated from these clips.
+
+    :mod:`evaluation.runner.pairs` reads it.
+    """
     path = folder / "manifest.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         for clip in clips:
-            level = "" if clip.level is None else clip.level
-            writer.writerow(
-                [
-                    f"{clip.key}.mp4",
-                    clip.video.name,
-                    clip.emotion or "",
-                    level,
-                    clip.speaker,
-                    clip.sentence or "",
-                ]
-            )
+            names, level = [f"{clip.key}.mp4", clip.video.name], clip.level
+            labels = [clip.emotion or "", "" if level is None else level, clip.speaker]
+            writer.writerow([*names, *labels, clip.sentence or ""])
     return path
 
 
 def _export(sample: Sample, out: Path, inputs: Path) -> ExportedClip:
-    frames = decode_mp4_bytes(sample.video)
-    video, portrait, audio = (
-        out / f"{sample.key}.mp4",
-        inputs / f"{sample.key}.png",
-        inputs / f"{sample.key}.wav",
-    )
+    frames, meta = decode_mp4_bytes(sample.video), sample.meta
+    video, portrait = out / f"{sample.key}.mp4", inputs / f"{sample.key}.png"
+    audio = portrait.with_suffix(".wav")
     write_video(video, frames, sample.wave)
     cv2.imwrite(str(portrait), np.ascontiguousarray(frames[0][:, :, ::-1]))
     soundfile.write(audio, sample.wave, SAMPLE_RATE, subtype="PCM_16")
-    meta = sample.meta
-    return ExportedClip(
-        sample.key, video, portrait, audio, meta.emotion, meta.level, meta.speaker, meta.sentence
-    )
+    labels = (meta.emotion, meta.level, meta.speaker, meta.sentence)
+    return ExportedClip(sample.key, video, portrait, audio, *labels)

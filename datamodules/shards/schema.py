@@ -1,23 +1,26 @@
-"""What one training sample is, and how it becomes archive members and back without trusting them.
+"""The training sample: its record and arrays, and how they become archive members and back.
 
-A sample is one clip of at most 10 s: 25 video frames and 16,000 sound samples a second. Its members:
+A sample is one clip of at most 10 s: 25 video frames/s and 16 kHz mono audio. Its members:
 
-========================  =====================================================================================
+========================  ======================================================================
 ``KEY.json``              :class:`SampleMeta`
 ``KEY.flac`` or ``.wav``  16 kHz mono, ``frames_for(N)`` equals the number of frames
 ``KEY.coeffs.npz``        one float32 array ``(T, n)`` for each block of the layout
-``KEY.au.npy``            float32 ``(T, 17)``, order of :data:`emo_lightning.face.coefficients.AU_NAMES`, 0..1
+``KEY.au.npy``            float32 ``(T, 17)``, order of
+                          :data:`emo_lightning.face.coefficients.AU_NAMES`, 0..1
 ``KEY.landmarks.npy``     float16 ``(T, P, 3)`` in crop units, P = 478, 468 or 68
-``KEY.blend.npy``         float16 ``(T, 52)`` MediaPipe blendshapes, 0..1, where the back-end has them
-``KEY.whisper.npy``       float16 ``(2T, 384)``, features of Whisper's encoder, where :mod:`datamodules.shards.add_whisper_features` put them
+``KEY.blend.npy``         float16 ``(T, 52)`` MediaPipe blendshapes, 0..1, where available
+``KEY.whisper.npy``       float16 ``(2T, 384)``, features of Whisper's encoder, see
+                          :mod:`datamodules.shards.add_whisper_features`
 ``KEY.mp4``               the square crop, in video shards alone
-========================  =====================================================================================
+========================  ======================================================================
 
-A clip without pictures has only its record and sound, and a video without sound lacks that; the record of the former names
-the layout that coefficients would have, so that one set has one layout.
+A clip without video has only its record and audio, and a video without audio lacks that; the record
+of the former names the layout that coefficients would have, so that one set has one layout.
 
-Everything that does not keep to this is refused with a reason code; nothing is unpickled, no array is made before
-its stated size was compared with the bytes there are, and unknown members are left alone.
+A sample that breaks these rules is refused with a reason code. Nothing is unpickled, no array is
+allocated before its stated size was compared with the bytes there are, NaN and infinity are refused
+in every part, and unknown members are ignored.
 """
 
 from __future__ import annotations
@@ -45,9 +48,10 @@ MAX_FRAMES = 250
 SPLITS = ("train", "val", "test")
 PARTS = ("wave", "coefficients", "au", "landmarks", "video")
 EXTRAS = ("blendshapes", "whisper")
-"""Parts that a sample may lack; asking for one is no condition."""
+"""Parts that a sample may lack even when they are asked for."""
 BLENDSHAPES = 52
 WHISPER_WIDTH, WHISPER_PER_FRAME = 384, 2
+LANDMARK_COUNTS = (478, 468, 68)
 MEMBER_LIMITS: Mapping[str, int] = {
     "json": 1 << 20,
     "flac": 4 << 20,
@@ -59,8 +63,17 @@ MEMBER_LIMITS: Mapping[str, int] = {
     "whisper.npy": 1 << 20,
     "mp4": 64 << 20,
 }
-"""Members we know and the bytes each may have."""
-
+"""Known members and the most bytes each may have."""
+MEMBERS_OF = {
+    "wave": ("flac", "wav"),
+    "coefficients": ("coeffs.npz",),
+    "au": ("au.npy",),
+    "landmarks": ("landmarks.npy",),
+    "blendshapes": ("blend.npy",),
+    "whisper": ("whisper.npy",),
+    "video": ("mp4",),
+}
+"""Part of a sample -> the members that can hold it."""
 REASONS = (
     "bad_key",
     "missing_member",
@@ -81,13 +94,12 @@ REASONS = (
 )
 """Why a sample or an archive can be refused."""
 
-_KEY = re.compile(
-    r"[A-Za-z0-9_-]{1,84}"
-)  # with the longest extension within the 100 bytes that a plain tar name has
+# With the longest extension within the 100 bytes of a plain tar name.
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,84}")
 
 
 class SampleError(Exception):
-    """A sample that cannot be used: ``reason`` is one of :data:`REASONS`, ``detail`` a few words for a person."""
+    """An unusable sample: ``reason`` is one of :data:`REASONS`, ``detail`` a few words on it."""
 
     def __init__(self, reason: str, detail: str) -> None:
         assert reason in REASONS, reason
@@ -100,12 +112,12 @@ class SampleError(Exception):
 
 @dataclass(frozen=True)
 class SampleMeta:
-    """What is known of a clip; None where it is not.
+    """Record of a clip; None where a field is unknown.
 
     Attributes:
         source: the corpus.
         speaker: one person, unique within the source.
-        sentence: what is said, or its number in the corpus.
+        sentence: its words, or its number in the corpus.
         emotion: one of the eight names.
         intensity: as annotated, 1..3.
         level: fine level, 1..15.
@@ -133,43 +145,35 @@ class SampleMeta:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        frames, level = self.frames, self.level
+        whole = isinstance(frames, int) and not isinstance(frames, bool)
+        in_range = level is None or (_is_number(level) and LEVEL_MIN <= level <= LEVEL_MAX)
+        allowed = {
+            "split": (self.split in SPLITS, f"none of {SPLITS}"),
+            "emotion": (self.emotion in (None, *EMOTIONS), f"none of {EMOTIONS}"),
+            "intensity": (self.intensity in (None, 1, 2, 3), "none of 1, 2, 3"),
+            "level": (in_range, "not within 1..15"),
+            "frames": (whole and 1 <= frames <= MAX_FRAMES, f"not within 1..{MAX_FRAMES}"),
+            "fps": (_is_number(self.fps) and self.fps == 25.0, "not 25"),
+        }
         for name in ("source", "speaker", "split"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise SampleError("bad_meta", f"{name} {getattr(self, name)!r} is not a name")
-        if self.split not in SPLITS:
-            raise SampleError("bad_meta", f"split {self.split!r} is none of {SPLITS}")
-        if self.emotion is not None and self.emotion not in EMOTIONS:
-            raise SampleError("bad_meta", f"emotion {self.emotion!r} is none of {EMOTIONS}")
-        if self.intensity is not None and self.intensity not in (1, 2, 3):
-            raise SampleError("bad_meta", f"intensity {self.intensity!r} is none of 1, 2, 3")
-        if self.level is not None and not (
-            _is_number(self.level) and LEVEL_MIN <= self.level <= LEVEL_MAX
-        ):
-            raise SampleError("bad_meta", f"level {self.level!r} is not within 1..15")
-        if (
-            isinstance(self.frames, bool)
-            or not isinstance(self.frames, int)
-            or not 1 <= self.frames <= MAX_FRAMES
-        ):
-            raise SampleError("bad_meta", f"frames {self.frames!r} is not within 1..{MAX_FRAMES}")
-        if not _is_number(self.fps) or self.fps != 25.0:
-            raise SampleError("bad_meta", f"fps {self.fps!r} is not 25")
-        if (
-            not isinstance(self.tools, dict)
-            or not isinstance(self.extra, dict)
-            or not isinstance(self.layout, dict)
-        ):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise SampleError("bad_meta", f"{name} {value!r} is not a name")
+        for name, (good, problem) in allowed.items():
+            if not good:
+                raise SampleError("bad_meta", f"{name} {getattr(self, name)!r} is {problem}")
+        if not all(isinstance(part, dict) for part in (self.tools, self.extra, self.layout)):
             raise SampleError("bad_meta", "tools, extra and layout must be objects")
 
     def to_json(self) -> bytes:
         """Sorted keys, so equal records are equal bytes."""
-        return json.dumps(
-            asdict(self), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode()
+        style: dict[str, Any] = {"sort_keys": True, "ensure_ascii": False, "allow_nan": False}
+        return json.dumps(asdict(self), separators=(",", ":"), **style).encode()
 
     @staticmethod
     def from_json(data: bytes) -> SampleMeta:
-        """The inverse; SampleError ``bad_json`` or ``bad_meta``. Fields of later versions are passed over."""
+        """The inverse; SampleError ``bad_json`` or ``bad_meta``. Unknown fields are ignored."""
         try:
             record = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -209,23 +213,23 @@ class Sample:
 
 
 def safe_key(text: str) -> str:
-    """A member name from any text (a relative path, say): readable, harmless, and different for different texts."""
+    """A readable, harmless sample key from any text; different texts give different keys."""
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[-64:] or "clip"
     return f"{slug}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def check_key(key: str) -> str:
-    """Return the key; SampleError ``bad_key`` unless it is letters, digits, ``_`` and ``-`` alone."""
+    """The key; SampleError ``bad_key`` unless it is letters, digits, ``_`` and ``-`` alone."""
     if not _KEY.fullmatch(key):
         raise SampleError("bad_key", f"{key[:80]!r}")
     return key
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
-    """Archive members by extension; the same sample gives the same bytes. Parts that are None are left out.
+    """Archive members by extension; equal samples give equal bytes, parts that are None no member.
 
     Raises:
-        SampleError: what is there does not keep to the schema.
+        SampleError: a part does not keep to the schema.
     """
     check_key(sample.key)
     validate(sample)
@@ -237,10 +241,8 @@ def encode(sample: Sample) -> dict[str, bytes]:
         members["flac"] = buffer.getvalue()
     if sample.coefficients is not None:
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            **{name: np.asarray(value, np.float32) for name, value in sample.coefficients.items()},
-        )
+        blocks = {name: np.asarray(a, np.float32) for name, a in sample.coefficients.items()}
+        np.savez_compressed(buffer, **blocks)
         members["coeffs.npz"] = buffer.getvalue()
     if sample.au is not None:
         members["au.npy"] = _npy(sample.au.astype(np.float32))
@@ -249,23 +251,17 @@ def encode(sample: Sample) -> dict[str, bytes]:
     if sample.blendshapes is not None:
         members["blend.npy"] = _npy(sample.blendshapes.astype(np.float16))
     if sample.whisper is not None:
-        members |= encode_teacher(sample.whisper, sample.meta)
+        members |= encode_whisper(sample.whisper, sample.meta)
     if sample.video is not None:
         members["mp4"] = sample.video
     return members
 
 
-def encode_teacher(features: np.ndarray, meta: SampleMeta) -> dict[str, bytes]:
-    """The member that holds a clip's features of Whisper's encoder; SampleError when they are not ``(2T, 384)`` and finite."""
+def encode_whisper(features: np.ndarray, meta: SampleMeta) -> dict[str, bytes]:
+    """Member with Whisper features; SampleError unless they are ``(2T, 384)`` and finite."""
     stored = features.astype(np.float16)
-    _check_teacher(stored, meta.frames)
+    _check_array("whisper", stored, (WHISPER_PER_FRAME * meta.frames, WHISPER_WIDTH))
     return {"whisper.npy": _npy(stored)}
-
-
-def _check_teacher(features: np.ndarray, frames: int) -> None:
-    _check_shape("whisper", features.shape, (WHISPER_PER_FRAME * frames, WHISPER_WIDTH))
-    if not np.isfinite(features).all():
-        raise SampleError("not_finite", "whisper")
 
 
 def decode(
@@ -274,12 +270,12 @@ def decode(
     parts: Collection[str] = PARTS,
     layout: Layout | None = None,
 ) -> Sample:
-    """A sample from its members.
+    """Sample from its members.
 
     Args:
         key: its name in the archive.
-        members: extension -> bytes; unknown extensions are not looked at.
-        parts: which of :data:`PARTS` are wanted, each of which must be there, and of :data:`EXTRAS`.
+        members: extension -> bytes; unknown extensions are ignored.
+        parts: those wanted of :data:`PARTS`, which must be there, and of :data:`EXTRAS`.
         layout: the layout expected; by default the record's own.
 
     Raises:
@@ -289,76 +285,61 @@ def decode(
     for name, data in members.items():
         if name in MEMBER_LIMITS and len(data) > MEMBER_LIMITS[name]:
             raise SampleError("member_too_large", f"{name} has {len(data)} bytes")
-    meta = SampleMeta.from_json(_member(members, "json"))
-    sample = Sample(key, meta)
+
+    def member(name: str) -> bytes:
+        if name not in members:
+            raise SampleError("missing_member", name)
+        return members[name]
+
+    meta = SampleMeta.from_json(member("json"))
+    sample, frames = Sample(key, meta), meta.frames
     if "coefficients" in parts:
-        sample.coefficients = _read_coefficients(_member(members, "coeffs.npz"), meta, layout)
+        sample.coefficients = _decode_coefficients(member("coeffs.npz"), meta, layout)
     if "au" in parts:
-        sample.au = _read_npy(
-            _member(members, "au.npy"), "au", np.float32, (meta.frames, len(AU_NAMES))
-        )
+        sample.au = _decode_npy(member("au.npy"), "au", np.float32, (frames, len(AU_NAMES)))
     if "landmarks" in parts:
-        sample.landmarks = _read_npy(
-            _member(members, "landmarks.npy"), "landmarks", np.float16, (meta.frames, None, 3)
-        ).astype(np.float32)
+        array = _decode_npy(member("landmarks.npy"), "landmarks", np.float16, (frames, None, 3))
+        sample.landmarks = array.astype(np.float32)
     if "blendshapes" in parts and "blend.npy" in members:
-        sample.blendshapes = _read_npy(
-            members["blend.npy"], "blend", np.float16, (meta.frames, BLENDSHAPES)
-        ).astype(np.float32)
+        array = _decode_npy(members["blend.npy"], "blend", np.float16, (frames, BLENDSHAPES))
+        sample.blendshapes = array.astype(np.float32)
     if "whisper" in parts and "whisper.npy" in members:
-        shape = (WHISPER_PER_FRAME * meta.frames, WHISPER_WIDTH)
-        sample.whisper = _read_npy(members["whisper.npy"], "whisper", np.float16, shape)
+        shape = (WHISPER_PER_FRAME * frames, WHISPER_WIDTH)
+        sample.whisper = _decode_npy(members["whisper.npy"], "whisper", np.float16, shape)
     if "wave" in parts:
-        sample.wave = _read_sound(members["flac"] if "flac" in members else _member(members, "wav"))
+        sample.wave = _decode_audio(members["flac"] if "flac" in members else member("wav"))
     if "video" in parts:
-        sample.video = _member(members, "mp4")
+        sample.video = member("mp4")
     validate(sample)
     return sample
 
 
 def validate(sample: Sample) -> None:
-    """Check that a sample's parts agree with its record; SampleError says what does not."""
-    frames = sample.meta.frames
-    if sample.coefficients is not None:
-        if sample.coefficients.layout.to_dict() != _layout(sample.meta).to_dict():
-            raise SampleError(
-                "wrong_layout", f"coefficients are {sample.coefficients.layout.describe()}"
-            )
-        if len(sample.coefficients) != frames:
-            raise SampleError(
-                "length_mismatch", f"{len(sample.coefficients)} coefficient frames, {frames} stated"
-            )
+    """Check that a sample's parts agree with its record; SampleError unless they do."""
+    frames, coefficients, wave = sample.meta.frames, sample.coefficients, sample.wave
+    if coefficients is not None:
+        if coefficients.layout.to_dict() != _layout(sample.meta).to_dict():
+            raise SampleError("wrong_layout", f"coefficients are {coefficients.layout.describe()}")
+        if len(coefficients) != frames:
+            problem = f"{len(coefficients)} coefficient frames, {frames} stated"
+            raise SampleError("length_mismatch", problem)
     arrays = (
         ("au", sample.au, (frames, len(AU_NAMES))),
         ("landmarks", sample.landmarks, (frames, None, 3)),
         ("blend", sample.blendshapes, (frames, BLENDSHAPES)),
+        ("whisper", sample.whisper, (WHISPER_PER_FRAME * frames, WHISPER_WIDTH)),
+        ("wave", wave, (None,)),
     )
     for name, array, shape in arrays:
         if array is not None:
-            _check_shape(name, array.shape, shape)
-            if not np.isfinite(array).all():
-                raise SampleError("not_finite", name)
-    if sample.whisper is not None:
-        _check_teacher(sample.whisper, frames)
-    if sample.landmarks is not None and sample.landmarks.shape[1] not in (478, 468, 68):
-        raise SampleError(
-            "wrong_shape", f"{sample.landmarks.shape[1]} landmarks, expected 478, 468 or 68"
-        )
-    if sample.wave is not None:
-        if sample.wave.ndim != 1 or not np.isfinite(sample.wave).all():
-            raise SampleError("bad_sound", "not one finite channel")
-        if frames_for(len(sample.wave)) != frames:
-            raise SampleError(
-                "length_mismatch", f"{len(sample.wave)} sound samples for {frames} frames"
-            )
+            _check_array(name, array, shape)
+    if sample.landmarks is not None and sample.landmarks.shape[1] not in LANDMARK_COUNTS:
+        problem = f"{sample.landmarks.shape[1]} landmarks, none of {LANDMARK_COUNTS}"
+        raise SampleError("wrong_shape", problem)
+    if wave is not None and frames_for(len(wave)) != frames:
+        raise SampleError("length_mismatch", f"{len(wave)} audio samples for {frames} frames")
     if sample.video is not None and sample.video[4:8] != b"ftyp":
         raise SampleError("bad_video", "not an mp4")
-
-
-def _member(members: Mapping[str, bytes], name: str) -> bytes:
-    if name not in members:
-        raise SampleError("missing_member", name)
-    return members[name]
 
 
 def _layout(meta: SampleMeta) -> Layout:
@@ -368,49 +349,34 @@ def _layout(meta: SampleMeta) -> Layout:
         raise SampleError("bad_meta", f"layout cannot be read: {error}") from None
 
 
-def _read_coefficients(data: bytes, meta: SampleMeta, expected: Layout | None) -> Coefficients:
-    layout = _layout(meta)
+def _decode_coefficients(data: bytes, meta: SampleMeta, expected: Layout | None) -> Coefficients:
+    layout, values, limit = _layout(meta), {}, MEMBER_LIMITS["coeffs.npz"]
     if expected is not None and layout != expected:
         raise SampleError("wrong_layout", f"{layout.describe()}, expected {expected.describe()}")
-    values = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for block in layout.blocks:
-                info = archive.getinfo(f"{block}.npy")
-                if info.file_size > MEMBER_LIMITS["coeffs.npz"]:
-                    raise SampleError(
-                        "member_too_large", f"{block} unpacks to {info.file_size} bytes"
-                    )
-                with archive.open(info) as file:
-                    raw = file.read(MEMBER_LIMITS["coeffs.npz"])
-                values[block] = _read_npy(
-                    raw, block, np.float32, (meta.frames, layout.width(block))
-                )
+                size = archive.getinfo(f"{block}.npy").file_size
+                if size > limit:
+                    raise SampleError("member_too_large", f"{block} unpacks to {size} bytes")
+                with archive.open(f"{block}.npy") as file:
+                    raw = file.read(limit)
+                shape = (meta.frames, layout.width(block))
+                values[block] = _decode_npy(raw, block, np.float32, shape)
     except KeyError as error:
         raise SampleError("missing_member", f"coeffs.npz: {error}") from None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise SampleError("bad_array", f"coeffs.npz: {error}") from None
     return Coefficients(layout, values)
 
 
-def _read_npy(data: bytes, name: str, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
-    """An array whose header was checked against the bytes that follow before anything is made of it."""
-    file = io.BytesIO(data)
+def _decode_npy(data: bytes, name: str, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Array whose header agrees with ``dtype``, ``shape`` and the bytes that follow it."""
+    file, formats = io.BytesIO(data), np.lib.format
     try:
-        version = np.lib.format.read_magic(file)
-        reader = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        stated, fortran, kind = reader(file)
+        first = formats.read_magic(file) == (1, 0)
+        header = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
+        stated, fortran, kind = header(file)
     except (ValueError, TypeError, SyntaxError, EOFError) as error:
         raise SampleError("bad_array", f"{name}: {error}") from None
     if kind.hasobject:
@@ -421,30 +387,30 @@ def _read_npy(data: bytes, name: str, dtype: type, shape: tuple[int | None, ...]
     if fortran or len(data) - file.tell() != math.prod(stated) * kind.itemsize:
         raise SampleError("bad_array", f"{name}: stated size and bytes differ")
     array = np.frombuffer(data, kind, offset=file.tell()).reshape(stated).copy()
-    if not np.isfinite(array).all():
-        raise SampleError("not_finite", name)
+    _check_array(name, array, shape)
     return array
 
 
 def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
-    if len(shape) != len(expected) or any(
-        e is not None and s != e for s, e in zip(shape, expected, strict=False)
-    ):
-        raise SampleError(
-            "wrong_shape",
-            f"{name} is {shape}, expected {tuple('P' if e is None else e for e in expected)}",
-        )
+    pairs = zip(shape, expected, strict=False)
+    if len(shape) != len(expected) or any(e not in (None, s) for s, e in pairs):
+        wanted = tuple("P" if e is None else e for e in expected)
+        raise SampleError("wrong_shape", f"{name} is {shape}, expected {wanted}")
 
 
-def _read_sound(data: bytes) -> np.ndarray:
+def _check_array(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    _check_shape(name, array.shape, shape)
+    if not np.isfinite(array).all():
+        raise SampleError("not_finite", name)
+
+
+def _decode_audio(data: bytes) -> np.ndarray:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
                 raise SampleError("bad_sound", f"{file.samplerate} Hz, {file.channels} channels")
             if file.frames > (MAX_SECONDS + 1) * SAMPLE_RATE:
-                raise SampleError(
-                    "bad_sound", f"{file.frames} samples are more than {MAX_SECONDS:g} s"
-                )
+                raise SampleError("bad_sound", f"{file.frames} samples are over {MAX_SECONDS:g} s")
             return file.read(dtype="float32")
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise SampleError("bad_sound", str(error)) from None

@@ -17,8 +17,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from datamodules.loading.refiner_datamodule import RefinedShards
 from datamodules.loading.skipped_samples import SkippedSamples
+from datamodules.shards.index import ShardIndex
 from datamodules.shards.remote import open_set
-from datamodules.shards.tar_io import ShardIndex
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.core.provenance import provenance
 from emo_lightning.face.builtin import BuiltinFaceModel

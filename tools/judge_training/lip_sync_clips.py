@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.shards.tar_io import iter_samples
+from datamodules.shards.reader import iter_samples
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.regions import LIP_INNER, LIP_OUTER
 from emo_lightning.media.spectrogram import MEL_FLOOR, N_MELS, log_mel

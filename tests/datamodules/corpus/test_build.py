@@ -16,8 +16,9 @@ from datamodules.corpus.build import build_corpus
 from datamodules.corpus.script import write_script
 from datamodules.corpus.sentences import HELD_OUT
 from datamodules.corpus.speakers import cast
+from datamodules.shards.index import read_index
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
-from datamodules.shards.tar_io import iter_samples, read_index
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, read_aus

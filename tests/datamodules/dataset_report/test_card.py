@@ -1,17 +1,21 @@
-"""What people look at: the card, the histogram page, the contact sheet."""
+"""The data card, the histogram page and the contact sheet."""
 
 from __future__ import annotations
 
 import html.parser
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
-from datamodules.dataset_report.card import Seen, data_card, measure, read_shard
-from datamodules.dataset_report.contact_sheet import GREEN, SIDE, choose, contact_sheet
+from datamodules.dataset_report.card import ClipEntry, collect_statistics, data_card
+from datamodules.dataset_report.contact_sheet import CELL, DPI, choose_clips, contact_sheet
 from datamodules.dataset_report.histograms import histogram, histogram_page
-from datamodules.shards.tar_io import ShardWriter, read_index
+from datamodules.shards.index import read_index
+from datamodules.shards.writer import ShardWriter
+
+CELL_PIXELS = CELL * DPI
 
 
 def test_the_card_says_what_the_index_says(shard_set):
@@ -47,72 +51,99 @@ class Tags(html.parser.HTMLParser):
 
 def test_histograms_count_every_clip_and_escape_names(shard_set):
     index = read_index(shard_set)
-    measures = measure(shard_set, index)
-    assert len(measures.seen) == 16 and measures.bad == {}
+    statistics = collect_statistics(shard_set, index)
+    assert len(statistics.clips) == 16 and statistics.bad == {}
     np.testing.assert_allclose(
-        sorted(measures.values["length, s"]), [(40 + n) / 25 for n in range(16)]
+        sorted(statistics.values["length, s"]), [(40 + n) / 25 for n in range(16)]
     )
-    assert measures.values["level"] == [8.0] * 8
+    assert statistics.values["level"] == [8.0] * 8
+    index.notes = ["<b>a note</b>"]
+    index.failures = {"no_face": 3}
     page = Tags()
-    page.feed(histogram_page(index, measures, "<script>x</script>"))
-    assert page.tags["script"] == 0 and "<script>x</script>" in "".join(page.text)
-    assert page.tags["svg"] == len(measures.values) and "length, s" in "".join(page.text)
-    drawn = Tags()
-    drawn.feed(histogram([1, 1, 2, 4], "n"))
-    counts = [int(text.rpartition(": ")[2]) for text in drawn.text if " to " in text]
-    assert counts == [2, 1, 1]
-    assert "n 1<" in histogram([5.0], "one")
+    page.feed(histogram_page(index, statistics, "<script>x</script>"))
+    text = "".join(page.text)
+    assert page.tags["script"] == 0 and "<script>x</script>" in text and "<b>a note</b>" in text
+    assert page.tags["svg"] == len(statistics.values) and "length, s: mean" in text
+    assert "no_face" in text and page.tags["section"] == 8
+    chart = Tags()
+    chart.feed(histogram([1, 1, 2, 4], "<n>"))
+    assert "".join(chart.text).split("<n>: ")[1].startswith("mean 2, n 4")
+    assert histogram([5.0], "one") == histogram([5.0], "one")
+
+
+def test_a_page_of_clips_without_labels_or_of_none(tmp_path, make_sample):
+    with ShardWriter(tmp_path / "set", video=False) as writer:
+        writer.add(make_sample(0, 20, video=False))
+        index = writer.finish()
+    page = histogram_page(index, collect_statistics(tmp_path / "set", index), "set")
+    assert "No clip has an emotion." in page and "None: every clip became a sample." in page
+    (tmp_path / "set" / index.shards[0].name).unlink()
+    page = histogram_page(index, collect_statistics(tmp_path / "set", index), "set")
+    assert "No clip could be read." in page and "bad_archive" in page
 
 
 def test_large_sets_are_measured_in_part(shard_set):
     index = read_index(shard_set)
-    assert 4 <= len(measure(shard_set, index, clips=4).seen) < 16
+    assert 4 <= len(collect_statistics(shard_set, index, clips=4).clips) < 16
 
 
-def test_the_sheet_shows_face_landmarks_units_and_sound(shard_set, make_sample):
+def test_the_contact_sheet_shows_face_landmarks_units_and_waveform(shard_set):
     index = read_index(shard_set)
-    measures = measure(shard_set, index)
-    sheet = contact_sheet(shard_set, index, measures.seen, clips=5)
-    assert sheet.dtype == np.uint8 and sheet.shape[1] > 4 * SIDE
-    np.testing.assert_array_equal(sheet, contact_sheet(shard_set, index, measures.seen, clips=5))
-    assert (sheet != contact_sheet(shard_set, index, measures.seen, clips=5, seed=1)).any()
-    assert (sheet == np.array(GREEN, np.uint8)).all(2).sum() > 5 * 50
+    entries = collect_statistics(shard_set, index).clips
+    picture = contact_sheet(shard_set, index, entries, clips=5)
+    assert picture.dtype == np.uint8 and picture.shape[1:] == (4 * CELL_PIXELS, 3)
+    np.testing.assert_array_equal(picture, contact_sheet(shard_set, index, entries, clips=5))
+    assert (picture != contact_sheet(shard_set, index, entries, clips=5, seed=1)).any()
+    blue, green, red = (picture.astype(int)[..., i] for i in range(3))
+    assert ((green > red + 40) & (green > blue + 40)).sum() > 5 * 50  # landmarks
+    assert ((blue > red + 80) & (blue > green + 40)).sum() > 5 * 500  # action units and waveform
 
 
-def test_a_sheet_needs_neither_video_nor_good_samples(tmp_path, make_sample, shard_set):
-    with ShardWriter(tmp_path / "light", video=False) as writer:
-        writer.add(make_sample(0, 20, video=False))
-        writer.finish()
-    index = read_index(tmp_path / "light")
-    assert (
-        contact_sheet(tmp_path / "light", index, measure(tmp_path / "light", index).seen).shape[1]
-        < 2 * SIDE
-    )
+def test_a_contact_sheet_needs_neither_video_nor_good_samples(tmp_path, make_sample, shard_set):
+    light = tmp_path / "light"
+    with ShardWriter(light, video=False) as writer:
+        writer.add(make_sample(0, 20, video=False, speaker="$a_b"))
+        index = writer.finish()
+    entries = collect_statistics(light, index).clips
+    assert contact_sheet(light, index, entries).shape[1] == CELL_PIXELS
     copy = tmp_path / "copy"
     shutil.copytree(shard_set, copy)
     path = copy / "light-train-000000.tar"
     path.write_bytes(path.read_bytes().replace(b'"fps":25.0', b'"fps":24.0'))
     (copy / "light-train-000001.tar").unlink()
     index = read_index(copy)
-    measures = measure(copy, index)
-    assert measures.bad == {"bad_meta": 2, "bad_archive": 1} and len(measures.seen) == 12
+    statistics = collect_statistics(copy, index)
+    assert statistics.bad == {"bad_meta": 2, "bad_archive": 1} and len(statistics.clips) == 12
     for video in copy.glob("video-*"):
         video.unlink()
-    assert contact_sheet(copy, index, measures.seen, 3).any()
+    assert contact_sheet(copy, index, statistics.clips, 2).any()
     assert contact_sheet(copy, index, [], 3).any()
 
 
-def test_the_choice_spreads_over_emotions_and_speakers():
-    shard = read_shard.__name__
-    seen = [
-        Seen(shard, f"{e}{s}{n}", e, s, float(n))
+def test_audio_alone_is_shown_as_spectrograms(tmp_path, make_sample):
+    sample = make_sample(0, 20, video=False)
+    sample = replace(sample, coefficients=None, au=None, landmarks=None)
+    with ShardWriter(tmp_path / "set") as writer:
+        writer.add(sample)
+        index = writer.finish()
+    statistics = collect_statistics(tmp_path / "set", index)
+    picture = contact_sheet(tmp_path / "set", index, statistics.clips)
+    assert (
+        picture.shape[0] < 2 * CELL_PIXELS and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    )
+
+
+def test_the_choice_spreads_over_emotions_and_speakers(shard_set):
+    shard = read_index(shard_set).shards[0]
+    entries = [
+        ClipEntry(shard, f"{e}{s}{n}", e, s, float(n))
         for e in ("happy", "sad", "fear")
         for s in ("a", "b")
         for n in (1, 2, 3)
     ]
-    seen += [Seen(shard, f"many{n}", "happy", "a", 1.0) for n in range(50)]
-    chosen = choose(seen, 6, 0)
+    entries += [ClipEntry(shard, f"many{n}", "happy", "a", 1.0) for n in range(50)]
+    chosen = choose_clips(entries, 6, 0)
     assert Counter(s.emotion for s in chosen) == {"happy": 2, "sad": 2, "fear": 2}
     assert Counter(s.speaker for s in chosen) == {"a": 3, "b": 3}
     assert [s.emotion for s in chosen] == ["fear", "fear", "happy", "happy", "sad", "sad"]
-    assert len(choose(seen, 1000, 0)) == len(seen)
+    assert len(choose_clips(entries, 1000, 0)) == len(entries)

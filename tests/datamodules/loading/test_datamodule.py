@@ -12,7 +12,9 @@ import torch
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from datamodules.loading.sampler import ClipReader, FailureTable, ShardFile, Share, current_share
-from datamodules.shards.tar_io import ShardWriter, iter_samples, read_index
+from datamodules.shards.index import read_index
+from datamodules.shards.reader import iter_samples
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.media.loudness import levelled

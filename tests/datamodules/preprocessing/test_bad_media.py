@@ -18,7 +18,7 @@ from skimage.data import astronaut, rocket
 
 from datamodules.preprocessing.extraction import Extractor
 from datamodules.preprocessing.pipeline import Settings, preprocess
-from datamodules.shards.tar_io import iter_samples
+from datamodules.shards.reader import iter_samples
 from datamodules.sources import Clip, open_source
 from emo_lightning.face.landmarks import Face, open_landmarker, to_68
 from emo_lightning.media.video_reader import decode_mp4_bytes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.shards.tar_io import iter_samples
+from datamodules.shards.reader import iter_samples
 from emo_lightning.cli import main
 from emo_lightning.face.landmarks import open_landmarker, to_68
 from emo_lightning.media.video_writer import write_video

@@ -16,7 +16,7 @@ from datamodules.preprocessing.imported_features import (
     read_openface,
 )
 from datamodules.preprocessing.pipeline import Settings, preprocess
-from datamodules.shards.tar_io import iter_samples
+from datamodules.shards.reader import iter_samples
 from datamodules.sources import Clip, Rejected, open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import AU_NAMES, BFM

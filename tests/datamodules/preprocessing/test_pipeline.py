@@ -14,7 +14,8 @@ from skimage.data import astronaut
 
 from datamodules.preprocessing.face_tracking import ClipError, fill_gaps
 from datamodules.preprocessing.pipeline import Settings, preprocess
-from datamodules.shards.tar_io import iter_samples, read_index
+from datamodules.shards.index import read_index
+from datamodules.shards.reader import iter_samples
 from datamodules.sources import open_source
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from datamodules.loading.datamodule import AudioShards
-from datamodules.shards.add_whisper_features import add_teacher
+from datamodules.shards.add_whisper_features import add_whisper_features
+from datamodules.shards.index import INDEX, read_index
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import SampleError, decode, encode
-from datamodules.shards.tar_io import INDEX, iter_samples, read_index
 from datamodules.shards.verify import verify
 from emo_lightning.core.constants import frames_for
 from emo_lightning.core.errors import UserError
@@ -27,7 +28,7 @@ def teacher(wave: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def taught(shard_set, tmp_path_factory):
     out = tmp_path_factory.mktemp("taught") / "set"
-    add_teacher(shard_set, out, teacher, {"network": "a counter"})
+    add_whisper_features(shard_set, out, teacher, {"network": "a counter"})
     return out
 
 
@@ -73,7 +74,7 @@ def test_batches_bring_the_features_of_their_own_frames(taught, shard_set):
     plain.setup()
     assert all("whisper" not in batch for batch in plain.train_dataloader())
     without = AudioShards(str(shard_set), window=32, workers=0, teacher=True)
-    with pytest.raises(UserError, match="emo shards teach"):
+    with pytest.raises(UserError, match="emo shards add-whisper"):
         without.setup()
 
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodules.shards.index import INDEX
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import encode
-from datamodules.shards.tar_io import INDEX, ShardWriter, file_sha256, iter_samples
 from datamodules.shards.verify import verify
+from datamodules.shards.writer import ShardWriter
+from emo_lightning.core.provenance import sha256_of
 
 GIGABYTE = 1 << 30
 SHARD = "light-train-000000.tar"
@@ -110,7 +113,7 @@ def agree(folder: Path) -> None:
     record = json.loads((folder / INDEX).read_text())
     record["shards"][0] |= {
         "bytes": (folder / SHARD).stat().st_size,
-        "sha256": file_sha256(folder / SHARD),
+        "sha256": sha256_of(folder / SHARD),
     }
     (folder / INDEX).write_text(json.dumps(record))
 

@@ -11,8 +11,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from datamodules.shards.fine_levels import add_levels
-from datamodules.shards.tar_io import INDEX, ShardWriter, iter_samples, read_index
+from datamodules.shards.index import INDEX, read_index
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.verify import verify
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import AU_NAMES, EXP_NAMES, read_aus
 from emo_lightning.motion.emotions import prototype_exp

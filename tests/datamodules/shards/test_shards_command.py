@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datamodules.shards.schema import Sample, SampleMeta
-from datamodules.shards.tar_io import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from datamodules.sources.labels import EMOTION_OF
 from emo_lightning.cli import main
 from emo_lightning.face.coefficients import BUILTIN, Coefficients

@@ -13,9 +13,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datamodules.shards.index import read_index
+from datamodules.shards.reader import iter_samples, read_samples
 from datamodules.shards.schema import SampleError, decode, encode
 from datamodules.shards.splits import assign_splits
-from datamodules.shards.tar_io import ShardWriter, iter_samples, read_index, read_tar
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import BUILTIN
 
@@ -167,7 +169,7 @@ def test_a_member_of_three_gigabytes_is_never_taken_into_memory(make_sample):
         + bytes(4 << 20)
     )
     tracemalloc.start()
-    found = dict(read_tar(stream))
+    found = dict(read_samples(stream))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (
@@ -178,7 +180,7 @@ def test_a_member_of_three_gigabytes_is_never_taken_into_memory(make_sample):
 def test_a_pickle_member_is_never_looked_at(make_sample):
     members = [(f"clip-001.{name}", data) for name, data in encode(make_sample(1, 20)).items()]
     found = dict(
-        read_tar(
+        read_samples(
             archive(
                 *members, ("clip-001.pkl", b"\x80\x04]\x94."), ("clip-001.pyd", b"cposix\nsystem\n")
             )
@@ -216,7 +218,7 @@ def test_a_hostile_archive_costs_only_what_is_bad(make_sample):
         ("notes.txt", b"hello"),
         ("last.json", good["json"]),
     )
-    found = list(read_tar(stream))
+    found = list(read_samples(stream))
     reasons = {key: value.reason for key, value in found if isinstance(value, SampleError)}
     assert reasons == {
         "../../evil.json": "bad_key",
@@ -240,11 +242,13 @@ def test_a_cut_archive_gives_what_is_whole(make_sample):
         for name, data in encode(make_sample(n, 20)).items()
     ]
     data = archive(*entries).getvalue()
-    found = list(read_tar(io.BytesIO(data[: 2 * len(data) // 3])))
+    found = list(read_samples(io.BytesIO(data[: 2 * len(data) // 3])))
     assert isinstance(found[-1][1], SampleError) and found[-1][1].reason == "bad_archive"
     assert [key for key, value in found if isinstance(value, dict)][:1] == ["clip-000"]
     assert [
-        v.reason for _, v in read_tar(io.BytesIO(b"no archive" * 100)) if isinstance(v, SampleError)
+        v.reason
+        for _, v in read_samples(io.BytesIO(b"no archive" * 100))
+        if isinstance(v, SampleError)
     ] == ["bad_archive"]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import tarfile
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from datamodules.shards.index import INDEX
 from datamodules.shards.schema import encode
-from datamodules.shards.tar_io import INDEX, ShardWriter, add_members, file_sha256
 from datamodules.shards.verify import verify
+from datamodules.shards.writer import ShardWriter, tar_writer
 from emo_lightning.core.errors import UserError
+from emo_lightning.core.provenance import sha256_of
 from emo_lightning.media.video_writer import encode_mp4_bytes
 
 
@@ -30,16 +31,16 @@ def found(folder) -> set[tuple[str, str, str]]:
 
 def rewrite(folder, name: str, samples: list[tuple[str, dict[str, bytes]]], **facts) -> None:
     """Put another archive in place and let the index agree with its bytes."""
-    with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with open(folder / name, "wb") as file, tar_writer(file) as tar:
         for key, members in samples:
-            add_members(tar, key, members)
+            tar.write({"__key__": key, **members})
     agree(folder, name, samples=len(samples), **facts)
 
 
 def agree(folder, name: str, **facts) -> None:
     record = json.loads((folder / INDEX).read_text())
     row = next(row for row in record["shards"] if row["name"] == name)
-    row |= {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name), **facts}
+    row |= {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name), **facts}
     (folder / INDEX).write_text(json.dumps(record))
 
 

@@ -13,7 +13,7 @@ from datamodules.loading.flow_align import align
 from datamodules.loading.image_augmentation import MIRROR, ImageAugmentation
 from datamodules.loading.refiner_datamodule import RefinedShards
 from datamodules.shards.schema import Sample, SampleMeta
-from datamodules.shards.tar_io import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients, read_aus

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.shards.schema import Sample, SampleMeta
-from datamodules.shards.tar_io import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.face.coefficients import BUILTIN, Coefficients, read_aus
 from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.motion.emotions import EMOTIONS, prototype_exp

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodules.shards.index import read_index
+from datamodules.shards.reader import read_samples
 from datamodules.shards.schema import Sample, SampleMeta
-from datamodules.shards.tar_io import ShardWriter, read_index, read_tar
+from datamodules.shards.writer import ShardWriter
 from emo_lightning.cli import main
 from emo_lightning.face.coefficients import BFM, Coefficients
 from emo_lightning.training.config import load_config
@@ -42,7 +44,9 @@ def rewritten(
             path = out / entry["name"]
             with open(shards / entry["name"], "rb") as stream:
                 samples = [
-                    (key, members) for key, members in read_tar(stream) if isinstance(members, dict)
+                    (key, members)
+                    for key, members in read_samples(stream)
+                    if isinstance(members, dict)
                 ]
             with tarfile.open(path, "w") as tar:
                 for name, data in (

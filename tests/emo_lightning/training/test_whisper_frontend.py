@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.shards.add_whisper_features import add_teacher
+from datamodules.shards.add_whisper_features import add_whisper_features
 from emo_lightning.core.assets import list_assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients
@@ -37,7 +37,7 @@ def ear() -> WhisperFrontend:
 @pytest.fixture(scope="module")
 def taught(shards: Path, ear: WhisperFrontend, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("taught") / "set"
-    add_teacher(
+    add_whisper_features(
         shards,
         out,
         lambda wave: ear.features(log_mel(levelled(wave), ear.kind)),
@@ -97,7 +97,7 @@ def test_the_mel_network_learns_from_the_teacher(
         loss(["trainer.max_steps=60", "trainer.val_every=60"])
         < loss(["trainer.max_steps=1", "trainer.val_every=1"]) - 0.1
     )
-    with pytest.raises(UserError, match="emo shards teach"):
+    with pytest.raises(UserError, match="emo shards add-whisper"):
         run(repository, 1, f"data={shards}", f"out={tmp_path}/none", "loss.distil=1")
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from datamodules.corpus.build import build_corpus
+from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
-from datamodules.shards.tar_io import iter_samples
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.pose import rotation
 from emo_lightning.media.audio_reader import load_audio
