@@ -16,7 +16,7 @@ import cv2
 
 from datamodules.corpus.clip import make_sample, render_video, renderer
 from datamodules.corpus.script import Line, write_script
-from datamodules.corpus.speakers import MAX_SPEAKERS, Speaker, cast
+from datamodules.corpus.speakers import MAX_SPEAKERS, CorpusSpeaker, cast
 from datamodules.shards.schema import SampleMeta, encode
 from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
@@ -44,7 +44,7 @@ _Made = tuple[str, SampleMeta, dict[str, bytes]]
 class _Job:
     """What every worker knows: the cast, the seed, the size of frames (0 for none)."""
 
-    cast: tuple[Speaker, ...]
+    cast: tuple[CorpusSpeaker, ...]
     seed: int
     size: int
     video: bool
@@ -106,7 +106,7 @@ def _cast(
     portraits: Sequence[str | Path],
     speakers: int | None,
     workers: int,
-) -> list[Speaker]:
+) -> list[CorpusSpeaker]:
     """Check the arguments and draw the people; the pictures are read here once, so a bad one is refused before any work."""
     least = LEAST_SPEAKERS + len(portraits)
     for argument, value, low, high in (

@@ -14,7 +14,7 @@ from datamodules.corpus.heads import with_irises
 from datamodules.corpus.motion import move
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.script import Line
-from datamodules.corpus.speakers import Speaker
+from datamodules.corpus.speakers import CorpusSpeaker
 from datamodules.corpus.speech import Speech, synthesise
 from datamodules.corpus.visemes import articulate, stressed_times
 from datamodules.shards.schema import Sample, SampleMeta
@@ -32,7 +32,7 @@ SHORTEST = 2.0
 SOURCE = "corpus"
 
 
-def make_sample(line: Line, speaker: Speaker, portrait: Portrait, seed: int) -> Sample:
+def make_sample(line: Line, speaker: CorpusSpeaker, portrait: Portrait, seed: int) -> Sample:
     """Everything but the frames; a function of its arguments alone."""
     rng = np.random.default_rng([seed, 3, line.number])
     prosody = prosody_for(line.emotion, line.level, speaker.vocal)
@@ -74,7 +74,7 @@ def renderer() -> Any:
     return create("mesh")
 
 
-def _say(line: Line, speaker: Speaker, rng: np.random.Generator) -> Speech:
+def _say(line: Line, speaker: CorpusSpeaker, rng: np.random.Generator) -> Speech:
     prosody = prosody_for(line.emotion, line.level, speaker.vocal)
     lead, tail, seed = (
         float(rng.uniform(0.15, 0.35)),
@@ -89,7 +89,7 @@ def _say(line: Line, speaker: Speaker, rng: np.random.Generator) -> Speech:
     )
 
 
-def _extra(line: Line, speaker: Speaker, speech: Speech) -> dict[str, Any]:
+def _extra(line: Line, speaker: CorpusSpeaker, speech: Speech) -> dict[str, Any]:
     phones = [[symbol, round(start, 4), round(end, 4)] for symbol, start, end in speech.phones]
     head = "painted" if speaker.portrait is None else "portrait"
     return {"phones": phones, "voice": asdict(speaker.voice), "head": head, "line": line.number}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.corpus.sentences import HELD_OUT, TRAIN
-from datamodules.corpus.speakers import Speaker
+from datamodules.corpus.speakers import CorpusSpeaker
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 
 LEVELS = 15
@@ -30,7 +30,7 @@ class Line:
         return None if self.level is None else (self.level - 1) // 5 + 1
 
 
-def write_script(cast: Sequence[Speaker], clips: int, seed: int) -> list[Line]:
+def write_script(cast: Sequence[CorpusSpeaker], clips: int, seed: int) -> list[Line]:
     """``clips`` lines, dealt to the speakers in turn.
 
     Each speaker goes through all eight emotions again and again, in a new order every time: the first time round with

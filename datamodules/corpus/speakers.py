@@ -39,7 +39,7 @@ MAX_SPEAKERS = len(VOICES)
 
 
 @dataclass(frozen=True)
-class Speaker:
+class CorpusSpeaker:
     """One person; ``portrait`` is the user's picture, or None for a painted head."""
 
     name: str
@@ -60,7 +60,7 @@ class Speaker:
         return draw_head(self.looks, size, self.seed)
 
 
-def cast(count: int, seed: int, portraits: Sequence[Path] = ()) -> list[Speaker]:
+def cast(count: int, seed: int, portraits: Sequence[Path] = ()) -> list[CorpusSpeaker]:
     """``count`` people with painted heads and one more for each picture.
 
     The last eighth (at least one) of the painted ones is for test, the eighth before it for val; the rest and the
@@ -74,7 +74,7 @@ def cast(count: int, seed: int, portraits: Sequence[Path] = ()) -> list[Speaker]
     return people
 
 
-def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = None) -> Speaker:
+def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = None) -> CorpusSpeaker:
     voice, masculine = VOICES[index % MAX_SPEAKERS]
     rng = np.random.default_rng([seed, 1, index])
     looks, vocal, lips = (
@@ -87,4 +87,4 @@ def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = 
         MotionStyle.draw(rng),
         int(rng.integers(1 << 31)),
     )
-    return Speaker(name, split, voice, looks, vocal, lips, acting, motion, own_seed, portrait)
+    return CorpusSpeaker(name, split, voice, looks, vocal, lips, acting, motion, own_seed, portrait)

@@ -58,13 +58,13 @@ class InferenceContext:
     Attributes:
         device: of weights and inputs.
         dtype: of matrix products and convolutions; geometry stays float32.
-        channels_last: memory format of the image networks.
+        channels_last: memory format of the image networks; by default on accelerators alone.
         compiled: compile the image networks with ``torch.compile`` at their first call.
     """
 
     device: torch.device
     dtype: torch.dtype
-    channels_last: bool = True
+    channels_last: bool = False
     compiled: bool = False
 
     @classmethod
@@ -73,7 +73,7 @@ class InferenceContext:
         device: str = "auto",
         precision: str = "float32",
         compiled: bool = False,
-        channels_last: bool = True,
+        channels_last: bool | None = None,
     ) -> InferenceContext:
         """Context by names, see :func:`resolve_device`; ``precision`` is one of PRECISIONS.
 
@@ -84,15 +84,18 @@ class InferenceContext:
 
         if precision not in PRECISIONS:
             raise UserError("precision", precision, ", ".join(PRECISIONS), "is not a precision")
-        return cls(resolve_device(device), getattr(torch, precision), channels_last, compiled)
+        place = resolve_device(device)
+        last = place.type != "cpu" if channels_last is None else channels_last
+        return cls(place, getattr(torch, precision), last, compiled)
 
     def prepare(self, network: torch.nn.Module, images: bool = False) -> torch.nn.Module:
         """Network on the device, in evaluation mode; ``images`` for those with 2D convolutions."""
         import torch
 
         network = network.to(self.device).eval().requires_grad_(False)
-        if images and self.channels_last:
-            network = network.to(memory_format=torch.channels_last)
+        for weight in network.parameters() if images and self.channels_last else ():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         if images and self.compiled:
             network.compile()
         return network

@@ -240,7 +240,7 @@ class _BlockGenerator:
         self._source_tensor = torch.from_numpy(self._source).to(self._device)
         self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
         self._blinks = BlinkProcess(seed, model.config.blinks_per_minute)
-        self._blink_rate = BlinkRate(model.layout.width("exp"))
+        self._blink_rate = BlinkRateFactor(model.layout.width("exp"))
         self._lids = [i for i, name in enumerate(model.layout.exp_names) if name in LIDS]
         self._emotions = torch.tensor([key.emotion for key in track.keys], device=self._device)
         levels = torch.tensor([key.level for key in track.keys])
@@ -320,7 +320,7 @@ class _BlockGenerator:
         return (weights[..., None] * controls).sum(dim=1)
 
 
-class BlinkRate:
+class BlinkRateFactor:
     """Factor on the blink rate: higher in a pause and while the head turns."""
 
     def __init__(self, exp: int) -> None:

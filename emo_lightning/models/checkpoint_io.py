@@ -59,7 +59,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Network:
+class StoredNetwork:
     """Contents of a network file: metadata, weights, and their fingerprint as stored."""
 
     meta: dict[str, Any]
@@ -111,7 +111,7 @@ def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: b
     return mark
 
 
-def read_network(path: str | Path, product: str, argument: str) -> Network:
+def read_network(path: str | Path, product: str, argument: str) -> StoredNetwork:
     """Read one network from an exported file or a training checkpoint.
 
     Args:
@@ -156,17 +156,17 @@ def read_network(path: str | Path, product: str, argument: str) -> Network:
         )
     # Over the names as stored: that is what a later stage recorded as its predecessor.
     mark = fingerprint(state)
-    return Network(_current_keys(meta), _current_names(state, product), mark, path)
+    return StoredNetwork(_current_keys(meta), _current_names(state, product), mark, path)
 
 
-def load_decoupler(network: Network, argument: str = "decoupler") -> AudioDecoupler:
+def load_decoupler(network: StoredNetwork, argument: str = "decoupler") -> AudioDecoupler:
     """Stage 1's network with its weights; MismatchError when sizes and weights disagree."""
     return _filled(
         lambda: AudioDecoupler(DecouplerConfig(**network.meta["model"])), network, argument
     )
 
 
-def load_motion_model(network: Network, argument: str = "heads") -> MotionModel:
+def load_motion_model(network: StoredNetwork, argument: str = "heads") -> MotionModel:
     """Stage 2's networks with their weights; MismatchError when sizes and weights disagree."""
     layout, content = network.layout, int(network.meta["content"])
     return _filled(
@@ -178,7 +178,7 @@ def load_motion_model(network: Network, argument: str = "heads") -> MotionModel:
     )
 
 
-def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
+def load_renderer(network: StoredNetwork, argument: str = "renderer") -> FaceRenderer:
     """Stage 3's network with its weights; MismatchError when sizes and weights disagree."""
     return _filled(
         lambda: FaceRenderer(RendererConfig(**network.meta["model"]), network.layout),
@@ -187,14 +187,14 @@ def load_renderer(network: Network, argument: str = "renderer") -> FaceRenderer:
     )
 
 
-def load_refiner(network: Network, argument: str = "refiner") -> Refiner:
+def load_refiner(network: StoredNetwork, argument: str = "refiner") -> Refiner:
     """Stage 3's refiner with its weights; MismatchError when sizes and weights disagree."""
     return _filled(
         lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument
     )
 
 
-def check_follows(later: Network, earlier: Network, argument: str) -> None:
+def check_follows(later: StoredNetwork, earlier: StoredNetwork, argument: str) -> None:
     """Raise MismatchError unless ``later`` was trained on exactly ``earlier``."""
     if later.meta.get("predecessor") != earlier.fingerprint:
         product, wanted = earlier.meta["product"], str(later.meta.get("predecessor"))[:12]
@@ -249,7 +249,7 @@ def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
     return state
 
 
-def _filled(build: Callable[[], M], network: Network, argument: str) -> M:
+def _filled(build: Callable[[], M], network: StoredNetwork, argument: str) -> M:
     """Build a network and load its weights strictly."""
     try:
         module = build()

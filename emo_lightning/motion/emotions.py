@@ -141,6 +141,7 @@ def prototype_exp(emotion: str, exp_names: Sequence[str]) -> np.ndarray:
 
 
 EASES = ("natural", "linear")
+TRACK_SHAPE = "a YAML list of {time, emotion, level}, times rising from 0"
 
 
 @dataclass(frozen=True)
@@ -193,30 +194,44 @@ class EmotionTrack:
         Raises:
             UserError: unreadable file, unknown field, unknown emotion, level out of range, times that do not rise.
         """
-        argument, shape = (
-            "--emotion-track",
-            "a YAML list of {time, emotion, level}, times rising from 0",
-        )
+        argument, shape = "--emotion-track", TRACK_SHAPE
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(argument, path, shape, f"cannot be read ({reason})") from None
+        return EmotionTrack.parse(data, path, argument)
+
+    @staticmethod
+    def parse(
+        data: object, source: object = "track", argument: str = "--emotion-track"
+    ) -> EmotionTrack:
+        """Track from the content of a track file; a key may also be ``(time, emotion, level)``.
+
+        Args:
+            data: a list of keys, or a mapping with ``keys``, ``onset`` and ``offset``.
+            source: name of the data in error messages.
+            argument: name of the setting in error messages.
+
+        Raises:
+            UserError: as :meth:`load`.
+        """
         onset = offset = None
         if isinstance(data, dict):
             unknown = set(data) - {"onset", "offset", "keys"}
             if unknown:
-                raise UserError(
-                    argument, path, shape, f"has unknown fields {sorted(map(str, unknown))}"
-                )
+                problem = f"has unknown fields {sorted(map(str, unknown))}"
+                raise UserError(argument, source, TRACK_SHAPE, problem)
             onset, offset = (
                 _seconds(data.get(name), f"{argument} {name}") for name in ("onset", "offset")
             )
             data = data.get("keys")
         if not isinstance(data, list) or not data:
-            raise UserError(argument, path, shape, "holds no keys")
+            raise UserError(argument, source, TRACK_SHAPE, "holds no keys")
         keys: list[EmotionKey] = []
         for number, row in enumerate(data):
+            if isinstance(row, tuple) and len(row) == 3:
+                row = dict(zip(("time", "emotion", "level"), row, strict=True))
             keys.append(_read_key(row, f"{argument} key {number}", keys[-1] if keys else None))
         return EmotionTrack(tuple(keys), onset, offset)
 

@@ -45,7 +45,7 @@ class KeypointRenderer:
         place = SHIPPED if folder is None else Path(folder)
         self.files = (place / "renderer.safetensors",)
         network = read_network(self.files[0], "renderer", "--checkpoint-dir")
-        self.inference = inference or InferenceContext.create("cpu", channels_last=False)
+        self.inference = inference or InferenceContext.create("cpu")
         module = load_renderer(network, "--checkpoint-dir")
         self.network, self.layout = self.inference.prepare(module, images=True), network.layout
 

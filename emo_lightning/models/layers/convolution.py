@@ -59,7 +59,7 @@ class ResBlock(nn.Module):
         return x + self.body(x)
 
 
-class Hourglass(nn.Module):
+class UNet(nn.Module):
     """U-Net with average pooling; in three dimensions only height and width are halved.
 
     ``(B, n_in, ...) -> (B, n_out, ...)``.

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.models.layers.convolution import Hourglass, conv
+from emo_lightning.models.layers.convolution import UNet, conv
 from emo_lightning.models.layers.precision import float32_on
 from emo_lightning.models.renderer.keypoint_detector import cell_centres, rotation
-from emo_lightning.models.renderer.mapping_net import Motion
+from emo_lightning.models.renderer.mapping_net import KeypointMotion
 from emo_lightning.models.renderer.mesh_keypoints import SplattedMesh
 
 COMPRESSED = 4
@@ -58,7 +58,7 @@ class DenseMotion(nn.Module):
         super().__init__()
         moves = keypoints + 1 + mesh
         self.compress = conv(3, channels, COMPRESSED, 1)
-        self.body = Hourglass(3, moves * (COMPRESSED + 1), width, levels, max_width)
+        self.body = UNet(3, moves * (COMPRESSED + 1), width, levels, max_width)
         self.to_weights = conv(3, self.body.n_out, moves, 3)
         self.to_occlusion = conv(2, self.body.n_out * depth, 1, 3)
         nn.init.constant_(self.to_occlusion.bias, 2.0)
@@ -69,7 +69,7 @@ class DenseMotion(nn.Module):
         volume: Tensor,
         source: Tensor,
         driving: Tensor,
-        motions: tuple[Motion, Motion],
+        motions: tuple[KeypointMotion, KeypointMotion],
         mesh: SplattedMesh | None = None,
     ) -> Flow:
         """Flow from the driving frame back to the source.
@@ -127,7 +127,7 @@ def sample(values: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
     )
 
 
-def _relative_pose(motions: tuple[Motion, Motion]) -> Tensor:
+def _relative_pose(motions: tuple[KeypointMotion, KeypointMotion]) -> Tensor:
     """Rotation and scale ``(B, 3, 3)`` from the driving frame back to the source."""
     source, driving = motions
     ratio = (source.trans[:, 2] - driving.trans[:, 2]).exp()[:, None, None]

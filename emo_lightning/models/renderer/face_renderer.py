@@ -17,7 +17,7 @@ from emo_lightning.models.renderer.keypoint_detector import (
     pose_points,
     unpose_points,
 )
-from emo_lightning.models.renderer.mapping_net import MappingNet, Motion
+from emo_lightning.models.renderer.mapping_net import KeypointMotion, MappingNet
 from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 
@@ -62,7 +62,7 @@ class EncodedSource(NamedTuple):
     volume: Tensor
     keypoints: Tensor
     canonical: Tensor
-    motion: Motion
+    motion: KeypointMotion
     small: Tensor
     mesh_points: Tensor | None = None
 
@@ -73,7 +73,7 @@ class Rendering(NamedTuple):
 
     image: Tensor
     keypoints: Tensor
-    motion: Motion
+    motion: KeypointMotion
     flow: Flow
     mesh_points: Tensor | None = None
     paint: Tensor | None = None

@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emo_lightning.models.layers.convolution import Hourglass, conv, downsample
+from emo_lightning.models.layers.convolution import UNet, conv, downsample
 from emo_lightning.models.layers.precision import float32_on
-from emo_lightning.models.renderer.mapping_net import Motion
+from emo_lightning.models.renderer.mapping_net import KeypointMotion
 
 
 class KeypointDetector(nn.Module):
@@ -29,7 +29,7 @@ class KeypointDetector(nn.Module):
     def __init__(self, keypoints: int, depth: int, width: int, levels: int, max_width: int) -> None:
         super().__init__()
         self.keypoints, self.depth = keypoints, depth
-        self.body = Hourglass(2, 3, width, levels, max_width)
+        self.body = UNet(2, 3, width, levels, max_width)
         self.to_heatmap = conv(2, self.body.n_out, keypoints * depth, 3)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def scale(trans: Tensor) -> Tensor:
     return trans[:, 2].exp()[:, None, None]
 
 
-def pose_points(points: Tensor, motion: Motion) -> Tensor:
+def pose_points(points: Tensor, motion: KeypointMotion) -> Tensor:
     """Canonical keypoints ``(B, K, 3)`` in model units to crop coordinates: ``s R (x + delta) +
     t``.
 
@@ -80,14 +80,14 @@ def pose_points(points: Tensor, motion: Motion) -> Tensor:
     return to_crop(points + motion.delta, motion)
 
 
-def unpose_points(points: Tensor, motion: Motion) -> Tensor:
+def unpose_points(points: Tensor, motion: KeypointMotion) -> Tensor:
     """Inverse of :func:`pose_points`."""
     with float32_on(points):
         turned = (points - translation(motion.trans)) @ rotation(motion.angle)
         return turned / scale(motion.trans) - motion.delta
 
 
-def to_crop(points: Tensor, motion: Motion) -> Tensor:
+def to_crop(points: Tensor, motion: KeypointMotion) -> Tensor:
     """Points ``(B, N, 3)`` in model units to crop coordinates: ``s R x + t``."""
     with float32_on(points):
         turned = scale(motion.trans) * points @ rotation(motion.angle).transpose(1, 2)

@@ -24,7 +24,7 @@ def still_window(coefficients: Tensor) -> Tensor:
     return coefficients[:, None].expand(-1, WINDOW, -1)
 
 
-class Motion(NamedTuple):
+class KeypointMotion(NamedTuple):
     """Head pose and expression deltas, float32.
 
     ``angle`` (B, 3) radians, ``trans`` (B, 3) as tx, ty, log s, ``delta`` (B, K, 3) in model units,
@@ -63,7 +63,7 @@ class MappingNet(nn.Module):
             nn.init.normal_(head.weight, std=0.1 / width**0.5)
             nn.init.zeros_(head.bias)
 
-    def forward(self, coefficients: Tensor) -> Motion:
+    def forward(self, coefficients: Tensor) -> KeypointMotion:
         """Motion of the middle frame of ``(B, 27, layout.size)``."""
         x = torch.cat([coefficients[..., part] for part in self.inputs], dim=-1)
         x = self.act(self.first(x.transpose(1, 2)))
@@ -76,11 +76,11 @@ class MappingNet(nn.Module):
             angle, trans = self.to_angle(wide), self.to_trans(wide)
             if self.bins:
                 logits = angle.view(len(x), 3, self.bins)
-                return Motion(expected_angle(logits), trans, delta, logits, x)
+                return KeypointMotion(expected_angle(logits), trans, delta, logits, x)
             middle = coefficients[:, coefficients.shape[1] // 2].float()
             angle = middle[:, self.layout.slice("angle")] + 0.1 * angle
             trans = middle[:, self.layout.slice("trans")] + 0.1 * trans
-            return Motion(angle, trans, delta, None, x)
+            return KeypointMotion(angle, trans, delta, None, x)
 
 
 def bin_centres(bins: int, like: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from emo_lightning.face.coefficients import Layout
 from emo_lightning.models.layers.precision import float32_on
 from emo_lightning.models.renderer.keypoint_detector import cell_centres, scale, to_crop
-from emo_lightning.models.renderer.mapping_net import Motion
+from emo_lightning.models.renderer.mapping_net import KeypointMotion
 
 KERNEL_WIDTH = 0.4
 """Standard deviation of a keypoint's splatting kernel over the distance to its neighbours."""
@@ -80,7 +80,7 @@ class MeshKeypoints(nn.Module):
         for buffer, given in zip(buffers, arrays, strict=True):
             buffer.copy_(given)
 
-    def posed_points(self, coefficients: Tensor, motion: Motion, gap: float = 0.0) -> Tensor:
+    def posed_points(self, coefficients: Tensor, motion: KeypointMotion, gap: float = 0.0) -> Tensor:
         """Posed keypoints ``(B, A, 3)`` of coefficients ``(B, C)``, rims at least ``gap`` apart."""
         with float32_on(coefficients):
             coefficients, exp = coefficients.float(), self.expression
@@ -110,7 +110,7 @@ class MeshKeypoints(nn.Module):
         return torch.stack([shape[..., 0], shape[..., 1] + move, shape[..., 2]], dim=-1)
 
     def splat(
-        self, source: Tensor, driving: Tensor, coefficients: Tensor, motion: Motion, cells: int
+        self, source: Tensor, driving: Tensor, coefficients: Tensor, motion: KeypointMotion, cells: int
     ) -> SplattedMesh:
         """Blend the keypoints over ``cells`` x ``cells`` cells of the driving frame.
 
@@ -137,7 +137,7 @@ class MeshKeypoints(nn.Module):
             )
             return SplattedMesh(*(x.transpose(1, 2).unflatten(2, (cells, cells)) for x in fields))
 
-    def roi_weights(self, driving: Tensor, motion: Motion, cells: int = 64) -> Tensor:
+    def roi_weights(self, driving: Tensor, motion: KeypointMotion, cells: int = 64) -> Tensor:
         """Loss weights ``(B, 1, cells, cells)``: 1, and more near weighted keypoints."""
         with float32_on(driving):
             radius = (ROI_RADIUS * scale(motion.trans)).square()

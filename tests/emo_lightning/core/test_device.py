@@ -40,7 +40,7 @@ def test_a_device_that_is_not_there_is_the_users_mistake(monkeypatch: pytest.Mon
 
 
 def test_a_context_prepares_networks_and_sets_the_precision() -> None:
-    context = InferenceContext.create("cpu", "bfloat16")
+    context = InferenceContext.create("cpu", "bfloat16", channels_last=True)
     network = context.prepare(torch.nn.Conv2d(4, 4, 3), images=True)
     assert not network.training and not network.weight.requires_grad
     assert network.weight.is_contiguous(memory_format=torch.channels_last)

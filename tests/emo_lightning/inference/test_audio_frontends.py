@@ -18,8 +18,8 @@ from emo_lightning.inference.whisper_checkpoint import (
     MODULES,
     BadModel,
     load_whisper,
-    read_encoder,
     read_arrays,
+    read_encoder,
 )
 from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
 from emo_lightning.models.decoupler.audio_frontend import CONTEXT, SEGMENT, WhisperFrontend

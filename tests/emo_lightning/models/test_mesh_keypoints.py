@@ -11,7 +11,7 @@ from emo_lightning.face.keypoint_vertices import anchor_table
 from emo_lightning.face.regions import BROWS, EYELIDS, LIPS
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.renderer.generator import warp_image
-from emo_lightning.models.renderer.mapping_net import WINDOW, Motion, still_window
+from emo_lightning.models.renderer.mapping_net import WINDOW, KeypointMotion, still_window
 from emo_lightning.models.renderer.mesh_keypoints import MeshKeypoints
 
 SIZES = {
@@ -36,8 +36,8 @@ def face(**exp: float) -> torch.Tensor:
     return values
 
 
-def motion(coefficients: torch.Tensor) -> Motion:
-    return Motion(
+def motion(coefficients: torch.Tensor) -> KeypointMotion:
+    return KeypointMotion(
         coefficients[:, BUILTIN.slice("angle")],
         coefficients[:, BUILTIN.slice("trans")],
         torch.zeros(1, 0, 3),
