@@ -226,7 +226,7 @@ def _splice(old: Clip, new: Clip, place: float) -> Splice:
     at = frame * SAMPLES_PER_FRAME
     cut = np.concatenate([old.wave[:at], new.wave[at:samples]])
     level = SpeechLevel()
-    level.push(cut)
+    level.add(cut)
     gain = np.float32(level.gain())
     cut_rows, old_rows, new_rows = (
         log_mel(gain * wave) for wave in (cut, old.wave[:samples], new.wave[:samples])

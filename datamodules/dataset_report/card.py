@@ -135,7 +135,7 @@ def _numbers(sample: Sample) -> dict[str, float]:
     numbers = {}
     if sample.wave is not None:
         meter = SpeechLevel()
-        meter.push(sample.wave)
+        meter.add(sample.wave)
         numbers["speech, dB below full scale"] = meter.level()
     if sample.coefficients is not None:
         angles = np.degrees(sample.coefficients["angle"]).mean(0).tolist()

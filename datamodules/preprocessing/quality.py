@@ -58,7 +58,7 @@ def audio_quality(wave: np.ndarray) -> tuple[dict[str, Any], list[str], np.ndarr
         ``speech_share``; flags; and the level of each frame in dB, ``(T,)``.
     """
     meter = SpeechLevel()
-    meter.push(wave)
+    meter.add(wave)
     level = meter.level()
     whole = max(1, len(wave) // SAMPLES_PER_FRAME)
     padded = np.pad(wave, (0, max(0, SAMPLES_PER_FRAME - len(wave))))[: whole * SAMPLES_PER_FRAME]

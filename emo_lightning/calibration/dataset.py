@@ -124,7 +124,7 @@ def extract_features(
         sources: ``(S, layout.size)`` joined coefficients that stand for the portrait.
     """
     mel = MelStream(talker.mel_kind)
-    rows = np.concatenate(list(talker.frontend.transform([mel.push(recording.wave), mel.finish()])))
+    rows = np.concatenate(list(talker.frontend.transform([mel.add(recording.wave), mel.flush()])))
     return _features_of(talker, rows, sources)
 
 

@@ -120,7 +120,7 @@ def track_videos(
 def speech_frames(wave: np.ndarray, frames: int) -> np.ndarray:
     """Voice activity ``(frames,)`` of ``(640 frames,)``, with :data:`HANGOVER` frames around it."""
     level = SpeechLevel()
-    level.push(wave)
+    level.add(wave)
     blocks = np.square(wave[: frames * SAMPLES_PER_FRAME], dtype=np.float64).reshape(frames, -1)
     active = 10 * np.log10(blocks.mean(1) + 1e-12) > level.level() - SPEECH_RANGE_DB
     return np.convolve(active, np.ones(2 * HANGOVER + 1), "same")[:frames] > 0.5

@@ -107,7 +107,7 @@ def scale_head_motion(net: PoseNet, gain: dict[str, list[float]]) -> None:
 def _generated_pose(recording: Recording, talker: AudioToMotion, seed: int) -> np.ndarray:
     """Pose ``(T, 6)`` that PoseNet gives for a recording's audio."""
     mel, track = MelStream(talker.mel_kind), EmotionTrack.constant("neutral", 1.0)
-    rows = [mel.push(recording.wave), mel.finish()]
+    rows = [mel.add(recording.wave), mel.flush()]
     source, total = recording.coefficients.frames(slice(0, 1)), len(recording.segment)
     pieces = list(talker.generate(rows, source, track, seed, total_frames=total))
     return np.concatenate([np.concatenate([p["angle"], p["trans"]], axis=1) for p in pieces])

@@ -37,7 +37,7 @@ from emo_lightning.inference.speaker import (
 from emo_lightning.inference.weights import load_audio_to_motion, weight_files
 from emo_lightning.inference.whisper_checkpoint import registered_whisper
 from emo_lightning.media.audio_reader import iter_sound
-from emo_lightning.media.prefetch import ahead
+from emo_lightning.media.prefetch import prefetch
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
 from emo_lightning.motion.emotions import EmotionTrack, check_band
 from emo_lightning.renderers import registry
@@ -230,7 +230,7 @@ def _encode(
         clock("video"),
         writer,
         Progress("generate", frames) as progress,
-        closing(ahead(images)) as made,
+        closing(prefetch(images)) as made,
     ):
         for frame in made:
             with clock("encode"):

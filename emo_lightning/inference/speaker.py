@@ -39,7 +39,7 @@ from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motio
 from emo_lightning.inference.whisper_checkpoint import find_whisper
 from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio, iter_sound
 from emo_lightning.media.loudness import SpeechLevel
-from emo_lightning.media.prefetch import ahead
+from emo_lightning.media.prefetch import prefetch
 from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
 from emo_lightning.motion.emotions import EmotionTrack
@@ -320,7 +320,7 @@ class TalkingVideo:
             path, self.portrait.size, FPS, audio=sound, audio_rate=AUDIO_RATE, argument="path"
         )
         with self.seconds("save"), writer:
-            for frame in ahead(self.frames):
+            for frame in prefetch(self.frames):
                 writer.write(frame)
         return path
 
@@ -427,7 +427,7 @@ def measure_speech(audio: Path) -> tuple[int, float]:
     samples, peak, level = 0, 0.0, SpeechLevel()
     for block in iter_audio(audio, BLOCK):
         samples, peak = samples + len(block), max(peak, float(np.abs(block).max(initial=0.0)))
-        level.push(block)
+        level.add(block)
     check_sound(AudioInfo(samples, peak), audio, "--audio")
     return frames_for(samples), level.gain()
 
@@ -442,8 +442,8 @@ def mel_blocks(audio: Path, gain: float = 1.0, kind: str = "mel") -> Iterator[np
     """
     stream = MelStream(kind)
     for block in iter_audio(audio, BLOCK):
-        yield stream.push(np.float32(gain) * block)
-    yield stream.finish()
+        yield stream.add(np.float32(gain) * block)
+    yield stream.flush()
 
 
 def as_track(track: TrackLike) -> EmotionTrack:

@@ -79,18 +79,18 @@ class TalkingStream:
         # Nothing is computed before a block is complete, so small pieces cost no more than large.
         if self._samples < HOP * (self._run.rows_needed - 1) + self._window:
             return self._no_frames
-        return self._joined(self._run.append(self._mel.push(self._normalized())))
+        return self._joined(self._run.append(self._mel.add(self._normalized())))
 
     def flush(self) -> Coefficients:
         """Remaining frames, as if silence followed."""
-        rows = np.concatenate([self._mel.push(self._normalized()), self._mel.finish()])
+        rows = np.concatenate([self._mel.add(self._normalized()), self._mel.flush()])
         return self._joined([*self._run.append(rows), *self._run.flush()])
 
     def _normalized(self) -> np.ndarray:
         """Waiting samples at the common loudness."""
         samples, self._waiting = np.concatenate([np.zeros(0, np.float32), *self._waiting]), []
         if isinstance(self._gain, RunningGain):
-            return self._gain.push(samples)
+            return self._gain.apply(samples)
         return self._gain * samples
 
     def _joined(self, pieces: Iterable[Coefficients]) -> Coefficients:

@@ -1,4 +1,4 @@
-"""Let two steps of a stream work at once: one makes the next items in a thread while the other uses the last."""
+"""Prefetching: a thread makes the next items of a stream while the caller uses the last."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _POLL_SECONDS = 0.1
 
 
 class _Failed:
-    """An error on its way to the thread that wants the items."""
+    """An exception to be raised in the caller's thread."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int = 8) -> Iterator[T]:
-    """The same items in the same order, made up to ``depth`` ahead in a thread of its own.
+def prefetch(items: Iterable[T], depth: int = 8) -> Iterator[T]:
+    """The same items in the same order, made up to ``depth`` ahead in a thread.
 
-    An error in the making is raised here, in its turn. When the caller stops early the thread ends after the item it is
-    at, and ``items`` is closed if it is a generator.
+    An exception in making an item is raised here, in its turn. When the caller stops early the
+    thread ends after the item in work, and ``items`` is closed if it is a generator.
     """
     line: queue.Queue[object] = queue.Queue(depth)
     stop, end = threading.Event(), object()
@@ -42,12 +42,12 @@ def ahead(items: Iterable[T], depth: int = 8) -> Iterator[T]:
                 if not put(item):
                     break
             put(end)
-        except BaseException as error:  # whatever it is, it belongs to the caller
+        except BaseException as error:  # it belongs to the caller, whatever it is
             put(_Failed(error))
         finally:
             getattr(items, "close", lambda: None)()
 
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
     thread.start()
     try:
         while (item := line.get()) is not end:

@@ -22,13 +22,13 @@ _ROWS = 16
 
 @dataclass(frozen=True)
 class MelKind:
-    """How rows are made: ``scale * log(max(bands, floor)) + offset``, the bands Slaney's, of the magnitude to a power.
+    """Definition of a spectrogram: ``scale * log(max(bands, floor)) + offset``, Slaney's bands.
 
     Attributes:
         n_fft: samples of the Hann window and of the transform.
         f_min: Hz where the first band begins.
         f_max: Hz where the last band ends.
-        power: 1 magnitude, 2 energy.
+        power: of the magnitude in the bands; 1 magnitude, 2 energy.
         floor: least value of a band.
         scale: of the logarithm.
         offset: added to it.
@@ -44,25 +44,26 @@ class MelKind:
 
     @property
     def quiet(self) -> float:
-        """What silence gives."""
+        """The value of silence."""
         return self.scale * math.log(self.floor) + self.offset
 
     @property
     def lead(self) -> int:
-        """Silence put before the first sample so that row 0 is centred on sample 80."""
+        """Zeros before the first sample, so that frame 0 is centred on sample 80."""
         return (self.n_fft - HOP) // 2
 
 
 WHISPER_PEAK = 1.5
-"""log10 of the largest band in speech at the common level (0.9 to 2.0 on corpora and films). Whisper takes a recording's own
-largest value, which a stream does not know; its features then differ by less than 0.1 % (correlation above 0.999)."""
+"""log10 of the largest band in speech at the common level. Whisper takes a recording's own largest
+value, which a stream does not know."""
 MEL_KINDS = {
     "mel": MelKind(N_FFT, F_MIN, F_MAX, 1, MEL_FLOOR),
     "whisper": MelKind(
         400, 0.0, 8000.0, 2, 10.0 ** (WHISPER_PEAK - 8.0), 0.25 / math.log(10.0), 1.0
     ),
 }
-"""``mel``, this project's own, and ``whisper``: (log10 + 4) / 4 of energies cut 80 dB below :data:`WHISPER_PEAK`."""
+"""``mel``, this project's own; ``whisper``, (log10 + 4) / 4 of energies, clipped at 80 dB below
+:data:`WHISPER_PEAK`."""
 
 
 @lru_cache(maxsize=2)
@@ -85,11 +86,11 @@ def _window(size: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)
 
 
-def _mel_rows(padded: np.ndarray, first: int, count: int, kind: MelKind) -> np.ndarray:
-    """Rows ``first .. first + count - 1``, where ``padded[0]`` is the first sample of row ``first``'s window.
+def _mel_frames(padded: np.ndarray, first: int, count: int, kind: MelKind) -> np.ndarray:
+    """Frames ``first .. first + count - 1``; ``padded[0]`` begins the first one's window.
 
-    Each matrix product has the same shape with each row at the same place in it whatever the calls before, so a
-    stream's numbers are those of the whole file to the last bit.
+    Each matrix product has the same shape, with each frame at the same row of it whatever the calls
+    before, so a stream equals the whole file bit for bit.
     """
     out = np.empty((count, N_MELS), np.float32)
     done = 0
@@ -98,10 +99,9 @@ def _mel_rows(padded: np.ndarray, first: int, count: int, kind: MelKind) -> np.n
         n = min(_ROWS - slot, count - done)
         span = padded[done * HOP : (done + n - 1) * HOP + kind.n_fft]
         frames = np.lib.stride_tricks.sliding_window_view(span, kind.n_fft)[::HOP]
+        spectrum = np.abs(np.fft.rfft(frames * _window(kind.n_fft), axis=1)) ** kind.power
         magnitude = np.zeros((_ROWS, kind.n_fft // 2 + 1))
-        magnitude[slot : slot + n] = (
-            np.abs(np.fft.rfft(frames * _window(kind.n_fft), axis=1)) ** kind.power
-        )
+        magnitude[slot : slot + n] = spectrum
         bands = (magnitude @ _filterbank(kind))[slot : slot + n]
         out[done : done + n] = kind.scale * np.log(np.maximum(bands, kind.floor)) + kind.offset
         done += n
@@ -109,7 +109,7 @@ def _mel_rows(padded: np.ndarray, first: int, count: int, kind: MelKind) -> np.n
 
 
 def log_mel(wave: np.ndarray, kind: str = "mel") -> np.ndarray:
-    """Log-mel spectrogram: Hann window 800, hop 160, 80 Slaney bands from 55 to 7600 Hz of the magnitude, natural logarithm.
+    """Log-mel spectrogram; by default Hann window 800, hop 160, 80 bands 55-7600 Hz of magnitude.
 
     Args:
         wave: ``(N,)`` 16 kHz mono.
@@ -119,34 +119,34 @@ def log_mel(wave: np.ndarray, kind: str = "mel") -> np.ndarray:
         ``(4 T, 80)`` float32 with ``T = frames_for(N)``; no value is below the kind's ``quiet``.
     """
     stream = MelStream(kind)
-    return np.concatenate([stream.push(wave), stream.finish()])
+    return np.concatenate([stream.add(wave), stream.flush()])
 
 
 class MelStream:
-    """:func:`log_mel` of a recording that arrives in pieces; the joined rows are bit for bit those of the whole."""
+    """:func:`log_mel` of a recording that arrives in pieces, equal to the whole bit for bit."""
 
     def __init__(self, kind: str = "mel") -> None:
         self._kind = MEL_KINDS[kind]
         self._held = np.zeros(self._kind.lead)
-        self._samples = self._rows = 0
+        self._samples = self._frames = 0
 
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Take ``(n,)`` samples; return the ``(m, 80)`` rows that they complete, which may be none."""
+    def add(self, samples: np.ndarray) -> np.ndarray:
+        """Take ``(n,)`` samples; return the ``(m, 80)`` frames that they complete, maybe none."""
         self._samples += len(samples)
         self._held = np.concatenate([self._held, np.asarray(samples, np.float64)])
         complete = max(0, (len(self._held) - self._kind.n_fft) // HOP + 1)
-        # With a short window a row can be complete before it is certain that there will be a video frame for it.
-        return self._take(min(complete, 4 * frames_for(self._samples) - self._rows))
+        # With a short window a mel frame can be complete before its video frame is certain.
+        return self._next(min(complete, 4 * frames_for(self._samples) - self._frames))
 
-    def finish(self) -> np.ndarray:
-        """The rows that are left, with silence after the last sample, so that there are 4 for each video frame."""
-        left = 4 * frames_for(self._samples) - self._rows
+    def flush(self) -> np.ndarray:
+        """The remaining frames, zero-padded, so that there are 4 for each video frame."""
+        left = 4 * frames_for(self._samples) - self._frames
         missing = (left - 1) * HOP + self._kind.n_fft - len(self._held)
         self._held = np.concatenate([self._held, np.zeros(max(0, missing))])
-        return self._take(left)
+        return self._next(left)
 
-    def _take(self, count: int) -> np.ndarray:
-        rows = _mel_rows(self._held, self._rows, count, self._kind)
+    def _next(self, count: int) -> np.ndarray:
+        frames = _mel_frames(self._held, self._frames, count, self._kind)
         self._held = self._held[count * HOP :]
-        self._rows += count
-        return rows
+        self._frames += count
+        return frames

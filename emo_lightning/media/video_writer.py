@@ -1,4 +1,4 @@
-"""Videos out: H.264 + AAC files that appear whole or not at all, and small mp4s in memory for shards."""
+"""Video encoding: H.264 + AAC files written atomically, and small mp4s in memory for shards."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0"}
 class VideoWriter:
     """Writes H.264 (yuv420p, BT.709) with AAC sound to an mp4, in constant memory.
 
-    The file appears under its name when :meth:`close` succeeds and not before; leaving the ``with`` block by any
-    exception removes what was written. The sound is cut or filled with silence to the pictures' exact length.
+    The file appears under its name when :meth:`close` succeeds and not before; leaving the ``with``
+    block by an exception removes what was written. The audio is cut or padded with silence to the
+    exact length of the frames.
 
     Args:
         path: the mp4 to write; its folder must exist.
         size: (width, height), even numbers.
         fps: frames per second, rational.
         crf: x264's quality, lower is better; 18 is hard to tell from the original.
-        audio: ``(N,)`` or ``(N, channels)`` samples, an iterator of such blocks, or None for no sound.
+        audio: ``(N,)`` or ``(N, channels)`` samples, an iterator of such blocks, or None.
         audio_rate: their rate in Hz.
         argument: what the user knows the output by.
 
@@ -93,9 +94,8 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         """Append one ``(H, W, 3)`` uint8 RGB frame."""
         if frame.shape != (self.size[1], self.size[0], 3) or frame.dtype != np.uint8:
-            raise ValueError(
-                f"frame is {frame.shape} {frame.dtype}, expected ({self.size[1]}, {self.size[0]}, 3) uint8"
-            )
+            expected = (self.size[1], self.size[0], 3)
+            raise ValueError(f"frame is {frame.shape} {frame.dtype}, expected {expected} uint8")
         self._container.mux(
             self._video.encode(_yuv(frame, self.frames, self.fps, self._reformatter))
         )
@@ -180,7 +180,7 @@ def write_video(
 
 
 def check_output(path: str | Path, argument: str = "--out") -> None:
-    """Raise UserError unless a file of this name can be made; for use before any long work starts."""
+    """Raise UserError unless a file of this name can be made; called before any long work."""
     path = Path(path)
     accepted = "a file name in an existing folder that can be written to"
     if path.is_dir():
@@ -198,7 +198,7 @@ def check_output(path: str | Path, argument: str = "--out") -> None:
 def encode_mp4_bytes(
     frames: Sequence[np.ndarray] | np.ndarray, crf: float = 12.5, fps: float = FPS, gop: int = 10
 ) -> bytes:
-    """An mp4 for a shard: visually lossless, a key frame every ``gop`` frames and no B-frames, so any frame is near.
+    """An mp4 for a shard: visually lossless, no B-frames, a key frame every ``gop`` frames.
 
     Args:
         frames: ``(H, W, 3)`` uint8 RGB, even sizes.
@@ -208,7 +208,7 @@ def encode_mp4_bytes(
     """
     buffer, rate = io.BytesIO(), Fraction(fps).limit_denominator(1001)
     height, width = frames[0].shape[:2]
-    # Slower presets save a tenth of the bytes, or a third of a decibel, and take up to three times as long.
+    # Slower presets save a tenth of the bytes and take up to three times as long.
     options = {
         "crf": str(crf),
         "preset": "veryfast",

@@ -148,7 +148,7 @@ def test_the_evaluated_expression_is_the_generated_one(talker, person):
     source = sample_portraits([recording], 1, 0)
     ours = extract_features(talker, recording, source).expression(Readout.of(talker.motion_model))
     mel = MelStream(talker.mel_kind)
-    rows = [mel.push(recording.wave), mel.finish()]
+    rows = [mel.add(recording.wave), mel.flush()]
     face = Coefficients.from_joined(BUILTIN, source.astype(np.float32))
     made = np.concatenate(
         [

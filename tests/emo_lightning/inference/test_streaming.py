@@ -69,10 +69,10 @@ def test_the_level_followed_live_does_not_depend_on_the_pieces(talker: AudioToMo
 
 def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
     speech, noise = RunningGain(), RunningGain()
-    raised = speech.push(sound(12.0, 0.005))
+    raised = speech.apply(sound(12.0, 0.005))
     assert np.abs(raised[-16_000:]).mean() > 5 * np.abs(sound(12.0, 0.005)[-16_000:]).mean()
     hiss = (0.001 * np.random.default_rng(1).standard_normal(16_000 * 6)).astype(np.float32)
-    assert np.allclose(noise.push(hiss), hiss)
+    assert np.allclose(noise.apply(hiss), hiss)
 
 
 def test_no_sound_is_one_frame_or_none(talker: AudioToMotion) -> None:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from av.stream import Disposition
 
 from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.core.errors import UserError
@@ -172,8 +173,8 @@ def test_long_recordings_take_no_more_memory(tmp_path):
     tracemalloc.start()
     stream, rows = MelStream(), 0
     for block in iter_audio(tmp_path / "long.wav"):
-        rows += len(stream.push(block))
-    rows += len(stream.finish())
+        rows += len(stream.add(block))
+    rows += len(stream.flush())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows == 4 * 25 * 120
@@ -189,3 +190,54 @@ def test_what_a_lossy_codec_decodes_beyond_full_scale_is_not_cut(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert 1.02 < np.abs(load_audio(tmp_path / "a.m4a")).max() < 1.6
+
+
+def test_stereo_of_opposite_phase_is_not_cancelled(tmp_path, voice):
+    """The louder channel is used while the two cancel; ordinary stereo is averaged."""
+    loud = np.concatenate([voice, voice])
+    opposite = np.stack([0.8 * loud, -loud], 1)
+    opposite[len(voice) :, 0] = loud[len(voice) :]
+    for name, subtype in (("a.wav", "PCM_16"), ("b.wav", "FLOAT"), ("c.flac", "PCM_24")):
+        soundfile.write(tmp_path / name, opposite, SAMPLE_RATE, subtype)
+        wave = load_audio(tmp_path / name)
+        first = wave[: len(voice)]
+        assert np.abs(first + voice).max() < 2e-3 * np.abs(voice).max() + 1e-3
+    soundfile.write(tmp_path / "d.wav", np.stack([voice, 0.5 * voice], 1), SAMPLE_RATE, "FLOAT")
+    np.testing.assert_allclose(load_audio(tmp_path / "d.wav"), 0.75 * voice, atol=1e-4)
+
+
+def two_tracks(path, first: np.ndarray, second: np.ndarray, default: int) -> None:
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") for _ in "ab"]
+        streams[default].disposition = Disposition.default
+        for stream, wave in zip(streams, (first, second), strict=True):
+            samples = (wave * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+
+def test_of_several_tracks_the_default_or_the_chosen_one_is_decoded(tmp_path, voice):
+    other = voice[::-1].copy()
+    two_tracks(tmp_path / "a.mkv", voice, other, default=1)
+    for track, expected in ((None, other), (1, voice), (2, other)):
+        wave = load_audio(tmp_path / "a.mkv", track=track)
+        np.testing.assert_allclose(wave, expected, atol=1e-3)
+    with pytest.raises(UserError, match="--audio-track '3' is not a sound track .*1 to 2"):
+        load_audio(tmp_path / "a.mkv", track=3)
+
+
+def test_unsupported_codecs_formats_and_pointers_are_named(tmp_path, voice):
+    two_tracks(tmp_path / "a.mkv", voice, voice, default=0)
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "b.mkv").write_bytes(data.replace(b"A_PCM/INT/LIT", b"A_UNHEARDOF/X"))
+    (tmp_path / "c.ac4").write_bytes(bytes.fromhex("ac40ffff000100") + bytes(4096))
+    (tmp_path / "e.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    for name, problem in (
+        ("b.mkv", "uses a codec of audio that is not supported; convert it"),
+        ("c.ac4", r"is in a format that is not supported \(AC4\)"),
+        ("e.wav", "is a Git LFS pointer; run git lfs pull"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            load_audio(tmp_path / name)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.media.image_reader import BACKDROP, MAX_PIXELS, WORK_SIDE, load_picture
+from emo_lightning.media.image_reader import BACKGROUND, MAX_PIXELS, WORK_SIDE, load_picture
 
 QUADRANTS = np.zeros((80, 120, 3), np.uint8)
 QUADRANTS[:40, :60], QUADRANTS[:40, 60:] = (200, 30, 30), (30, 200, 30)
@@ -64,11 +65,11 @@ def test_transparency_lies_on_grey(tmp_path):
     rgba = np.dstack([QUADRANTS, np.full(QUADRANTS.shape[:2], 255, np.uint8)])
     rgba[:40, :, 3] = 0
     picture = load_picture(save(tmp_path, "a.png", Image.fromarray(rgba)))
-    assert (picture[:40] == BACKDROP).all()
+    assert (picture[:40] == BACKGROUND).all()
     assert off_by(picture[40:], QUADRANTS[40:]) == 0
     palette = Image.fromarray(QUADRANTS).quantize(8)
     picture = load_picture(save(tmp_path, "p.png", palette, transparency=palette.getpixel((0, 0))))
-    assert (picture[:40, :60] == BACKDROP).all()
+    assert (picture[:40, :60] == BACKGROUND).all()
     assert off_by(picture[40:], QUADRANTS[40:]) < 2
 
 
@@ -158,3 +159,40 @@ def test_half_a_file_is_damaged(tmp_path, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match=r"is damaged|is not a picture"):
         load_picture(path)
+
+
+def test_icc_profiles_are_converted_to_srgb(tmp_path):
+    """A picture whose profile swaps red and green looks right only when the profile is applied."""
+    swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(swapped[132 + 12 * i : 136 + 12 * i]): 132 + 12 * i for i in range(swapped[131])}
+    red, green = tags[b"rXYZ"] + 4, tags[b"gXYZ"] + 4
+    swapped[red : red + 4], swapped[green : green + 4] = (
+        swapped[green : green + 4],
+        swapped[red : red + 4],
+    )
+    picture = Image.fromarray(np.full((80, 80, 3), (200, 40, 40), np.uint8))
+    picture.save(tmp_path / "a.png", icc_profile=bytes(swapped))
+    picture.save(tmp_path / "b.jpg", icc_profile=bytes(swapped), quality=95, subsampling=0)
+    picture.putalpha(255)
+    picture.save(tmp_path / "c.png", icc_profile=bytes(swapped))
+    for name in ("a.png", "b.jpg", "c.png"):
+        np.testing.assert_allclose(load_picture(tmp_path / name)[40, 40], (40, 200, 40), atol=6)
+    picture.convert("RGB").save(tmp_path / "d.png", icc_profile=b"no profile")
+    np.testing.assert_array_equal(load_picture(tmp_path / "d.png")[40, 40], (200, 40, 40))
+
+
+def test_heic_is_read_or_named(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (72, 1, 3))
+    pillow_heif.from_pillow(Image.fromarray(picture)).save(tmp_path / "a.heic", quality=100)
+    read = load_picture(tmp_path / "a.heic")
+    assert read.shape == picture.shape and np.abs(read.astype(int) - picture).mean() < 2
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match="is a HEIC picture; accepted: pip install pillow-heif"):
+        load_picture(tmp_path / "a.heic")
+
+
+def test_git_lfs_pointers_are_named(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UserError, match="is a Git LFS pointer; run git lfs pull"):
+        load_picture(tmp_path / "a.png")

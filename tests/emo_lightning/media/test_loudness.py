@@ -15,7 +15,7 @@ def measured(*pieces: np.ndarray) -> SpeechLevel:
     """A meter that has heard these."""
     meter = SpeechLevel()
     for piece in pieces:
-        meter.push(piece)
+        meter.add(piece)
     return meter
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from emo_lightning.media.prefetch import ahead
+from emo_lightning.media.prefetch import prefetch
 
 
 def test_order_and_bound():
@@ -19,7 +19,7 @@ def test_order_and_bound():
             yield n
 
     furthest = 0
-    for n in ahead(numbers(), depth=4):
+    for n in prefetch(numbers(), depth=4):
         time.sleep(0.001)
         furthest = max(furthest, len(made) - n)
     assert n == 49
@@ -33,7 +33,7 @@ def test_two_steps_work_at_once():
             yield n
 
     start = time.perf_counter()
-    for _ in ahead(slow()):
+    for _ in prefetch(slow()):
         time.sleep(0.03)
     assert time.perf_counter() - start < 0.5
 
@@ -43,7 +43,7 @@ def test_an_error_comes_in_its_turn():
         yield 1
         raise ZeroDivisionError("made wrong")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(ZeroDivisionError, match="made wrong"):
         next(items)
@@ -60,7 +60,7 @@ def test_stopping_early_closes_the_source():
         finally:
             closed.append(True)
 
-    items = ahead(endless(), depth=2)
+    items = prefetch(endless(), depth=2)
     next(items)
     items.close()
     assert closed

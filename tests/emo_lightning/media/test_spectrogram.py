@@ -25,9 +25,9 @@ def test_a_stream_is_bit_for_bit_the_whole(kind):
     stream, rows, at = MelStream(kind), [], 0
     while at < len(wave):
         step = int(rng.integers(1, 2500))
-        rows.append(stream.push(wave[at : at + step]))
+        rows.append(stream.add(wave[at : at + step]))
         at += step
-    rows.append(stream.finish())
+    rows.append(stream.flush())
     np.testing.assert_array_equal(np.concatenate(rows), log_mel(wave, kind))
 
 

@@ -241,3 +241,37 @@ def test_the_same_frames_and_sound_give_the_same_file(tmp_path):
         write_video(tmp_path / "a.mp4", frames, sound)
         files.add((tmp_path / "a.mp4").read_bytes())
     assert len(files) == 1
+
+
+TO_BT2020 = np.array([[0.627, 0.329, 0.043], [0.069, 0.92, 0.011], [0.016, 0.088, 0.896]])
+
+
+def hlg(linear: np.ndarray) -> np.ndarray:
+    """ITU-R BT.2100: diffuse white at 75 % of the signal."""
+    scene = 0.265 * linear
+    with np.errstate(invalid="ignore"):
+        upper = 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
+
+
+def pq(linear: np.ndarray) -> np.ndarray:
+    """SMPTE ST 2084: diffuse white at 203 cd/m2."""
+    y = (203 * linear / 10_000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
+
+
+@pytest.mark.parametrize(("transfer", "encode"), [(18, hlg), (16, pq)], ids=["hlg", "pq"])
+def test_hdr_is_tone_mapped_to_sdr(tmp_path, transfer, encode):
+    """A picture graded as HLG or PQ in BT.2020 comes back nearly as it was."""
+    linear = np.clip((PICTURE / 255.0) ** 2.2 @ TO_BT2020.T, 0, 1)
+    graded = np.rint(encode(linear) * 65535).astype(np.uint16)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *PICTURE.shape[1::-1], "gbrp16le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(graded, format="rgb48le")))
+        container.mux(stream.encode(None))
+    (frame,) = iter_frames(tmp_path / "a.mkv")
+    change = np.abs(frame.astype(float) - PICTURE).mean()
+    untreated = np.abs(graded / 257.0 - PICTURE).mean()
+    assert change < 16 and change < 0.6 * untreated, (change, untreated)
