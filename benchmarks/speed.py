@@ -13,13 +13,11 @@ from typing import Any
 
 import torch
 
-from datamodules.shards.index import ShardIndex
 from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.face.keypoint_vertices import anchor_table
-from emo_lightning.models.checkpoint_io import fingerprint
+from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.layers.temporal import parameter_count
-from emo_lightning.training.base import StageModule, TrainingContext, weighted_sum
-from emo_lightning.training.config import AnyRun, Stage3Run, load_config
+from emo_lightning.training.base import Noise, StageModule, TrainingContext, sizes_of
+from emo_lightning.training.config import load_config
 from emo_lightning.training.decoupler import DecouplerModule
 from emo_lightning.training.motion import MotionModule
 from emo_lightning.training.renderer import RendererModule
@@ -46,9 +44,9 @@ def main(arguments: list[str]) -> None:
             [f"size={size}", "data=-", *(["decoupler=-"] if number == 2 else [])],
         )
         stage = build(config)
-        seconds = time_step(stage, batch(config), config)
+        seconds = time_step(stage, batch(config))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        product, everything = parameter_count(stage.trained) / 1e6, parameter_count(stage) / 1e6
+        product, everything = parameter_count(stage.network) / 1e6, parameter_count(stage) / 1e6
         print(
             f"| {number} | {product:.2f} | {everything:.2f} | {config.loader.batch_size} | "
             f"{seconds:.3f} | {memory:.0f} |",
@@ -57,30 +55,24 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(threads)
 
 
-def build(config: AnyRun) -> StageModule:
+def build(config: Any) -> StageModule:
     """The stage with fresh weights, a fresh decoupler before it."""
-    index = ShardIndex(BUILTIN)
-    context = TrainingContext(index.layout, config.seed)
-    if isinstance(config, Stage3Run):
-        numbers = (
-            [torch.from_numpy(part) for part in anchor_table(config.model.mesh_keypoints).arrays()]
-            if config.model.mesh_keypoints
-            else None
-        )
-        return RendererModule(config.model, config.loss, config.optim, context, anchors=numbers)
-    before = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
-    first = DecouplerModule(before.model, before.loss, before.optim, context)  # type: ignore[arg-type]
+    context = TrainingContext(BUILTIN, config.seed)
+    common = (config.model, config.loss, config.recipe, config.optim, context)
+    if config.stage == 3:
+        config.recipe.gan_start = 0
+        return RendererModule(*common)
     if config.stage == 1:
-        return first
-    context.predecessor = fingerprint(first.decoupler.state_dict())
-    return MotionModule(config.model, config.loss, config.optim, context, first.decoupler)  # type: ignore[arg-type, union-attr]
+        return DecouplerModule(*common)
+    before: Any = load_config(EXPERIMENTS / "stage1.yaml", [f"size={config.size}", "data=-"])
+    return MotionModule(*common, AudioDecoupler(sizes_of(DecouplerConfig, before.model)))
 
 
-def batch(config: AnyRun) -> dict[str, Any]:
+def batch(config: Any) -> dict[str, Any]:
     """A random batch of the stage's shapes."""
     draw = torch.Generator().manual_seed(0)
     b, t = config.loader.batch_size, config.loader.frames
-    if isinstance(config, Stage3Run):
+    if config.stage == 3:
         s = config.model.image_size * config.model.output_scale
         images = {
             name: torch.rand(b, 3, s, s, generator=draw)
@@ -110,29 +102,14 @@ def batch(config: AnyRun) -> dict[str, Any]:
     return blocks | labels | sound | frames | {"source": source}
 
 
-def time_step(stage: StageModule, example: dict[str, Any], config: AnyRun) -> float:
-    """Seconds of forward, backward and update, the mean after a warm-up; stage 3 with its
-    discriminator's part of the loss.
-    """
-    stage._generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-5)
+def time_step(stage: StageModule, example: dict[str, Any]) -> float:
+    """Seconds of forward, backward and update, the mean after a warm-up; with the discriminator."""
+    optimizer, noise = torch.optim.AdamW(stage.parameters(), lr=1e-5), Noise(stage.device, 0)
     start = 0.0
     for step in range(WARM + STEPS):
         if step == WARM:
             start = time.perf_counter()
         optimizer.zero_grad()
-        loss(stage, example, config).backward()
+        stage.objective(stage.losses(example, noise)[0]).backward()
         optimizer.step()
     return (time.perf_counter() - start) / STEPS
-
-
-def loss(stage: StageModule, example: dict[str, Any], config: AnyRun) -> torch.Tensor:
-    """The stage's whole loss."""
-    if isinstance(stage, RendererModule):
-        source, made = stage.render(example)
-        return weighted_sum(stage.parts(example, source, made, adversarial=True), stage.weights)
-    if isinstance(stage, MotionModule):
-        return stage.total(stage.parts(example, shuffle=True)[0])
-    assert isinstance(stage, DecouplerModule)
-    parts = stage.parts(example)[0]
-    return stage.total(parts) + parts["adversary"]

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=module.SUMMARY,
             description=module.__doc__,
             allow_abbrev=False,
+            add_help=not hasattr(module, "OWN_HELP"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)

@@ -17,8 +17,15 @@ from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.models.checkpoint_io import SHIPPED, export, load_decoupler, read_network
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
-from emo_lightning.training.base import OptimConfig, TrainingContext
-from emo_lightning.training.motion import POSE_PARTS, MotionModule, Stage2Loss, Stage2Model
+from emo_lightning.training.base import Noise, TrainingContext
+from emo_lightning.training.config import OptimConfig
+from emo_lightning.training.motion import (
+    POSE_PARTS,
+    MotionModule,
+    Stage2Loss,
+    Stage2Model,
+    Stage2Recipe,
+)
 
 
 def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> AudioToMotion:
@@ -67,7 +74,12 @@ def trained_posenet(
     loss = loss or Stage2Loss()
     talker = with_new_posenet(folder, {})
     stage = MotionModule(
-        Stage2Model(), loss, OptimConfig(), TrainingContext(talker.layout, seed), talker.decoupler
+        Stage2Model(),
+        loss,
+        Stage2Recipe(),
+        OptimConfig(),
+        TrainingContext(talker.layout, seed),
+        talker.decoupler,
     )
     stage.heads = talker.motion_model.requires_grad_(False)
     net = talker.motion_model.posenet.requires_grad_(True)
@@ -93,8 +105,7 @@ def trained_posenet(
                 * min(1.0, (step + 1) / 50)
                 * (0.55 + 0.45 * float(torch.cos(torch.tensor(torch.pi * step / steps))))
             )
-        stage._generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        parts = pose_parts(stage, batch)
+        parts = pose_parts(stage, batch, Noise(stage.device, seed, step))
         total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
         optimiser.zero_grad()
         total.backward()
@@ -143,7 +154,9 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     export(out / "heads.safetensors", talker.motion_model, meta | {"predecessor": stored.fingerprint})
 
 
-def pose_parts(stage: MotionModule, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def pose_parts(
+    stage: MotionModule, batch: dict[str, torch.Tensor], noise: Noise
+) -> dict[str, torch.Tensor]:
     """PoseNet's losses of a batch, the networks before it frozen."""
     from emo_lightning.losses.masked import known_levels
     from emo_lightning.models.layers.temporal import repeat_edges
@@ -158,7 +171,7 @@ def pose_parts(stage: MotionModule, batch: dict[str, torch.Tensor]) -> dict[str,
             stage.decoupler(batch[stage.decoupler.front_end.key]).content, heads.reach
         )
         given = heads(content, batch["source"], control).condition
-    return stage._pose(batch, given)
+    return stage.pose_losses(batch, given, noise)
 
 
 def blind(talker: AudioToMotion) -> None:

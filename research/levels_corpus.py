@@ -45,11 +45,11 @@ LEVELS = np.arange(1, 16)
 CLIPS = 480
 DRAWS = 1000
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "annotated": ("loss.levels=annotated",),
-    "annotated, no refinement": ("loss.levels=annotated", "model.refine_levels=false"),
-    "annotated, no evenness": ("loss.levels=annotated", "loss.levels_even=0"),
-    "found levels": ("loss.levels=fine",),
-    "true levels": ("loss.levels=fine",),
+    "annotated": ("recipe.levels=annotated",),
+    "annotated, no refinement": ("recipe.levels=annotated", "model.refine_levels=false"),
+    "annotated, no evenness": ("recipe.levels=annotated", "loss.levels_even=0"),
+    "found levels": ("recipe.levels=fine",),
+    "true levels": ("recipe.levels=fine",),
 }
 """What is trained for the comparison, and how it differs."""
 CACHE = Path("runs") / "benchmarks"

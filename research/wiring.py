@@ -41,7 +41,7 @@ LEVELS = torch.arange(1.0, 16.0)
 VARIANTS: Mapping[str, Sequence[str]] = {
     "default": (),
     "figure": ("model.wiring=figure",),
-    "figure, ID as fitted": ("model.wiring=figure", "loss.emotion_as_identity=false"),
+    "figure, ID as fitted": ("model.wiring=figure", "recipe.emotion_as_identity=false"),
 }
 """What is trained, and how it differs."""
 HEADS = (

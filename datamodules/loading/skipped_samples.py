@@ -26,6 +26,9 @@ class SkippedSamples(Callback):
     def __init__(self, tell: Callable[[Mapping[str, int]], None]) -> None:
         self._tell, self._told = tell, 0
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_epoch_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         mine = trainer.datamodule.failures()  # type: ignore[attr-defined]
         counts = torch.tensor(

@@ -73,3 +73,14 @@ def publish(stage: Path, folder: Path, names: Sequence[str]) -> None:
     """Move finished files from the stage to where the user wants them, in order; the last is the one that says "done"."""
     for name in names:
         os.replace(stage / name, folder / name)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it on success, and is removed on failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,51 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from emo_lightning.core.atomic_files import replacing
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Layout
-from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
-from emo_lightning.models.motion.emotion_matrix import prototype_table
-from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
-from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
-from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
+
+if TYPE_CHECKING:
+    from emo_lightning.models.decoupler.decoupler import AudioDecoupler
+    from emo_lightning.models.motion.motion_model import MotionModel
+    from emo_lightning.models.renderer.face_renderer import FaceRenderer
+    from emo_lightning.models.renderer.refiner import Refiner
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Folder of the weights that come with the package."""
 PRODUCTS = {"decoupler": 1, "heads": 2, "renderer": 3, "refiner": 3}
 """Network files: stem and number of the stage that writes it."""
 FORMAT = 2
-"""Version of the metadata; 1 had the keys of :data:`FORMAT_1_KEYS`."""
-FORMAT_1_KEYS: Mapping[str, Mapping[str, str]] = {
-    "decoupler": {"settle": "causal_norm_frames", "erase": "leace", "bits": "binarize"},
-    "renderer": {
-        "anchors": "mesh_keypoints",
-        "sheet_cells": "flow_resolution",
-        "fine": "output_scale",
-    },
-    "refiner": {"inside": "inner_mouth", "fine": "full_resolution"},
-}
-"""Keys of ``meta["model"]`` in format 1 by product, and their present names."""
-RENAMED_WEIGHTS: Mapping[str, Mapping[str, str]] = {
-    "decoupler": {
-        "settling.": "causal_norm.",
-        "erasure.taken": "leace.projection",
-        "erasure.": "leace.",
-    },
-    "heads": {"posenet.held.": "posenet.to_bearing."},
-    "renderer": {"sheet.mark": "mesh.part_code", "sheet.": "mesh."},
-}
-"""Prefixes of weights' names in files of earlier versions by product, and their present ones."""
+"""Version of the metadata; 1 had the names in :data:`RENAMED`."""
+RENAMED = SHIPPED / "renamed.json"
+"""Names in files of format 1 and their present ones, by product: ``model`` the keys of
+``meta["model"]``, ``weights`` the prefixes of weights' names."""
 META_KEY = "emo_lightning"
 """Entry of a checkpoint, and of a safetensors file's metadata, that holds the metadata."""
 M = TypeVar("M", bound=nn.Module)
@@ -95,19 +79,39 @@ def export(path: str | Path, module: nn.Module, meta: Mapping[str, Any], half: b
     Returns:
         The fingerprint of the weights as stored.
     """
-    path = Path(path)
-    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    return _write(Path(path), module.state_dict(), meta, half)
+
+
+def export_checkpoint(path: str | Path, product: str, out: Path, half: bool = False) -> str:
+    """Write the network of a training checkpoint as safetensors, atomically.
+
+    Args:
+        path: the checkpoint.
+        product: network that it must hold, a key of :data:`PRODUCTS`.
+        out, half: as :func:`export`.
+
+    Raises:
+        UserError: an unreadable checkpoint, or weights that are not finite.
+        MismatchError: another stage's checkpoint.
+    """
+    network = read_network(path, product, "checkpoint")
+    bad = [name for name, value in network.state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        accepted = "a checkpoint with finite weights, such as one before"
+        raise UserError("checkpoint", path, accepted, f"has weights that are not finite ({bad[0]})")
+    return _write(out, network.state, network.meta, half)
+
+
+def _write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], half: bool) -> str:
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     if half:
-        state = {
-            name: value.half() if value.is_floating_point() else value
-            for name, value in state.items()
-        }
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     mark = fingerprint(state)
     record = json.dumps({**meta, "format": FORMAT, "fingerprint": mark})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(state, temporary, metadata={META_KEY: record})
-    temporary.chmod(0o644)
-    os.replace(temporary, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata={META_KEY: record})
+        temporary.chmod(0o644)
     return mark
 
 
@@ -155,43 +159,45 @@ def read_network(path: str | Path, product: str, argument: str) -> StoredNetwork
             argument, path, "a file of this version or an older one", "was written by a newer one"
         )
     # Over the names as stored: that is what a later stage recorded as its predecessor.
-    mark = fingerprint(state)
-    return StoredNetwork(_current_keys(meta), _current_names(state, product), mark, path)
+    return _translated(StoredNetwork(meta, state, fingerprint(state), path))
 
 
 def load_decoupler(network: StoredNetwork, argument: str = "decoupler") -> AudioDecoupler:
     """Stage 1's network with its weights; MismatchError when sizes and weights disagree."""
-    return _filled(
-        lambda: AudioDecoupler(DecouplerConfig(**network.meta["model"])), network, argument
-    )
+    from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
+
+    config = network.meta["model"]
+    return _filled(lambda: AudioDecoupler(DecouplerConfig(**config)), network, argument)
 
 
 def load_motion_model(network: StoredNetwork, argument: str = "heads") -> MotionModel:
     """Stage 2's networks with their weights; MismatchError when sizes and weights disagree."""
+    from emo_lightning.models.motion.emotion_matrix import prototype_table
+    from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
+
     layout, content = network.layout, int(network.meta["content"])
-    return _filled(
-        lambda: MotionModel(
-            MotionModelConfig(**network.meta["model"]), layout, content, prototype_table(layout)
-        ),
-        network,
-        argument,
-    )
+
+    def build() -> MotionModel:
+        config = MotionModelConfig(**network.meta["model"])
+        return MotionModel(config, layout, content, prototype_table(layout))
+
+    return _filled(build, network, argument)
 
 
 def load_renderer(network: StoredNetwork, argument: str = "renderer") -> FaceRenderer:
     """Stage 3's network with its weights; MismatchError when sizes and weights disagree."""
-    return _filled(
-        lambda: FaceRenderer(RendererConfig(**network.meta["model"]), network.layout),
-        network,
-        argument,
-    )
+    from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
+
+    config, layout = network.meta["model"], network.layout
+    return _filled(lambda: FaceRenderer(RendererConfig(**config), layout), network, argument)
 
 
 def load_refiner(network: StoredNetwork, argument: str = "refiner") -> Refiner:
     """Stage 3's refiner with its weights; MismatchError when sizes and weights disagree."""
-    return _filled(
-        lambda: Refiner(RefinerConfig(**network.meta["model"]), network.layout), network, argument
-    )
+    from emo_lightning.models.renderer.refiner import Refiner, RefinerConfig
+
+    config, layout = network.meta["model"], network.layout
+    return _filled(lambda: Refiner(RefinerConfig(**config), layout), network, argument)
 
 
 def check_follows(later: StoredNetwork, earlier: StoredNetwork, argument: str) -> None:
@@ -228,25 +234,22 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return meta, {name: file.get_tensor(name).float() for name in file.keys()}
 
 
-def _current_keys(meta: dict[str, Any]) -> dict[str, Any]:
-    """Metadata with the present names of model keys."""
-    if int(meta.get("format", 1)) == FORMAT or "model" not in meta:
-        return meta
-    names = FORMAT_1_KEYS.get(meta["product"], {})
-    model = {names.get(key, key): value for key, value in meta["model"].items()}
-    if isinstance(model.get("output_scale"), bool):
-        model["output_scale"] = 2 if model["output_scale"] else 1
-    return {**meta, "model": model, "format": FORMAT}
-
-
-def _current_names(state: dict[str, Tensor], product: str) -> dict[str, Tensor]:
-    """Weights under their present names."""
-    for old, new in RENAMED_WEIGHTS.get(product, {}).items():
+def _translated(network: StoredNetwork) -> StoredNetwork:
+    """The network under present names, whatever version wrote it."""
+    meta, state = network.meta, network.state
+    renamed = json.loads(RENAMED.read_text(encoding="utf-8")).get(meta["product"], {})
+    for old, new in renamed.get("weights", {}).items():
         state = {
             new + name.removeprefix(old) if name.startswith(old) else name: value
             for name, value in state.items()
         }
-    return state
+    if int(meta.get("format", 1)) < FORMAT and "model" in meta:
+        names = renamed.get("model", {})
+        model = {names.get(key, key): value for key, value in meta["model"].items()}
+        if isinstance(model.get("output_scale"), bool):
+            model["output_scale"] = 2 if model["output_scale"] else 1
+        meta = {**meta, "model": model, "format": FORMAT}
+    return StoredNetwork(meta, state, network.fingerprint, network.path)
 
 
 def _filled(build: Callable[[], M], network: StoredNetwork, argument: str) -> M:

@@ -1,9 +1,12 @@
-"""What the three stages share: plain hyperparameters, a generator that makes resuming exact, and what a checkpoint says of itself."""
+"""Base of the stages: configuration, reproducible noise, optimiser, logging and checkpoint
+metadata."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -11,21 +14,17 @@ from torch import Tensor, nn
 
 from emo_lightning.face.coefficients import Layout
 from emo_lightning.models.checkpoint_io import FORMAT, META_KEY
+from emo_lightning.training.config import OptimConfig
 
-
-@dataclass
-class OptimConfig:
-    """AdamW and its schedule: a linear warm-up, then a cosine to a tenth."""
-
-    weight_decay: float = 0.01
-    warmup_steps: int = 50
-    clip: float = 1.0
-    """Largest norm of the gradient."""
+Batch = dict[str, Any]
+C = TypeVar("C")
+FINAL_RATE = 0.1
+"""Learning rate at the end of the cosine, as a share of the highest."""
 
 
 @dataclass
 class TrainingContext:
-    """What a stage must know besides its own configuration.
+    """Facts of a run that are not configuration.
 
     Attributes:
         layout: coefficient layout of the data.
@@ -39,90 +38,214 @@ class TrainingContext:
     predecessor: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def to_plain(self) -> dict[str, Any]:
+        """Plain containers; :func:`as_context` is the inverse."""
+        return {**vars(self), "layout": self.layout.to_dict()}
+
+
+class Noise:
+    """Standard normal numbers for one step, drawn on the device.
+
+    They depend on the numbers given and the order of the calls only, so a resumed run repeats them.
+    """
+
+    def __init__(self, device: torch.device, *numbers: int) -> None:
+        self.device = device
+        state = 0
+        for value in numbers:
+            state = (state * 1_000_003 + value) % 2**63
+        try:
+            self._generator = torch.Generator(device).manual_seed(state)
+        except RuntimeError:  # a device without a generator, such as meta
+            self._generator = torch.Generator().manual_seed(state)
+
+    def __call__(self, *shape: int) -> Tensor:
+        source = self._generator
+        return torch.randn(*shape, generator=source, device=source.device).to(self.device)
+
 
 class StageModule(L.LightningModule):
-    """Base of the three stages.
+    """Base of the stages; a subclass implements :meth:`losses` and :meth:`validation_metrics`.
 
-    A subclass sets :attr:`number`, :attr:`product` (its name in checkpoints) and :attr:`trained`, the module it exports.
+    Configurations may be given as dataclasses or, as ``load_from_checkpoint`` does, as plain
+    mappings.
+
+    Attributes:
+        number, product: stage, and name of its network in files.
+        network_name: attribute that holds the exported network.
+        monitor: metric, lower is better, that decides which checkpoint is the best; no weight of a
+            loss is part of it.
+        needs_whisper: whether batches must hold features of Whisper, ``whisper``.
     """
 
     number: int
     product: str
-    trained: nn.Module
-    taught = False
-    """Whether batches must bring a teacher's features, ``whisper``."""
+    network_name: str
+    monitor: str
+    needs_whisper = False
 
-    def __init__(self, model: Any, loss: Any, optim: OptimConfig, context: TrainingContext) -> None:
+    def __init__(self, model: Any, loss: Any, recipe: Any, optim: Any, context: Any) -> None:
         super().__init__()
-        self.context, self.optim, self.model_config = context, optim, model
-        # Plain containers alone: anything else cannot be read back without running code.
+        self.model_config, self.loss, self.recipe = model, loss, recipe
+        self.optim, self.context = as_config(OptimConfig, optim), as_context(context)
+        self.weights: dict[str, float] = asdict(loss)
         self.save_hyperparameters(
-            {"model": asdict(model), "loss": asdict(loss), "optim": asdict(optim)}
+            {
+                "model": asdict(model),
+                "loss": asdict(loss),
+                "recipe": asdict(recipe),
+                "optim": asdict(self.optim),
+                "context": self.context.to_plain(),
+            }
         )
 
-    def draw(self, *shape: int) -> Tensor:
-        """Standard normal numbers that depend on seed, step, rank and call order alone, so a resumed run repeats them."""
-        return torch.randn(*shape, generator=self._generator).to(self.device)
+    @property
+    def network(self) -> nn.Module:
+        """The exported network."""
+        return getattr(self, self.network_name)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._generator = torch.Generator().manual_seed(
-            (self.context.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
+    def compiled_networks(self) -> list[nn.Module]:
+        """Networks that ``trainer.compile`` applies to."""
+        return [self.network]
+
+    def losses(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Any]:
+        """Every part of the loss, unweighted, and the network's output."""
+        raise NotImplementedError
+
+    def validation_metrics(
+        self, batch: Batch, parts: dict[str, Tensor], output: Any
+    ) -> dict[str, Tensor]:
+        """Metrics of a validation batch, :attr:`monitor` among them."""
+        raise NotImplementedError
+
+    def total(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of the parts that have a weight."""
+        return weighted_sum(parts, self.weights)
+
+    def objective(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The scalar that training minimises; with an adversary, of both players."""
+        return self.total(parts)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        noise = Noise(self.device, self.context.seed, batch_idx, self.global_rank)
+        parts, _ = self.losses(batch, noise)
+        self.log_parts("train", {"loss": self.total(parts), **parts}, batch)
+        detached = {name: value.detach() for name, value in parts.items()}
+        return {"loss": self.objective(parts), "parts": detached}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        parts, output = self.losses(batch, Noise(self.device, self.context.seed, batch_idx))
+        metrics = self.validation_metrics(batch, parts, output)
+        self.log_parts("val", {"loss": self.total(parts), **parts, **metrics}, batch)
+
+    def log_parts(self, split: str, values: Mapping[str, Tensor], batch: Batch) -> None:
+        """Log values as ``split/name``: per step in training, the mean over ranks in validation."""
+        size = next(len(value) for value in batch.values() if isinstance(value, Tensor))
+        self.log_dict(
+            {f"{split}/{name}": value.detach() for name, value in values.items()},
+            on_step=split == "train",
+            on_epoch=split == "val",
+            batch_size=size,
+            sync_dist=split == "val",
         )
 
-    def on_validation_batch_start(
-        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    def progress(self) -> float:
+        """Share of the training that is done, 0..1; 1 outside of training."""
+        if not self.training or not self.is_attached:
+            return 1.0
+        return self.global_step / max(self.trainer.max_steps, 1)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a trainer runs the module."""
+        try:
+            return self.trainer is not None
+        except RuntimeError:
+            return False
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """AdamW's groups: ``name``, ``params``, ``lr``, ``start`` (first step of the schedule)."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"name": self.network_name, "params": params, "lr": self.model_config.lr, "start": 0}
+        ]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        groups = self.parameter_groups()
+        # A fused optimiser unscales gradients itself, after they were clipped: not with a scaler.
+        fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(
+            groups, weight_decay=self.optim.weight_decay, betas=(0.9, 0.98), fused=fused or None
+        )
+        steps, warm = self.trainer.max_steps, self.optim.warmup_steps
+        factors = [warmup_cosine(steps - group["start"], warm, group["start"]) for group in groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
-        self._generator = torch.Generator().manual_seed(self.context.seed * 1_000_003 + batch_idx)
+        """Clip and log the gradient norm of each group by itself."""
+        for group in optimizer.param_groups:
+            norm = nn.utils.clip_grad_norm_(group["params"], gradient_clip_val or math.inf)
+            self.log(f"train/grad_norm_{group['name']}", norm)
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint says of itself; plain values."""
+        """Metadata of a checkpoint and of the exported network; plain values."""
         return {
             "format": FORMAT,
             "stage": self.number,
             "product": self.product,
-            "model": asdict(self.model_config),
+            "model": asdict(self.network_config()),
             "layout": self.context.layout.to_dict(),
             "predecessor": self.context.predecessor,
             "provenance": self.context.provenance,
         }
 
+    def network_config(self) -> Any:
+        """Configuration of the exported network alone."""
+        return self.network.config
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[META_KEY] = {**self.meta(), "prefix": self._prefix()}
-
-    def _prefix(self) -> str:
-        return next(name for name, module in self.named_modules() if module is self.trained) + "."
-
-    def note(self, part: str, values: dict[str, Tensor], batch_size: int) -> None:
-        """Log a part's (``train`` or ``val``) values under its name."""
-        named = {f"{part}/{name}": value.detach() for name, value in values.items()}
-        self.log_dict(
-            named,
-            on_step=part == "train",
-            on_epoch=part == "val",
-            batch_size=batch_size,
-            sync_dist=part == "val",
-        )
-
-    def adamw(self, parameters: Any, lr: float, start: int = 0) -> dict[str, Any]:
-        """AdamW with warm-up and cosine over the run's steps from ``start`` on, in Lightning's form."""
-        optimizer = torch.optim.AdamW(
-            parameters, lr=lr, weight_decay=self.optim.weight_decay, betas=(0.9, 0.98)
-        )
-        total, warm = (
-            max(int(self.trainer.estimated_stepping_batches) - start, 1),
-            max(self.optim.warmup_steps, 1),
-        )
-
-        def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            progress = min((step - warm) / max(total - warm, 1), 1.0)
-            return 0.55 + 0.45 * float(torch.cos(torch.tensor(progress * torch.pi)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        checkpoint[META_KEY] = {**self.meta(), "prefix": f"{self.network_name}."}
 
 
-def weighted_sum(parts: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Sum of the parts that have a weight."""
-    return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+def as_config(cls: Callable[..., C], value: Any) -> C:
+    """A configuration given as such or as a plain mapping."""
+    return cls(**value) if isinstance(value, Mapping) else value
+
+
+def as_context(value: Any) -> TrainingContext:
+    """A context given as such or as a plain mapping."""
+    if isinstance(value, TrainingContext):
+        return value
+    return TrainingContext(**{**value, "layout": Layout.from_dict(value["layout"])})
+
+
+def sizes_of(cls: Callable[..., C], config: Any) -> C:
+    """The fields of ``cls`` out of a configuration that extends it."""
+    return cls(**{entry.name: getattr(config, entry.name) for entry in fields(cls)})  # type: ignore[arg-type]
+
+
+def warmup_cosine(steps: int, warmup: int, start: int = 0) -> Callable[[int], float]:
+    """Factor of the learning rate by step: linear warm-up from ``start``, then a cosine."""
+    steps, warmup = max(steps, 1), max(warmup, 1)
+
+    def factor(step: int) -> float:
+        step = max(step - start, 0)
+        if step < warmup:
+            return (step + 1) / warmup
+        share = min((step - warmup) / max(steps - warmup, 1), 1.0)
+        return FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    return factor
+
+
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of the parts by their weights; a part without a weight does not count."""
+    return torch.stack(
+        [weights[name] * value for name, value in parts.items() if name in weights]
+    ).sum()

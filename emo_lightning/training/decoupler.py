@@ -1,19 +1,23 @@
-"""Stage 1: the audio decoupler, trained by the figure's AU contrast and by what content must keep of speech.
+"""Stage 1: the audio decoupler, trained by the figure's AU contrast and by speech read-outs of
+content.
 
-Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E), ``emotion``, ``level``,
-``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence and -1 where unknown; ``whisper`` (B, 2T, 384)
-where it is heard or learned from.
+Batch (B windows of T frames): ``mel`` (B, 4T, 80), ``au`` (B, T, 17), ``exp`` (B, T, E),
+``emotion``, ``level``, ``intensity`` (B,), ``mask`` (B, T) bool, ``phone`` (B, T), 0 for silence
+and -1 where unknown; ``whisper`` (B, 2T, 384) where it is the front end or the teacher.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emo_lightning.core.errors import UserError
 from emo_lightning.losses.contrastive import au_contrast, emotion_units
 from emo_lightning.losses.distillation import FeatureDistillation
 from emo_lightning.losses.domain_adversarial import LabelProbes, ramp, reverse_gradient
@@ -33,203 +37,247 @@ from emo_lightning.models.decoupler.decoupler import (
 )
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
-from emo_lightning.training.augmentation.spectrogram import DRAWS, augment
-from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext
+from emo_lightning.training.augmentation.spectrogram import NOISE_SIZE, augment
+from emo_lightning.training.base import Batch, Noise, StageModule, as_config, as_context, sizes_of
+from emo_lightning.training.config import Rule, RunConfig, number, one_of
 
 
 @dataclass
 class Stage1Model(DecouplerConfig):
-    """The decoupler's sizes and the learning rate."""
+    """Sizes of the decoupler, and the learning rate."""
 
     lr: float = 1e-3
+    """Highest learning rate."""
 
 
 @dataclass
 class Stage1Loss:
-    """Weights. ``contrast`` alone is the figure's; the rest is ours. 0 leaves a part out, as an ablation does."""
+    """Weights of the losses; 0 removes one. ``contrast`` is the figure's, the rest is ours."""
 
     contrast: float = 1.0
-    """AU(P) of low positive, AU(P) of high negative, against AU(T)."""
+    """AU contrast: AUs from LOW positive, from HIGH negative, against the video's."""
     au: float = 1.0
-    """AU(P) of low is AU(T): the contrast alone leaves the scale open."""
+    """AU regression on LOW; the contrast alone leaves the scale open."""
     speech: float = 10.0
-    """Content predicts the articulation, so that it carries speech; units that feeling moves too count by their changes alone."""
+    """Articulation regression on content."""
     speech_velocity: float = 5.0
+    """Regression of the articulation's frame-to-frame differences."""
     phone: float = 0.5
-    """Content tells the 39 phones and silence apart, where the corpus knows them."""
-    feeling: float = 0.5
-    """Low tells emotion and intensity apart: the figure has low carry emotion, the contrast alone does not see to it."""
+    """Phone classification on content (39 phones and silence), where labels exist."""
+    emotion_classification: float = 0.5
+    """Emotion and intensity classification on LOW; the contrast alone does not enforce it."""
     adversary: float = 1.0
-    """Strength of the reversed gradient of classifiers of emotion on content; at 0 they only watch."""
-    noise: float = 0.5
-    """Noise on content in training, in its own standard deviations: what is not worth saying loudly is lost."""
+    """Strength of the reversed gradient of emotion probes on content; at 0 they only watch."""
     distil: float = 0.0
-    """High predicts the features of a teacher that heard more speech than any corpus with faces has; the teacher hears clean sound."""
+    """Distillation of Whisper's features into HIGH; the teacher gets audio without augmentation."""
+
+
+@dataclass
+class Stage1Recipe:
+    """Training options that are not weights."""
+
     augment: bool = True
-    """Train on sound changed as other voices, microphones and rooms would."""
+    """Spectrogram augmentation: other voices, microphones and rooms."""
+    content_noise: float = 0.5
+    """Gaussian noise on content (std relative to its own): an information bottleneck."""
     temperature: float = 0.05
+    """Temperature of the AU contrast."""
     levels: str = "fine"
-    """``fine`` uses fine labels, ``annotated`` the three intensities alone."""
+    """fine: use the fine level labels; annotated: the three intensities only."""
 
 
+LEVEL_CHOICES = one_of("fine", "annotated")
 TEACHER = FRONTENDS["whisper"]
-ERASURE_STEPS = 4
-"""Training steps between two updates of LEACE's moments."""
-ERASURE_UPDATES = 5
-"""Updates of the moments between two solutions."""
+LEACE_STEPS, LEACE_SOLVE = 4, 20
+"""Batches between two updates of LEACE's moments, and between two solutions."""
 PHONES, INTENSITIES = 40, 4
 """Classes of the phone read-out (silence first) and of the intensity read-out (neutral first)."""
 SPOKEN_UNITS = ("AU16", "AU25", "AU26", "jaw", "pucker", "funnel", "press", "tuck")
 SHARED_UNITS = ("AU10", "AU12_L", "AU12_R", "AU17", "AU20")
-"""Units of the mouth that speech alone moves, and those that feeling moves too: their level would teach content the feeling."""
+"""Units of the mouth that speech alone moves, and those that emotion moves too: of the latter only
+the velocity counts, because their level would leak emotion into content."""
+
+
+@dataclass
+class Stage1Run(RunConfig):
+    """A run of stage 1."""
+
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model.*": number(1),
+        "model.window": number(1),
+        "model.look_ahead": number(0),
+        "model.front_end": one_of(*FRONTENDS),
+        "model.mid_blocks": number(0),
+        "model.high_blocks": number(0),
+        "model.causal_norm_frames": number(0),
+        "recipe.content_noise": number(0),
+        "recipe.temperature": number(0, above=True),
+        "recipe.levels": LEVEL_CHOICES,
+    }
+
+    model: Stage1Model = field(default_factory=Stage1Model)
+    loss: Stage1Loss = field(default_factory=Stage1Loss)
+    recipe: Stage1Recipe = field(default_factory=Stage1Recipe)
+
+    def check(self) -> None:
+        super().check()
+        window, ahead = self.model.window, self.model.look_ahead
+        if window <= ahead:
+            raise UserError("model.window", window, f"more than model.look_ahead, {ahead}")
+
+
+class Stage1Output(NamedTuple):
+    """The decoupler's output, and the articulation predicted from content and its target (B, T,
+    E)."""
+
+    features: DecouplerOutput
+    predicted: Tensor
+    target: Tensor
 
 
 class DecouplerModule(StageModule):
-    """Trains :class:`AudioDecoupler`; its read-outs of speech and emotion serve training alone."""
+    """Trains :class:`AudioDecoupler`, with read-outs of speech and emotion."""
 
-    number, product = 1, "decoupler"
+    number, product, network_name, monitor = 1, "decoupler", "decoupler", "val/score"
     units: Tensor
     prototypes: Tensor
     spoken: Tensor
     moved: Tensor
 
-    def __init__(
-        self, model: Stage1Model, loss: Stage1Loss, optim: OptimConfig, context: TrainingContext
-    ) -> None:
-        super().__init__(model, loss, optim, context)
-        self.loss = loss
-        sizes = {f.name: getattr(model, f.name) for f in fields(DecouplerConfig)}
-        self.decoupler = self.trained = AudioDecoupler(DecouplerConfig(**sizes))
-        self.speech_readout = nn.Linear(model.content, context.layout.width("exp"))
-        self.taught = loss.distil > 0 or self.decoupler.front_end == TEACHER
-        self.pupil = FeatureDistillation(model.width) if loss.distil > 0 else None
+    def __init__(self, model: Any, loss: Any, recipe: Any, optim: Any, context: Any) -> None:
+        model, loss = as_config(Stage1Model, model), as_config(Stage1Loss, loss)
+        super().__init__(model, loss, as_config(Stage1Recipe, recipe), optim, as_context(context))
+        layout = self.context.layout
+        self.decoupler = AudioDecoupler(sizes_of(DecouplerConfig, model))
+        self.needs_whisper = loss.distil > 0 or self.decoupler.front_end == TEACHER
+        self.distillation = FeatureDistillation(model.width) if loss.distil > 0 else None
+        self.speech_readout = nn.Linear(model.content, layout.width("exp"))
         self.phone_readout = nn.Linear(model.content, PHONES)
-        self.content_readers = LabelProbes(model.content, len(EMOTIONS))
-        self.low_readers = LabelProbes(model.width, len(EMOTIONS))
-        self.intensity_readers = LabelProbes(model.width, INTENSITIES)
-        names = context.layout.exp_names
-        spoken = [float(name in SPOKEN_UNITS) for name in names] or [1.0] * context.layout.width(
-            "exp"
-        )
-        moved = [float(name in (*SPOKEN_UNITS, *SHARED_UNITS)) for name in names] or spoken
-        self.register_buffer("spoken", torch.tensor(spoken), persistent=False)
-        self.register_buffer("moved", torch.tensor(moved), persistent=False)
+        self.content_probes = LabelProbes(model.content, len(EMOTIONS))
+        self.low_probes = LabelProbes(model.width, len(EMOTIONS))
+        self.intensity_probes = LabelProbes(model.width, INTENSITIES)
+        names = layout.exp_names or SPOKEN_UNITS[:1] * layout.width("exp")
+        spoken = torch.tensor([float(name in SPOKEN_UNITS) for name in names])
+        moved = torch.tensor([float(name in SPOKEN_UNITS + SHARED_UNITS) for name in names])
+        self.register_buffer("spoken", spoken, persistent=False)
+        self.register_buffer("moved", moved, persistent=False)
         self.register_buffer("units", emotion_units(), persistent=False)
-        self.register_buffer("prototypes", prototype_table(context.layout), persistent=False)
+        self.register_buffer("prototypes", prototype_table(layout), persistent=False)
 
-    def meta(self) -> dict[str, Any]:
-        sizes = {f.name for f in fields(DecouplerConfig)}
-        return {
-            **super().meta(),
-            "model": {k: v for k, v in asdict(self.model_config).items() if k in sizes},
-        }
+    def forward(self, mel: Tensor) -> DecouplerOutput:
+        """Features per video frame of whole clips, ``(B, 4T, 80)`` or ``(B, 2T, 384)``."""
+        return self.decoupler(mel)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        self.heard = batch
-        if self.loss.augment:
-            batch = {**batch, "mel": augment(batch["mel"], self.draw(len(batch["mel"]), DRAWS))}
-        parts, _ = self.parts(batch)
-        # The classifiers themselves always learn at full rate; the weight is in the gradient that they send back.
-        total = self.total(parts) + parts["adversary"]
-        self.note("train", {"loss": total, **parts}, len(batch["mel"]))
-        return total
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Content and AUs of a batch."""
+        out = self(batch[self.decoupler.front_end.key])
+        return {"content": out.content, "au_low": out.au_low, "au_high": out.au_high}
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """A step, and then what the erasure makes of it: here, not after the batch, which is after checkpoints were written."""
-        super().optimizer_step(*args, **kwargs)
-        if self.decoupler.leace is not None and (self.global_step + 1) % ERASURE_STEPS == 0:
-            self.learn_erasure(self.heard)
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        leace = self.decoupler.leace
+        if leace is not None and batch_idx % LEACE_STEPS == 0:
+            leace.add_moments(self.reduce_sum(self.leace_moments(batch)))
+            if batch_idx % LEACE_SOLVE == LEACE_SOLVE - LEACE_STEPS:
+                leace.solve()
+        return super().training_step(batch, batch_idx)
 
     @torch.no_grad()
-    def learn_erasure(self, batch: dict[str, Tensor]) -> None:
-        """Show the erasure the content of frames of speech as they sound in use, without the changes of training."""
-        # Only where phones are known: a second corpus without emotions must not make neutral its rooms.
-        phone = batch["phone"]
-        spoken = self.mask(batch) & ((phone > 0) | ~(phone >= 0).any())
+    def leace_moments(self, batch: Batch) -> Tensor:
+        """LEACE's sums over frames of speech, of audio without augmentation.
+
+        Only where phones are known, if any are: a second corpus without emotion labels must not
+            link
+        neutral to its rooms.
+        """
+        assert self.decoupler.leace is not None
+        labelled = (batch["phone"] >= 0).any()
+        mask = self.mask(batch) & ((batch["phone"] > 0) | ~labelled)
         content = self.decoupler(batch[self.decoupler.front_end.key]).content
-        labels = batch["emotion"][:, None].expand_as(spoken)
-        self.decoupler.leace.update(content, labels, spoken)
-        if (self.global_step + 1) % (ERASURE_UPDATES * ERASURE_STEPS) == 0:
-            self.decoupler.leace.solve()
+        labels = batch["emotion"][:, None].expand_as(mask)
+        return self.decoupler.leace.batch_moments(content, labels, mask)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        parts, out = self.parts(batch)
-        mask = self.mask(batch)
-        gauges = {
-            "au_low_error": masked_mean((out.au_low - batch["au"]).abs(), mask),
-            "au_high_error": masked_mean((out.au_high - batch["au"]).abs(), mask),
-        }
-        self.note("val", {"loss": self.total(parts), **parts, **gauges}, len(batch["mel"]))
+    def reduce_sum(self, value: Tensor) -> Tensor:
+        """Sum over the processes that train together."""
+        return self.trainer.strategy.reduce(value, reduce_op="sum") if self.is_attached else value
 
-    def parts(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], DecouplerOutput]:
-        """Every part of the loss, unweighted, and the network's output."""
-        out: DecouplerOutput = self.decoupler(batch[self.decoupler.front_end.key])
-        mask = self.mask(batch)
-        level = known_levels(
-            batch["level"], batch["intensity"], batch["emotion"], self.loss.levels == "fine"
-        )
-        target = articulation(batch["exp"], batch["emotion"], level, self.prototypes)
-        # Both as it is and as it will leave the network: what serves the one alone is lost in the other.
-        whole = self.blurred(out.content)
-        clean = self.decoupler.disentangle(whole) if self.training else whole
-        said = self.speech_readout(clean)
+    def losses(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Stage1Output]:
+        if self.training and self.recipe.augment:
+            batch = {**batch, "mel": augment(batch["mel"], noise(len(batch["mel"]), NOISE_SIZE))}
+        out: DecouplerOutput = self(batch[self.decoupler.front_end.key])
+        mask, emotion, intensity = self.mask(batch), batch["emotion"], batch["intensity"]
+        level = known_levels(batch["level"], intensity, emotion, self.recipe.levels == "fine")
+        target = articulation(batch["exp"], emotion, level, self.prototypes)
+        # Both before and after disentanglement: losses on one alone do not serve the other.
+        raw = noisy(out.content, self.recipe.content_noise, noise) if self.training else out.content
+        clean = self.decoupler.disentangle(raw) if self.training else raw
+        predicted = self.speech_readout(clean)
         strength = self.loss.adversary * ramp(self.progress())
-        grade = batch["intensity"].clamp_min(0).where(batch["emotion"] != NEUTRAL, 0)
-        known = mask & ((batch["intensity"] > 0) | (batch["emotion"] == NEUTRAL))[:, None]
+        grade = intensity.clamp_min(0).where(emotion != NEUTRAL, 0)
+        graded = mask & ((intensity > 0) | (emotion == NEUTRAL))[:, None]
+        phones = self.phone_readout(torch.cat([raw, clean]))
+        reversed_content = reverse_gradient(out.content, strength)
+        au = (out.au_low, out.au_high, batch["au"])
         parts = {
-            "contrast": au_contrast(
-                out.au_low, out.au_high, batch["au"], mask, self.units, self.loss.temperature
-            ),
+            "contrast": au_contrast(*au, mask, self.units, self.recipe.temperature),
             "au": smooth_l1(out.au_low, batch["au"], mask),
-            "speech": smooth_l1(said, target, mask, weights=self.spoken),
-            "speech_velocity": velocity(said * self.moved, target * self.moved, mask),
-            "phone": phone_loss(
-                self.phone_readout(torch.cat([whole, clean])),
-                batch["phone"].repeat(2, 1),
-                mask.repeat(2, 1),
-            ),
-            "feeling": self.low_readers(out.low, batch["emotion"], mask)
-            + 0.5 * self.intensity_readers(out.low, grade, known),
-            "adversary": self.content_readers(
-                reverse_gradient(out.content, strength), batch["emotion"], mask
-            ),
+            "speech": smooth_l1(predicted, target, mask, weights=self.spoken),
+            "speech_velocity": velocity(predicted * self.moved, target * self.moved, mask),
+            "phone": phone_loss(phones, batch["phone"].repeat(2, 1), mask.repeat(2, 1)),
+            "emotion_classification": self.low_probes(out.low, emotion, mask)
+            + 0.5 * self.intensity_probes(out.low, grade, graded),
+            "adversary": self.content_probes(reversed_content, emotion, mask),
         }
-        if self.pupil is not None:
-            parts["distil"] = self.pupil(out.high, batch[TEACHER.key], mask)
-        return parts, out
+        if self.distillation is not None:
+            parts["distil"] = self.distillation(out.high, batch[TEACHER.key], mask)
+        return parts, Stage1Output(out, predicted, target)
 
-    def mask(self, batch: dict[str, Tensor]) -> Tensor:
-        """Frames that saw sound of their own clip alone, ``(B, T)``."""
-        return away_from_edges(
-            batch["mask"], self.decoupler.local_reach.past, self.decoupler.local_reach.future
-        )
+    def total(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum; the probes' own loss is no part of it."""
+        return super().total({name: part for name, part in parts.items() if name != "adversary"})
 
-    def blurred(self, content: Tensor) -> Tensor:
-        """Content with noise in training."""
-        if not (self.training and self.loss.noise):
-            return content
-        return content + self.loss.noise * content.detach().std(dim=(0, 1)) * self.draw(
-            *content.shape
-        )
+    def objective(self, parts: Mapping[str, Tensor]) -> Tensor:
+        # The probes always learn at full rate; their weight is in the gradient that they reverse.
+        return self.total(parts) + parts["adversary"]
 
-    def progress(self) -> float:
-        """Share of the training that is done, 0..1; 1 where there is no training."""
-        if not self.training or self._trainer is None:
-            return 1.0
-        return self.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0)
+    def validation_metrics(
+        self, batch: Batch, parts: dict[str, Tensor], output: Stage1Output
+    ) -> dict[str, Tensor]:
+        """AU and articulation errors; the score is both, relative, plus content's emotion leak."""
+        mask, au = self.mask(batch), batch["au"]
+        low = masked_mean((output.features.au_low - au).abs(), mask)
+        speech = masked_mean((output.predicted - output.target).abs() * self.spoken, mask)
+        scale = masked_mean(output.target.abs() * self.spoken, mask).clamp_min(1e-3)
+        leak = torch.relu(1.0 - parts["adversary"] / math.log(len(EMOTIONS)))
+        return {
+            "au_low_error": low,
+            "au_high_error": masked_mean((output.features.au_high - au).abs(), mask),
+            "articulation_error": speech,
+            "content_emotion_leak": leak,
+            "score": low / masked_mean(au, mask).clamp_min(1e-3) + speech / scale + leak,
+        }
 
-    def total(self, parts: dict[str, Tensor]) -> Tensor:
-        """The weighted sum, the classifier apart."""
-        weights = asdict(self.loss)
-        return torch.stack(
-            [weights[name] * value for name, value in parts.items() if name != "adversary"]
-        ).sum()
+    @property
+    def context_frames(self) -> int:
+        """Frames of a window that are masked, since their receptive field leaves it."""
+        return self.decoupler.local_reach.total
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        return self.adamw(self.parameters(), self.model_config.lr)
+    def mask(self, batch: Batch) -> Tensor:
+        """Frames whose receptive field lies within their own clip, ``(B, T)``."""
+        reach = self.decoupler.local_reach
+        return away_from_edges(batch["mask"], reach.past, reach.future)
+
+
+def noisy(content: Tensor, share: float, noise: Noise) -> Tensor:
+    """Content with Gaussian noise, ``share`` of each channel's standard deviation."""
+    if not share:
+        return content
+    return content + share * content.detach().std(dim=(0, 1)) * noise(*content.shape)
 
 
 def phone_loss(logits: Tensor, phone: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross-entropy of ``(B, T, PHONES)`` over the frames that count and whose phone is known; 0 when there are none."""
-    there = mask & (phone >= 0)
-    return F.cross_entropy(logits[there], phone[there]) if bool(there.any()) else logits.sum() * 0.0
+    """Mean cross-entropy of ``(B, T, PHONES)`` over masked frames with a known phone, or 0."""
+    known = mask & (phone >= 0)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1).float(), phone.clamp_min(0).flatten(), reduction="none"
+    )
+    return (loss * known.flatten()).sum() / known.sum().clamp_min(1)

@@ -1,238 +1,225 @@
-"""Stage 3's other renderer: the refinement of what the geometric renderer draws.
+"""Stage 3's other renderer: a network that refines frames of the geometric renderer.
 
-Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H / 2, 2), ``moving``
-(B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, moved by what geometry is off by.
+Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H
+    / 2, 2),
+``moving`` (B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, aligned to the
+geometric renderer's.
 """
 
 from __future__ import annotations
 
-import copy
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emo_lightning.losses.gan import discriminator_hinge, feature_matching, generator_hinge
+from emo_lightning.core.errors import UserError
 from emo_lightning.losses.perceptual import PyramidLoss
-from emo_lightning.models.renderer.discriminator import MultiScaleDiscriminator
-from emo_lightning.models.renderer.refiner import CELL, FACE, Refiner, RefinerConfig, Repair
-from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext, weighted_sum
+from emo_lightning.models.renderer.refiner import (
+    CELL,
+    FACE,
+    STRIDE,
+    Refiner,
+    RefinerConfig,
+    Repair,
+)
+from emo_lightning.training.base import Batch, Noise, as_config, as_context, sizes_of
+from emo_lightning.training.config import Rule, RunConfig, number
+from emo_lightning.training.gan import AdversarialStage
+from emo_lightning.training.renderer import BACKBONES
 
-PLACES = ((0.0, 0.77, 0.22), (-0.31, 0.02, 0.16), (0.31, 0.02, 0.16))
-"""Middle (x, y) and radius, IOD on the mean face, of what counts more: mouth and eyes."""
-GUESSED = 0.1
-"""Weight of colours and differences inside the mouth, where only others' judgement makes teeth of what would else be their mean."""
-WRONG = 0.03
-"""Error of a pixel in 0..1 from which the geometric renderer's is no longer called right."""
+REGIONS = ((0.0, 0.77, 0.22), (-0.31, 0.02, 0.16), (0.31, 0.02, 0.16))
+"""Centre (x, y) and radius, in inter-ocular distances on the mean face, of mouth and eyes."""
+INNER_MOUTH = 0.1
+"""Weight of colour and gradient losses inside the mouth, where they would give the mean of all
+teeth."""
+CORRECT = 0.03
+"""Error of a pixel in 0..1 up to which the geometric renderer counts as correct."""
 
 
 @dataclass
-class RefineModel(RefinerConfig):
-    """The refiner's sizes, the discriminator's, and what training looks at."""
+class RefinerModel(RefinerConfig):
+    """Sizes of the refiner and the discriminator, and their optimisation."""
 
     lr: float = 1e-3
+    """Highest learning rate of the refiner."""
+    discriminator_lr: float = 1e-3
+    """Highest learning rate of the discriminator."""
     ema_decay: float = 0.995
-    """Decay of the running mean of the refiner's weights, which is what validates and is exported; 0 for none."""
-    crop: int = 128
-    """Side of what is trained on, pixels of the work picture; a multiple of 8."""
+    """Decay of the moving average of the weights that is validated and exported; 0 for none."""
     discriminator_width: int = 16
+    """Channels of the discriminator's first layer."""
     discriminator_layers: int = 3
+    """Strided layers of the discriminator."""
     discriminator_scales: int = 1
+    """Image scales of the discriminator."""
 
 
 @dataclass
-class RefineLoss:
-    """Weights. Ours."""
+class RefinerLoss:
+    """Weights of the losses, ours; 0 removes one."""
 
     pixel: float = 5.0
     """L1 of the pixels."""
     pyramid: float = 5.0
-    """Colours and their differences at four scales."""
+    """L1 of colours and gradients at four scales."""
     perceptual: float = 0.5
-    """Features of a trained network; 0 looks through none."""
-    perceptual_weights: str | None = None
-    """File of torchvision's VGG-19 weights."""
-    backbone: str = "auto"
-    """What ``perceptual`` looks through, as in stage 3."""
-    places: float = 3.0
-    """How much more the pixels of mouth and eyes count."""
+    """Perceptual loss by recipe.backbone."""
+    roi_weight: float = 3.0
+    """Additional weight of pixels at mouth and eyes in the pixel loss."""
     change: float = 1.0
-    """Price of what is changed where the geometric renderer is right. It is not the mask's own price: while the residual is near 0
-    that would close the mask for good."""
+    """L1 of changes where the geometric renderer is correct."""
     gan: float = 0.0
-    gan_start: int = 0
-    """Step from which the discriminator has a say."""
+    """Hinge loss of the generator."""
     feature_matching: float = 0.0
+    """L1 of the discriminator's features."""
 
 
-WEIGHTED = ("pixel", "pyramid", "perceptual", "change", "gan", "feature_matching")
-"""What of the losses is a weight of a part."""
+@dataclass
+class RefinerRecipe:
+    """Training options that are not weights."""
+
+    backbone: str = "auto"
+    """Network of the perceptual loss: auto, vgg19, inception, stlpips or pyramid."""
+    perceptual_weights: str | None = None
+    """File with torchvision's VGG-19 weights."""
+    gan_start: int = 0
+    """Step at which the adversarial loss starts."""
+    crop: int = 128
+    """Side of the training crops, pixels; a multiple of 8."""
+    sources: int = 3
+    """Frames of each clip that serve as portraits."""
 
 
-class RefinerModule(StageModule):
-    """Trains :class:`Refiner`; optimises by hand, since a discriminator may take turns with it.
+@dataclass
+class RefinerRun(RunConfig):
+    """A run of stage 3's other renderer."""
 
-    Args:
-        perceptual: loss between images, with a ``name``.
-    """
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model.*": number(1),
+        "model.blocks": number(0),
+        "model.discriminator_lr": number(0, above=True),
+        "model.ema_decay": number(0, 0.99999),
+        "recipe.backbone": BACKBONES,
+        "recipe.gan_start": number(0),
+        "recipe.crop": number(32, 1024),
+        "recipe.sources": number(1),
+    }
 
-    number, product = 3, "refiner"
+    renderer: str = "refined"
+    """Chooses this renderer."""
+    heads: str | None = None
+    """Stage 2's networks, recorded as predecessor and checked for the layout; optional."""
+    model: RefinerModel = field(default_factory=RefinerModel)
+    loss: RefinerLoss = field(default_factory=RefinerLoss)
+    recipe: RefinerRecipe = field(default_factory=RefinerRecipe)
+
+    def check(self) -> None:
+        super().check()
+        if self.recipe.crop % STRIDE:
+            raise UserError("recipe.crop", self.recipe.crop, f"a multiple of {STRIDE}")
+
+
+class RefinerOutput(NamedTuple):
+    """Refined frame, and face and region weights ``(B, 1, H, H)``."""
+
+    made: Repair
+    face: Tensor
+    regions: Tensor
+
+
+class RefinerModule(AdversarialStage):
+    """Trains :class:`Refiner`."""
+
+    number, product, network_name, monitor = 3, "refiner", "refiner", "val/pyramid"
 
     def __init__(
         self,
-        model: RefineModel,
-        loss: RefineLoss,
-        optim: OptimConfig,
-        context: TrainingContext,
+        model: Any,
+        loss: Any,
+        recipe: Any,
+        optim: Any,
+        context: Any,
         perceptual: nn.Module | None = None,
     ) -> None:
-        super().__init__(model, loss, optim, context)
-        self.automatic_optimization = False
-        self.loss = loss
-        self.weights = {name: getattr(loss, name) for name in WEIGHTED}
-        sizes = {f.name: getattr(model, f.name) for f in fields(RefinerConfig)}
-        self.refiner = self.trained = Refiner(RefinerConfig(**sizes), context.layout)
-        if model.ema_decay:
-            self.averaged = self.trained = copy.deepcopy(self.refiner).requires_grad_(False)
-        self.discriminator = MultiScaleDiscriminator(
-            model.discriminator_width, model.discriminator_layers, model.discriminator_scales
-        )
+        model, loss = as_config(RefinerModel, model), as_config(RefinerLoss, loss)
+        recipe, context = as_config(RefinerRecipe, recipe), as_context(context)
+        super().__init__(model, loss, recipe, optim, context, perceptual or PyramidLoss())
+        self.refiner = Refiner(sizes_of(RefinerConfig, model), context.layout)
         self.pyramid = PyramidLoss()
-        self.perceptual = self.pyramid if perceptual is None else perceptual
 
-    def meta(self) -> dict[str, Any]:
-        sizes = {f.name for f in fields(RefinerConfig)}
-        model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
-        backbone = {
-            "perceptual": self.perceptual.name,
-            "perceptual_sha256": getattr(self.perceptual, "sha256", None),
-        }
-        return {**super().meta(), "model": model, **backbone}
+    def forward(
+        self, frame: Tensor, still: Tensor, flow: Tensor, moving: Tensor, condition: Tensor
+    ) -> Repair:
+        """Refine frames; see :class:`Refiner` for the shapes."""
+        return self.refiner(frame, self.refiner.prepare(still), flow, moving, condition)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        generator, judge = self.optimizers()
-        made = self.repair(self.refiner, batch)
-        adversarial = self.loss.gan > 0 and self.global_step >= self.loss.gan_start
-        self.toggle_optimizer(generator)
-        parts = self.parts(batch, made, adversarial)
-        total = weighted_sum(parts, self.weights)
-        self._step(generator, total)
-        self.untoggle_optimizer(generator)
-        self._average()
-        if adversarial:
-            self.toggle_optimizer(judge)
-            parts["discriminator"] = discriminator_hinge(
-                self.discriminator(batch["target"]), self.discriminator(made.image.detach())
-            )
-            # The raw optimiser: Lightning counts each of its own steps, and one batch is one step.
-            self._step(judge, parts["discriminator"], raw=True)
-            self.untoggle_optimizer(judge)
-        for schedule in self.lr_schedulers()[: 1 + adversarial]:
-            schedule.step()
-        self.note("train", {"loss": total, **parts}, len(made.image))
+    def refine(self, batch: Batch) -> Repair:
+        """Refine the frames of a batch."""
+        return self(*(batch[k] for k in ("frame", "still", "flow", "moving", "condition")))
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        made = self.repair(self.trained, batch)
-        parts = self.parts(batch, made, adversarial=False)
-        face, places = self._places(batch)
-        gauges = {"mask_mean": made.mask.mean()}
-        for name, where in (("face", face), ("places", places)):
-            gauges[f"psnr_{name}"] = _psnr(made.image, batch["target"], where)
-            gauges[f"psnr_{name}_of_the_mesh"] = _psnr(batch["frame"], batch["target"], where)
-        self.note(
-            "val", {"loss": weighted_sum(parts, self.weights), **parts, **gauges}, len(made.image)
-        )
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """Refined frames ``(B, 3, H, H)``."""
+        return self.refine(batch).image
 
-    def repair(self, refiner: Refiner, batch: dict[str, Tensor]) -> Repair:
-        """The batch's frames, repaired."""
-        return refiner(
-            batch["frame"],
-            refiner.prepare(batch["still"]),
-            batch["flow"],
-            batch["moving"],
-            batch["condition"],
-        )
-
-    def parts(self, batch: dict[str, Tensor], made: Repair, adversarial: bool) -> dict[str, Tensor]:
-        """Every part of the refiner's loss, unweighted."""
-        real, face_places = batch["target"], self._places(batch)
-        weight = 1.0 + self.loss.places * face_places[1]
-        right = torch.exp(-(batch["frame"] - real).abs().mean(dim=1, keepdim=True) / WRONG)
-        # Where nothing can be changed, the true frame would only be noise in the losses.
-        seen = made.image + (real - made.image) * (1.0 - face_places[0])
-        told = 1.0 - (1.0 - GUESSED) * F.interpolate(
-            batch["moving"][:, :1], scale_factor=float(CELL), mode="bilinear", align_corners=False
-        )
+    def losses(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], RefinerOutput]:
+        made, real = self.refine(batch), batch["target"]
+        face, regions = self.region_weights(batch)
+        weight = 1.0 + self.loss.roi_weight * regions
+        correct = torch.exp(-(batch["frame"] - real).abs().mean(dim=1, keepdim=True) / CORRECT)
+        # Where nothing can change, the true frame would only be noise in the losses.
+        seen = made.image + (real - made.image) * (1.0 - face)
+        inner = enlarge(batch["moving"][:, :1])
+        determined = 1.0 - (1.0 - INNER_MOUTH) * inner
         parts = {
-            "pixel": ((seen - real).abs() * weight * told).mean(),
-            "pyramid": self.pyramid(real + (seen - real) * told, real),
-            "change": ((made.image - batch["frame"]).abs() * right).mean(),
+            "pixel": ((seen - real).abs() * weight * determined).mean(),
+            "pyramid": self.pyramid(real + (seen - real) * determined, real),
+            "change": ((made.image - batch["frame"]).abs() * correct).mean(),
         }
         if self.loss.perceptual:
             parts["perceptual"] = self.perceptual(seen, real)
-        if adversarial:
-            fake, true = self.discriminator(seen), self.discriminator(real)
-            parts |= {
-                "gan": generator_hinge(fake),
-                "feature_matching": feature_matching(true, fake),
-            }
-        return parts
+        return parts | self.adversarial_losses(real, seen), RefinerOutput(made, face, regions)
 
-    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
-        both = [
-            self.adamw(net.parameters(), self.model_config.lr)
-            for net in (self.refiner, self.discriminator)
-        ]
-        return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
+    def validation_metrics(
+        self, batch: Batch, parts: dict[str, Tensor], output: RefinerOutput
+    ) -> dict[str, Tensor]:
+        """PSNR, dB, of the refined frame and of the geometric renderer's, on face and regions."""
+        made, face, regions = output
+        metrics, real = {"mask_mean": made.mask.mean()}, batch["target"]
+        for name, where in (("face", face), ("regions", regions)):
+            metrics[f"psnr_{name}"] = weighted_psnr(made.image, real, where)
+            metrics[f"psnr_{name}_mesh"] = weighted_psnr(batch["frame"], real, where)
+        return metrics
 
-    def _places(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """``(B, 1, H, H)`` each: how much of a pixel is face that may change, and how much of it is mouth or eyes."""
-        planes = F.grid_sample(
-            batch["still"][:, FACE - 2 :], batch["flow"], padding_mode="border", align_corners=False
+    def region_weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Weights ``(B, 1, H, H)``: the face that may change, and its mouth and eyes."""
+        still, options = (
+            batch["still"][:, FACE - 2 :],
+            {"padding_mode": "border", "align_corners": False},
         )
-        place, face = planes[:, :2], planes[:, 2:]
-        near = [
-            torch.exp(
-                -(place - place.new_tensor(p[:2])[:, None, None]).square().sum(1, keepdim=True)
-                / p[2] ** 2
-            )
-            for p in PLACES
-        ]
+        planes = F.grid_sample(still, batch["flow"], **options)
+        position, face = planes[:, :2], planes[:, 2:]
+        near = []
+        for x, y, radius in REGIONS:
+            centre = torch.stack([position[:, 0] - x, position[:, 1] - y], dim=1)
+            near.append(torch.exp(-centre.square().sum(1, keepdim=True) / radius**2))
         both = torch.cat([face, torch.stack(near).amax(0) * face], dim=1)
         if not self.refiner.config.inner_mouth:
             both = both * (1.0 - batch["moving"][:, :1])
-        both = F.interpolate(both, scale_factor=float(CELL), mode="bilinear", align_corners=False)
+        both = enlarge(both)
         return both[:, :1], both[:, 1:]
 
-    def _average(self) -> None:
-        """Let the averaged weights follow; quicker at first, so that they do not remember the beginning."""
-        if not self.model_config.ema_decay:
-            return
-        share = 1.0 - min(
-            self.model_config.ema_decay, (1 + self.global_step) / (10 + self.global_step)
-        )
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()),
-                [p.detach() for p in self.refiner.parameters()],
-                share,
-            )
 
-    def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
-        """Backward, clip, step."""
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(
-            optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm"
-        )
-        (optimizer.optimizer if raw else optimizer).step()
+def enlarge(cells: Tensor) -> Tensor:
+    """Values of cells, at the pixels."""
+    return F.interpolate(cells, scale_factor=float(CELL), mode="bilinear", align_corners=False)
 
 
-def _psnr(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
-    """Peak signal to noise ratio, dB, of the images' mean squared error under a weight ``(B, 1, H, H)``."""
-    error = ((made - real).square().mean(dim=1, keepdim=True) * weight).sum(
-        dim=(1, 2, 3)
-    ) / weight.sum(dim=(1, 2, 3)).clamp_min(1.0)
-    return -10.0 * torch.log10(error.mean().clamp_min(1e-10))
+def weighted_psnr(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
+    """Peak signal to noise ratio, dB, of the images' mean squared error under ``(B, 1, H, H)``."""
+    error = ((made - real).square().mean(dim=1, keepdim=True) * weight).sum(dim=(1, 2, 3))
+    mean = (error / weight.sum(dim=(1, 2, 3)).clamp_min(1.0)).mean()
+    return -10.0 * torch.log10(mean.clamp_min(1e-10))

@@ -1,25 +1,23 @@
 """Stage 3: the emotion face renderer, trained against a multi-scale discriminator.
 
-Batch: ``source_image``, ``driving_image`` (B, 3, S, S) in 0..1, ``source_coeffs``, ``driving_coeffs`` (B, 27, C).
+Batch: ``source_image``, ``driving_image`` (B, 3, S, S), bytes or floats in 0..1; ``source_coeffs``,
+``driving_coeffs`` (B, 27, C).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from emo_lightning.losses.gan import (
-    Features,
-    discriminator_hinge,
-    feature_matching,
-    generator_hinge,
-)
+from emo_lightning.core.errors import UserError
+from emo_lightning.face.coefficients import BUILTIN
+from emo_lightning.face.keypoint_vertices import anchor_table
 from emo_lightning.losses.keypoint import (
     deformation,
     equivariance,
@@ -29,7 +27,6 @@ from emo_lightning.losses.keypoint import (
     warp_affine,
 )
 from emo_lightning.losses.perceptual import PyramidLoss
-from emo_lightning.models.renderer.discriminator import MultiScaleDiscriminator
 from emo_lightning.models.renderer.face_renderer import (
     EncodedSource,
     FaceRenderer,
@@ -38,289 +35,241 @@ from emo_lightning.models.renderer.face_renderer import (
 )
 from emo_lightning.models.renderer.mapping_net import WINDOW, still_window
 from emo_lightning.training.augmentation import color
-from emo_lightning.training.base import OptimConfig, StageModule, TrainingContext, weighted_sum
+from emo_lightning.training.base import Batch, Noise, as_config, as_context, sizes_of
+from emo_lightning.training.config import Rule, RunConfig, number, one_of
+from emo_lightning.training.gan import AdversarialStage
+
+BACKBONES = one_of("auto", "vgg19", "inception", "stlpips", "pyramid")
 
 
 @dataclass
 class Stage3Model(RendererConfig):
-    """The renderer's sizes, the discriminator's, and the learning rates."""
+    """Sizes of the renderer and the discriminator, and their optimisation."""
 
     lr: float = 2e-4
+    """Highest learning rate of the renderer."""
     discriminator_lr: float = 2e-4
+    """Highest learning rate of the discriminator."""
     ema_decay: float = 0.0
-    """Decay of the running mean of the renderer's weights, which is what validates and is exported; 0 for none. Ours."""
+    """Decay of the weights' moving average, which is validated and exported; 0 for none."""
     discriminator_width: int = 32
+    """Channels of the discriminator's first layer."""
     discriminator_layers: int = 3
+    """Strided layers of the discriminator."""
     discriminator_scales: int = 2
+    """Image scales of the discriminator."""
 
 
 @dataclass
 class Stage3Loss:
-    """Weights as face-vid2vid publishes them, where it has the part."""
+    """Weights of the losses, face-vid2vid's where it has the loss; 0 removes one."""
 
     perceptual: float = 10.0
-    perceptual_weights: str | None = None
-    """File of torchvision's VGG-19 weights."""
-    backbone: str = "auto"
-    """What ``perceptual`` looks through: ``vgg19``, ``inception``, ``stlpips`` or ``pyramid``; ``auto`` is the first that is there."""
+    """Perceptual loss by recipe.backbone."""
     pixel: float = 10.0
-    """L1 of the pixels, more at lips and lids where there is a sheet; ours."""
+    """L1 of the pixels, more at lips and lids with mesh keypoints; ours."""
     gan: float = 1.0
-    gan_start: int = 0
-    """Step from which the discriminator has a say."""
+    """Hinge loss of the generator."""
     feature_matching: float = 10.0
+    """L1 of the discriminator's features."""
     equivariance: float = 10.0
+    """Keypoints of an affinely warped image are the warped keypoints."""
     keypoint_prior: float = 10.0
+    """Canonical keypoints keep their distance and their mean depth."""
     head_pose: float = 20.0
+    """Regression of the head's angles."""
     deformation: float = 5.0
+    """L1 of the expression deltas of keypoints."""
     agreement: float = 10.0
-    """Keypoints that coefficients move to are those found in the driving image; ours, after SadTalker's training of MappingNet."""
-    window: int = 0
-    """With a sheet: pixels a side of a window, around lips, eyes and anywhere in turn. Discriminator and ``perceptual`` then see
-    that at full size, and ``perceptual`` the whole besides at ``model.image_size``; 0 shows both the whole image. Ours, to save time."""
+    """Keypoints moved by coefficients match those detected in the driving image; ours."""
     paint: float = 0.0
-    """With a sheet: what is painted over the warped source image, so that it is only where it helps; ours."""
-    recolour: float = 0.0
-    """How far a pair's colours are changed, both pictures' alike: 0 for not at all, 1 for other skin and other light. Ours."""
+    """With mesh keypoints: opacity of the paint over the warped source; ours."""
 
 
-SETTINGS = ("perceptual_weights", "backbone", "gan_start", "window", "recolour")
-"""What of the losses is no weight."""
+@dataclass
+class Stage3Recipe:
+    """Training options that are not weights."""
+
+    backbone: str = "auto"
+    """Network of the perceptual loss: auto, vgg19, inception, stlpips or pyramid."""
+    perceptual_weights: str | None = None
+    """File with torchvision's VGG-19 weights."""
+    gan_start: int = 0
+    """Step at which the adversarial loss starts."""
+    crop: int = 0
+    """With mesh keypoints: side of a crop around lips, eyes and anywhere in turn, at full size,
+    for the adversarial and perceptual losses; 0 for the whole image. Ours, to save time."""
+    color_jitter: float = 0.0
+    """Strength of the colour jitter, the same for both images of a pair; 0 for none. Ours."""
 
 
-class RendererModule(StageModule):
-    """Trains :class:`FaceRenderer`; optimises by hand, since two networks take turns.
+@dataclass
+class Stage3Run(RunConfig):
+    """A run of stage 3."""
 
-    Args:
-        perceptual: loss between images, with a ``name``.
-        anchors: the face model's numbers for the sheet, as :meth:`MeshKeypoints.load_face_model` takes them; only with ``model.mesh_keypoints``.
-    """
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model.*": number(1),
+        "model.image_size": number(16, 1024),
+        "model.bins": number(0),
+        "model.volume_blocks": number(0),
+        "model.image_blocks": number(0),
+        "model.mesh_keypoints": number(0),
+        "model.output_scale": number(1, 2),
+        "model.discriminator_lr": number(0, above=True),
+        "model.ema_decay": number(0, 0.99999),
+        "recipe.backbone": BACKBONES,
+        "recipe.gan_start": number(0),
+        "recipe.crop": number(0),
+        "recipe.color_jitter": number(0),
+    }
 
-    number, product = 3, "renderer"
+    heads: str | None = None
+    """Stage 2's networks, recorded as predecessor and checked for the layout; optional."""
+    model: Stage3Model = field(default_factory=Stage3Model)
+    loss: Stage3Loss = field(default_factory=Stage3Loss)
+    recipe: Stage3Recipe = field(default_factory=Stage3Recipe)
+
+    def check(self) -> None:
+        super().check()
+        model, divisor = self.model, 4 * 2**self.model.levels
+        if model.image_size % divisor:
+            accepted = f"a multiple of {divisor} (4 * 2 ** model.levels)"
+            raise UserError("model.image_size", model.image_size, accepted)
+        if model.output_scale > 1 and not model.mesh_keypoints:
+            raise UserError(
+                "model.output_scale", model.output_scale, "1, or set model.mesh_keypoints"
+            )
+        size = model.image_size * model.output_scale
+        if self.recipe.crop > size:
+            raise UserError("recipe.crop", self.recipe.crop, f"at most the image's side, {size}")
+
+
+class Stage3Output(NamedTuple):
+    """Encoded source and rendered driving frame."""
+
+    source: EncodedSource
+    made: Rendering
+
+
+class RendererModule(AdversarialStage):
+    """Trains :class:`FaceRenderer`."""
+
+    number, product, network_name, monitor = 3, "renderer", "renderer", "val/perceptual"
 
     def __init__(
         self,
-        model: Stage3Model,
-        loss: Stage3Loss,
-        optim: OptimConfig,
-        context: TrainingContext,
+        model: Any,
+        loss: Any,
+        recipe: Any,
+        optim: Any,
+        context: Any,
         perceptual: nn.Module | None = None,
-        anchors: Sequence[Tensor] | None = None,
     ) -> None:
-        super().__init__(model, loss, optim, context)
-        self.automatic_optimization = False
-        self.loss = loss
-        self.weights = {k: v for k, v in asdict(loss).items() if k not in SETTINGS}
-        sizes = {f.name: getattr(model, f.name) for f in fields(RendererConfig)}
-        self.renderer = self.trained = FaceRenderer(RendererConfig(**sizes), context.layout)
-        if self.renderer.mesh is not None and anchors is not None:
-            self.renderer.mesh.load_face_model(anchors)
-        if model.ema_decay:
-            self.averaged = self.trained = copy.deepcopy(self.renderer).requires_grad_(False)
-        self.discriminator = MultiScaleDiscriminator(
-            model.discriminator_width, model.discriminator_layers, model.discriminator_scales
-        )
-        self.perceptual = PyramidLoss() if perceptual is None else perceptual
-
-    def hasten(self, channels_last: bool, compiled: bool) -> None:
-        """Lay the networks' weights out channels last, and compile them; their names in a checkpoint stay."""
-        for parameter in self.parameters() if channels_last else ():
-            layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-            if layout is not None:
-                parameter.data = parameter.data.contiguous(memory_format=layout)
-        for network in (self.renderer, self.discriminator) if compiled else ():
-            network.compile()
-
-    def meta(self) -> dict[str, Any]:
-        sizes = {f.name for f in fields(RendererConfig)}
-        model = {k: v for k, v in asdict(self.model_config).items() if k in sizes}
-        backbone = {
-            "perceptual": self.perceptual.name,
-            "perceptual_sha256": getattr(self.perceptual, "sha256", None),
-        }
-        return {**super().meta(), "model": model, **backbone}
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        generator, judge = self.optimizers()
-        schedules = self.lr_schedulers()
-        batch = self._recoloured(batch)
-        source, made = self.render(batch)
-        adversarial = self.global_step >= self.loss.gan_start
-        self.toggle_optimizer(generator)
-        parts = self.parts(batch, source, made, adversarial)
-        total = weighted_sum(parts, self.weights)
-        self._step(generator, total)
-        self.untoggle_optimizer(generator)
-        schedules[0].step()
-        if adversarial:
-            self.toggle_optimizer(judge)
-            parts["discriminator"] = discriminator_hinge(
-                *self._verdicts(batch["driving_image"], made.image.detach(), made)
+        model, loss = as_config(Stage3Model, model), as_config(Stage3Loss, loss)
+        recipe, context = as_config(Stage3Recipe, recipe), as_context(context)
+        super().__init__(model, loss, recipe, optim, context, perceptual or PyramidLoss())
+        self.renderer = FaceRenderer(sizes_of(RendererConfig, model), context.layout)
+        if self.renderer.mesh is not None:
+            context.layout.check_same(
+                BUILTIN, "the data", "model.mesh_keypoints (built-in face model)"
             )
-            # The raw optimiser: Lightning counts each of its own steps, and one batch is one step.
-            self._step(judge, parts["discriminator"], raw=True)
-            self.untoggle_optimizer(judge)
-            # Its schedule is over the steps that it takes: before the first of them there is nothing to schedule.
-            schedules[1].step()
-        self._average()
-        self.note("train", {"loss": total, **parts}, len(made.image))
+            try:
+                arrays = anchor_table(model.mesh_keypoints).arrays()
+            except ValueError as error:
+                accepted = f"0, or a number that the face model has ({error})"
+                raise UserError("model.mesh_keypoints", model.mesh_keypoints, accepted) from None
+            self.renderer.mesh.load_face_model([torch.from_numpy(part) for part in arrays])
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        source, made = self.render(batch, self.trained)
-        parts = self.parts(batch, source, made, adversarial=False)
-        # The discriminator's part is shown, and left out of the loss that chooses the best step: it moves with the discriminator.
-        total, adversarial = (
-            weighted_sum(parts, self.weights),
-            self._judged(batch, made) if self.global_step >= self.loss.gan_start else {},
-        )
-        error = (made.image - batch["driving_image"]).square().mean(dim=(1, 2, 3))
-        still = (batch["source_image"] - batch["driving_image"]).square().mean(dim=(1, 2, 3))
-        gauges = {"psnr": _psnr(error), "psnr_of_the_source": _psnr(still)}
-        self.note("val", {"loss": total, **parts, **adversarial, **gauges}, len(made.image))
+    def forward(self, image: Tensor, source: Tensor, driving: Tensor) -> Stage3Output:
+        """Render the driving frame: image ``(B, 3, S, S)``, coefficient windows ``(B, 27, C)``.
 
-    def render(
-        self, batch: dict[str, Tensor], renderer: nn.Module | None = None
-    ) -> tuple[EncodedSource, Rendering]:
-        """The batch as generation meets it: the source is a portrait, the driving frame has its window. Ours."""
-        portrait = still_window(batch["source_coeffs"][:, WINDOW // 2])
-        return (renderer or self.renderer)(batch["source_image"], portrait, batch["driving_coeffs"])
+        The source is a portrait, as in generation: its window is its middle frame, repeated. Ours.
+        """
+        portrait = still_window(source[:, WINDOW // 2])
+        return Stage3Output(*self.renderer(image, portrait, driving))
 
-    def parts(
-        self, batch: dict[str, Tensor], source: EncodedSource, made: Rendering, adversarial: bool
-    ) -> dict[str, Tensor]:
-        """Every part of the generator's loss, unweighted."""
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """Rendered driving images ``(B, 3, S, S)``."""
+        inputs = batch["source_image"], batch["source_coeffs"], batch["driving_coeffs"]
+        return self(*inputs).made.image
+
+    def losses(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Stage3Output]:
+        if self.training and self.recipe.color_jitter:
+            jitter = self.recipe.color_jitter * noise(len(batch["source_image"]), color.NOISE_SIZE)
+            changed = {n: color.jitter(batch[n], jitter) for n in ("source_image", "driving_image")}
+            batch = {**batch, **changed}
         real, middle = batch["driving_image"], batch["driving_coeffs"][:, WINDOW // 2]
+        output = self(batch["source_image"], batch["source_coeffs"], batch["driving_coeffs"])
+        source, made = output
         small = self.renderer.at_own_size(real)
-        found = self.renderer.detector(small)
-        theta = random_affine(self.draw(len(real), 6))
+        found, theta = self.renderer.detector(small), random_affine(noise(len(real), 6))
         in_warped = self.renderer.detector(warp_affine(small, theta))
-        self._anywhere = torch.tanh(self.draw(len(real), 2))
+        corners = self.crop_corners(made, real.shape[-1], torch.tanh(noise(len(real), 2)))
+        mine, true = self.views(made.image, corners), self.views(real, corners)
+        pairs = zip(mine, true, strict=True)
+        angle = middle[:, self.context.layout.slice("angle")]
         parts = {
-            "perceptual": self.unlikeness(made.image, real, made),
-            "pixel": self.pixel(made.image, real, made),
+            "perceptual": torch.stack([self.perceptual(*pair) for pair in pairs]).mean(),
+            "pixel": self.pixel_loss(made, real),
             "equivariance": equivariance(found, in_warped, theta),
             "keypoint_prior": keypoint_prior(source.canonical),
-            "head_pose": head_pose(
-                made.motion.angle, middle[:, self.context.layout.slice("angle")]
-            ),
+            "head_pose": head_pose(made.motion.angle, angle),
             "deformation": deformation(made.motion.delta),
             "agreement": (made.keypoints - found).abs().mean(),
         }
         if made.paint is not None:
             parts["paint"] = made.paint.mean()
-        if adversarial:
-            true, fake = self._verdicts(real, made.image, made)
-            parts |= {
-                "gan": generator_hinge(fake),
-                "feature_matching": feature_matching(true, fake),
-            }
-        return parts
+        return parts | self.adversarial_losses(true[-1], mine[-1]), output
 
-    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
-        both = [
-            self.adamw(self.renderer.parameters(), self.model_config.lr),
-            self.adamw(
-                self.discriminator.parameters(),
-                self.model_config.discriminator_lr,
-                self.loss.gan_start,
-            ),
-        ]
-        return [each["optimizer"] for each in both], [each["lr_scheduler"] for each in both]
+    def validation_metrics(
+        self, batch: Batch, parts: dict[str, Tensor], output: Stage3Output
+    ) -> dict[str, Tensor]:
+        """PSNR of the rendering and, for comparison, of the source image, dB."""
+        real, over = batch["driving_image"], {"data_range": 1.0, "dim": (1, 2, 3)}
+        return {
+            "psnr": peak_signal_noise_ratio(output.made.image.float(), real, **over),
+            "psnr_source": peak_signal_noise_ratio(batch["source_image"], real, **over),
+        }
 
-    def views(self, image: Tensor, made: Rendering) -> list[Tensor]:
-        """What perceptual loss and discriminator look at: the image, or with a window its small whole and the window."""
-        side = self.loss.window
-        if not side or self.renderer.mesh is None or made.mesh_points is None:
+    def crop_corners(self, made: Rendering, size: int, anywhere: Tensor) -> Tensor | None:
+        """Corners ``(B, 2)`` of the crop that every loss of this step uses; None for whole images.
+
+        Args:
+            made: the rendering.
+            size: side of the images.
+            anywhere: ``(B, 2)`` in -1..1.
+        """
+        side, mesh, turn = self.recipe.crop, self.renderer.mesh, self.global_step % 3
+        if not side or mesh is None or made.mesh_points is None:
+            return None
+        centre = (
+            0.6 * anywhere if turn == 2 else mesh.region_centre(made.mesh_points, eyes=turn == 1)
+        )
+        return (((centre + 1.0) * size - side) / 2.0).round().clamp(0, size - side).long()
+
+    def views(self, image: Tensor, corners: Tensor | None) -> list[Tensor]:
+        """Inputs of the perceptual loss, the last also the discriminator's: whole, and the crop."""
+        if corners is None:
             return [image]
-        corners = ((self._look(made) + 1.0) * image.shape[-1] - side) / 2.0
-        places = corners.round().clamp(0, image.shape[-1] - side).int().tolist()
-        window = [
-            picture[:, y : y + side, x : x + side]
-            for picture, (x, y) in zip(image, places, strict=True)
-        ]
-        return [self.renderer.at_own_size(image), torch.stack(window)]
+        return [self.renderer.at_own_size(image), crop(image, corners, self.recipe.crop)]
 
-    def _verdicts(self, real: Tensor, fake: Tensor, made: Rendering) -> tuple[Features, Features]:
-        """What the discriminator finds in the real image and in the made one."""
-        return self.discriminator(self.views(real, made)[-1]), self.discriminator(
-            self.views(fake, made)[-1]
-        )
-
-    def _judged(self, batch: dict[str, Tensor], made: Rendering) -> dict[str, Tensor]:
-        """The adversarial losses of both sides."""
-        true, fake = self._verdicts(batch["driving_image"], made.image, made)
-        return {
-            "gan": generator_hinge(fake),
-            "feature_matching": feature_matching(true, fake),
-            "discriminator": discriminator_hinge(true, fake),
-        }
-
-    def _look(self, made: Rendering) -> Tensor:
-        """The middle of the window ``(B, 2)``: lips, eyes and anywhere in turn."""
-        assert self.renderer.mesh is not None and made.mesh_points is not None
-        turn = self.global_step % 3
-        return (
-            0.6 * self._anywhere
-            if turn == 2
-            else self.renderer.mesh.region_centre(made.mesh_points, eyes=turn == 1)
-        )
-
-    def unlikeness(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
-        """The perceptual loss, the mean of all views."""
-        pairs = zip(self.views(image, made), self.views(real, made), strict=True)
-        return torch.stack([self.perceptual(mine, true) for mine, true in pairs]).mean()
-
-    def pixel(self, image: Tensor, real: Tensor, made: Rendering) -> Tensor:
-        """L1 of the pixels, by how much each counts."""
+    def pixel_loss(self, made: Rendering, real: Tensor) -> Tensor:
+        """L1 of the pixels, weighted by region with mesh keypoints."""
         if self.renderer.mesh is None or made.mesh_points is None:
-            return (image - real).abs().mean()
-        # At the network's own size: noise that cannot be foretold would otherwise teach it to blur the source's.
-        error = (self.renderer.at_own_size(image) - self.renderer.at_own_size(real)).abs()
+            return (made.image - real).abs().mean()
+        # At the network's own size: full-size noise is unpredictable and would favour a blur.
+        size = self.renderer.at_own_size
+        error = (size(made.image) - size(real)).abs()
         with torch.no_grad():
-            weight = F.interpolate(
-                self.renderer.mesh.roi_weights(made.mesh_points, made.motion),
-                size=error.shape[-2:],
-                mode="bilinear",
-            )
-        return (error * weight).mean()
-
-    def _recoloured(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch in other colours, source and driving frame of a pair alike."""
-        if not self.loss.recolour:
-            return batch
-        normal = self.loss.recolour * self.draw(len(batch["source_image"]), color.DRAWS)
-        return {
-            **batch,
-            **{
-                name: color.recolour(batch[name], normal)
-                for name in ("source_image", "driving_image")
-            },
-        }
-
-    def _average(self) -> None:
-        """Let the averaged weights follow; quicker at first, so that they do not remember the beginning."""
-        if not self.model_config.ema_decay:
-            return
-        share = 1.0 - min(
-            self.model_config.ema_decay, (1 + self.global_step) / (10 + self.global_step)
-        )
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()),
-                [p.detach() for p in self.renderer.parameters()],
-                share,
-            )
-
-    def _step(self, optimizer: Any, loss: Tensor, raw: bool = False) -> None:
-        """Backward, clip, step."""
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(
-            optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm"
-        )
-        (optimizer.optimizer if raw else optimizer).step()
+            weights = self.renderer.mesh.roi_weights(made.mesh_points, made.motion)
+            weights = F.interpolate(weights, size=error.shape[-2:], mode="bilinear")
+        return (error * weights).mean()
 
 
-def _psnr(error: Tensor) -> Tensor:
-    """Mean peak signal to noise ratio, dB, of mean squared errors of images in 0..1."""
-    return (-10.0 * torch.log10(error.clamp_min(1e-10))).mean()
+def crop(image: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Crops ``(B, 3, side, side)`` of images at corners ``(B, 2)``, x and y, without a wait."""
+    offsets = torch.arange(side, device=image.device)
+    columns, rows = (corners[:, axis, None] + offsets for axis in (0, 1))
+    channels = image.shape[1]
+    image = image.gather(2, rows[:, None, :, None].expand(-1, channels, -1, image.shape[3]))
+    return image.gather(3, columns[:, None, None, :].expand(-1, channels, side, -1))

@@ -1,33 +1,30 @@
-"""Train one stage: configuration -> data -> stage -> Lightning's trainer -> an exported network.
+"""Training of one stage: configuration -> data -> stage -> Lightning's trainer -> an exported
+network.
 
 emo train experiments/stage1.yaml data=DIR out=DIR model.lr=1e-4 trainer.max_steps=200
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers.logger import Logger
 
-from datamodules.loading.datamodule import AudioShards, VideoShards
-from datamodules.loading.refiner_datamodule import RefinedShards
 from datamodules.loading.skipped_samples import SkippedSamples
 from datamodules.shards.index import ShardIndex
 from datamodules.shards.remote import open_set
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.core.provenance import provenance
-from emo_lightning.face.builtin import BuiltinFaceModel
-from emo_lightning.face.coefficients import BUILTIN
-from emo_lightning.face.keypoint_vertices import anchor_table
-from emo_lightning.losses.perceptual import FeatureLoss, PyramidLoss, VGGLoss
-from emo_lightning.losses.perceptual_backbones import TRUNKS, first_trunk, open_trunk
 from emo_lightning.models.checkpoint_io import (
-    export,
+    export_checkpoint,
     load_decoupler,
     read_network,
     read_training_checkpoint,
@@ -35,50 +32,41 @@ from emo_lightning.models.checkpoint_io import (
 from emo_lightning.models.layers.temporal import parameter_count
 from emo_lightning.training.base import StageModule, TrainingContext
 from emo_lightning.training.callbacks import (
-    AtomicCheckpointIO,
-    Lines,
-    MetricsFile,
-    RunRecord,
+    FiniteGuard,
+    RunProgress,
+    averaging_callbacks,
     checkpoint_callbacks,
-    prepare_folder,
+    library_callbacks,
+    log_artifact,
     quiet,
-    resume_path,
-    wandb_loggers,
+    trackers,
+    wandb_id,
 )
-from emo_lightning.training.config import (
-    AnyRun,
-    RefineRun,
-    Stage1Run,
-    Stage2Run,
-    Stage3Run,
-    load_config,
-    to_plain,
+from emo_lightning.training.config import RunConfig, flatten, to_plain
+from emo_lightning.training.data import EndlessData, build_data
+from emo_lightning.training.devices import World, find_world, strategy_for
+from emo_lightning.training.run_dir import (
+    BEST,
+    LAST,
+    RECORD,
+    AtomicCheckpointIO,
+    MetricsFile,
+    RunError,
+    RunRecord,
+    choose_checkpoint,
+    lock_folder,
+    prepare_folder,
+    print_line,
 )
-from emo_lightning.training.decoupler import DecouplerModule
-from emo_lightning.training.motion import MotionModule
-from emo_lightning.training.refiner import RefinerModule
-from emo_lightning.training.renderer import RendererModule
+
+RESUME_BLOCKS = ("loss", "recipe", "optim")
+SCHEDULE = ("max_steps", "accumulate_grad_batches", "gradient_clip_val")
+"""Keys of ``trainer`` that the schedule depends on."""
+HALF_PRECISION = ("renderer", "refiner")
+"""Products that no later stage is trained on: exported in half precision."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train as ``EXPERIMENT.yaml key=value ...`` says; exit code 2 on a user's mistake."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if not words:
-            raise UserError(
-                "experiment",
-                "",
-                "an experiment file, such as experiments/stage1.yaml",
-                "is missing",
-            )
-        train(load_config(words[0], words[1:]))
-    except UserError as error:
-        print(f"emo: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def train(config: AnyRun) -> Path:
+def train(config: RunConfig) -> Path:
     """Train a stage to the end.
 
     Returns:
@@ -86,209 +74,250 @@ def train(config: AnyRun) -> Path:
 
     Raises:
         UserError: data, predecessor, folder or checkpoint that cannot be used; before any training.
+        RunError: the run had to stop.
+        SystemExit: a signal ended it, after a checkpoint.
     """
     quiet()
+    world = find_world(config)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    if world.accelerator == "gpu":
+        torch.set_float32_matmul_precision("high")
     L.seed_everything(config.seed, verbose=False)
-    sources = [open_set(place, "data") for place in data_places(config.data)]
-    index = sources[0].index
+    places = data_places(config.data)
+    sources = [open_set(place, "data") for place in places]
     folder = prepare_folder(config.out)
-    origin = provenance({}, ("torch", "lightning", "numpy")) | {
-        "data_index_sha256": " ".join(source.index_sha256 for source in sources)
+    index = sources[0].index
+    with contextlib.ExitStack() as held:
+        lock = lock_folder(folder)
+        if lock is not None:
+            held.enter_context(lock)
+        origin = provenance({}, ("torch", "lightning", "numpy"))
+        origin["data_index_sha256"] = " ".join(source.index_sha256 for source in sources)
+        stage = build_stage(config, index, origin)
+        shards = build_data(config, index, places, stage.needs_whisper)
+        shards.setup()
+        shards.check_ranks(world.size)
+        return run_stage(config, world, stage, EndlessData(shards), folder)
+
+
+def run_stage(
+    config: RunConfig, world: World, stage: StageModule, data: EndlessData, folder: Path
+) -> Path:
+    """Fit the stage, resuming where its folder has a checkpoint, and export it."""
+    checkpoint = choose_checkpoint(config.resume, folder)
+    step = 0
+    if checkpoint is not None:
+        step = check_resumable(checkpoint, stage, config)
+    weights = checkpoint if config.resume == "weights" else None
+    if weights is not None:
+        load_weights(stage, weights)
+        checkpoint, step = None, 0
+    content = {
+        "config": to_plain(config),
+        "monitor": stage.monitor,
+        "parameters": {
+            "trained": parameter_count(stage.network),
+            "all": parameter_count(stage),
+        },
+        "resumed_at": step,
+        "wandb_id": wandb_id(read_record(folder) if step else None),
+        **stage.meta(),
     }
-    stage = build_stage(config, index, origin)
-    if isinstance(config, Stage3Run) and isinstance(stage, RendererModule):
-        stage.hasten(config.trainer.channels_last, config.trainer.compile)
-    data = build_data(config, index, stage.taught)
-    data.setup()
-    data.check_ranks(config.trainer.devices)
-    resume = resume_path(config.resume, folder)
-    step = 0 if resume is None else check_resumable(resume, stage)
-    settings = to_plain(config)
-    size = {"trained": parameter_count(stage.trained), "all": parameter_count(stage)}
-    record = RunRecord(
-        folder, {"config": settings, "parameters": size, "resumed_at": step, **stage.meta()}
-    )
-    trainer = build_trainer(config, record, step, bool(data.samples("val")))
-    trainer.fit(stage, data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    record = RunRecord(folder, content)
+    validates = bool(data.shards.samples("val"))
+    metrics = MetricsFile(folder, step)
+    metrics.start()
+    loggers: list[Logger] = [metrics, *trackers(config, folder, record.content)]
+    trainer = build_trainer(config, world, stage, record, loggers, validates)
+    apply_speed_options(stage, config)
+    try:
+        trainer.fit(stage, data, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
+    except SystemExit as stopped:
+        record.update(state=f"stopped (exit code {stopped.code})")
+        raise
+    except torch.OutOfMemoryError as error:
+        record.update(state="failed: out of GPU memory")
+        raise RunError(out_of_memory(config, error)) from None
+    except BaseException as error:
+        record.update(state=f"failed: {type(error).__name__}")
+        raise
     path = folder / f"{stage.product}.safetensors"
     if trainer.is_global_zero:
-        # Nothing is trained on the renderer, so half precision costs nothing there and halves what must ship.
-        export(path, stage.trained, stage.meta(), half=stage.product in ("renderer", "refiner"))
-        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
+        best = folder / BEST
+        chosen = best if config.export == "best" and validates and best.is_file() else folder / LAST
+        export_checkpoint(chosen, stage.product, path, half=stage.product in HALF_PRECISION)
+        record.update(state="finished", exported=chosen.name)
+        print_line(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB) from {chosen.name}")
+        log_artifact(trainer.loggers, stage.product, path)
     return path
 
 
 def data_places(text: str) -> list[str]:
-    """The sets that ``data=`` names: one, or several with commas between, which are mixed in proportion to their length."""
+    """Sets that ``data=`` names: one, or several with commas, mixed by their length."""
     return [text] if Path(text).exists() else text.split(",")
 
 
-def build_stage(config: AnyRun, index: ShardIndex, origin: dict[str, Any]) -> StageModule:
-    """The stage on its predecessor's weights."""
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The folder's run record, or None where there is no readable one."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def build_stage(config: RunConfig, index: ShardIndex, origin: dict[str, Any]) -> StageModule:
+    """The stage on its predecessor's weights; UserError for sizes that no network can have."""
     context = TrainingContext(index.layout, config.seed, None, origin)
-    if isinstance(config, Stage1Run):
-        return DecouplerModule(config.model, config.loss, config.optim, context)
-    if isinstance(config, Stage2Run):
-        before = read_network(config.decoupler, "decoupler", "decoupler")
-        before.layout.check_same(index.layout, "the decoupler", "data")
+    predecessor = "decoupler" if config.stage == 2 else "heads"
+    path, before = getattr(config, predecessor, None), None
+    if path is not None:
+        before = read_network(path, predecessor, predecessor)
+        before.layout.check_same(index.layout, f"the {predecessor}", "data")
         context.predecessor = before.fingerprint
-        if config.loader.frames < config.model.pose_window:
-            raise UserError(
-                "loader.frames",
-                config.loader.frames,
-                f"at least model.pose_window, {config.model.pose_window}",
-            )
-        lookalike = (
-            torch.from_numpy(BuiltinFaceModel.load().lookalike())
-            if index.layout.name == BUILTIN.name
-            else None
-        )
-        return MotionModule(
-            config.model, config.loss, config.optim, context, load_decoupler(before), lookalike
-        )
-    if config.heads is not None:
-        before = read_network(config.heads, "heads", "heads")
-        before.layout.check_same(index.layout, "the heads", "data")
-        context.predecessor = before.fingerprint
-    if isinstance(config, RefineRun):
-        return RefinerModule(config.model, config.loss, config.optim, context, _perceptual(config))
-    return RendererModule(
-        config.model,
-        config.loss,
-        config.optim,
-        context,
-        _perceptual(config),
-        _anchors(config, index),
-    )
+    settings: Any = config
+    common = (settings.model, settings.loss, settings.recipe, settings.optim, context)
+    try:
+        if config.stage == 1:
+            from emo_lightning.training.decoupler import DecouplerModule
+
+            return checked_frames(DecouplerModule(*common), config)
+        if config.stage == 2:
+            from emo_lightning.training.motion import MotionModule
+
+            assert before is not None
+            return checked_frames(MotionModule(*common, load_decoupler(before)), config)
+        from emo_lightning.training.perceptual import choose_perceptual
+
+        perceptual = choose_perceptual(settings.recipe)
+        if hasattr(config, "renderer"):
+            from emo_lightning.training.refiner import RefinerModule
+
+            return RefinerModule(*common, perceptual)
+        from emo_lightning.training.renderer import RendererModule
+
+        return RendererModule(*common, perceptual)
+    except ValueError as error:
+        raise UserError("model", settings.size, "sizes that fit each other", f"({error})") from None
 
 
-def build_data(
-    config: AnyRun, index: ShardIndex, teacher: bool = False
-) -> AudioShards | VideoShards | RefinedShards:
-    """The stage's data module, with a teacher's features where wanted; an epoch is what lies between two validations."""
-    loader = config.loader
-    common: dict[str, Any] = {
-        "workers": loader.workers,
-        "share_shards": loader.share_shards,
-        "seed": config.seed,
-    }
-    common |= {"layout": index.layout.name, "batch_size": loader.batch_size}
-    common |= {"epoch_batches": min(config.trainer.val_every, config.trainer.max_steps)}
-    if isinstance(config, Stage3Run):
-        return VideoShards(
-            data_places(config.data),
-            size=config.model.image_size * config.model.output_scale,
-            **common,
-        )
-    if isinstance(config, RefineRun):
-        return RefinedShards(
-            data_places(config.data), crop=config.model.crop, sources=config.sources, **common
-        )
-    return AudioShards(data_places(config.data), window=loader.frames, teacher=teacher, **common)
+def checked_frames(stage: Any, config: RunConfig) -> StageModule:
+    """The stage, unless a window is no longer than the frames that its mask drops."""
+    if config.loader.frames <= stage.context_frames:
+        accepted = f"more than {stage.context_frames}, the receptive field"
+        raise UserError("loader.frames", config.loader.frames, accepted)
+    return stage
 
 
-def build_trainer(config: AnyRun, record: RunRecord, step: int, validates: bool) -> L.Trainer:
-    """Lightning's trainer, with this project's logs and checkpoints."""
-    wanted, by_hand, folder = (
-        config.trainer,
-        isinstance(config, (Stage3Run, RefineRun)),
-        record.folder,
-    )
-    cpu = wanted.accelerator == "cpu" or not torch.cuda.is_available()
-    checkpoints = checkpoint_callbacks(
-        folder, validates, wanted.checkpoint_steps, wanted.checkpoint_minutes
-    )
-    # In stage 3 generator and discriminator take turns, so each backward leaves the other's weights without a gradient.
-    ddp = DDPStrategy(process_group_backend="gloo" if cpu else None, find_unused_parameters=by_hand)
+def build_trainer(
+    config: RunConfig,
+    world: World,
+    stage: StageModule,
+    record: RunRecord,
+    loggers: list[Logger],
+    validates: bool,
+) -> L.Trainer:
+    """Lightning's trainer, with the run's logs and checkpoints."""
+    wanted, folder = config.trainer, record.folder
+    accumulate = wanted.accumulate_grad_batches
+    log_every = min(wanted.log_every, wanted.val_every, wanted.max_steps)
+    samples = config.loader.batch_size * accumulate * world.size
+    callbacks = [
+        RunProgress(log_every, samples),
+        SkippedSamples(record.skipped),
+        LearningRateMonitor("step"),
+        FiniteGuard(folder),
+        *averaging_callbacks(getattr(stage.model_config, "ema_decay", 0.0)),
+        *library_callbacks(config.callbacks),
+        *checkpoint_callbacks(config, folder, validates, stage.monitor),
+    ]
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return L.Trainer(
-        accelerator="cpu" if cpu and wanted.accelerator == "auto" else wanted.accelerator,
-        devices=wanted.devices,
-        strategy=ddp if wanted.devices > 1 else "auto",
+        accelerator=world.accelerator,
+        devices=world.devices,
+        num_nodes=world.nodes,
+        strategy=strategy_for(world, wanted, adversarial=config.stage == 3),
         precision=wanted.precision,
         max_steps=wanted.max_steps,
         max_epochs=-1,
-        limit_train_batches=min(wanted.val_every, wanted.max_steps),
+        val_check_interval=wanted.val_every * accumulate if validates else 1.0,
+        check_val_every_n_epoch=None if validates else 1,
         limit_val_batches=wanted.val_batches if validates else 0,
-        gradient_clip_val=None if by_hand else config.optim.clip,
-        log_every_n_steps=min(wanted.log_every, wanted.val_every, wanted.max_steps),
-        logger=[
-            MetricsFile(folder, step),
-            *wandb_loggers(config.wandb, folder, record.content["config"]),
-        ],
-        callbacks=[Lines(), SkippedSamples(record.left_out), *checkpoints],
-        plugins=[AtomicCheckpointIO()],
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=wanted.gradient_clip_val or None,
+        log_every_n_steps=log_every,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=plugins,
         default_root_dir=folder,
         num_sanity_val_steps=0,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
 
 
-def check_resumable(path: Path, stage: StageModule) -> int:
+def apply_speed_options(stage: StageModule, config: RunConfig) -> None:
+    """channels_last memory format and torch.compile; the names of weights stay."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in stage.parameters() if config.trainer.channels_last else ():
+        if parameter.dim() in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
+    for network in stage.compiled_networks() if config.trainer.compile else ():
+        network.compile()
+
+
+def check_resumable(path: Path, stage: StageModule, config: RunConfig) -> int:
     """The step that a checkpoint stopped at.
 
     Raises:
-        UserError: unreadable.
-        MismatchError: it belongs to another stage, other sizes, another layout or another predecessor.
+        UserError: unreadable, or made with other losses, options or schedule (unless only its
+            weights are taken).
+        MismatchError: it belongs to another stage, other sizes, another layout or another
+            predecessor.
     """
-    before = read_network(path, stage.product, "resume")
-    mine = stage.meta()
+    before, mine = read_network(path, stage.product, "resume"), stage.meta()
     for what in ("model", "layout", "predecessor"):
         if before.meta.get(what) != mine.get(what):
             accepted = "a checkpoint of the same configuration, resume=never, or another out"
             raise MismatchError("resume", path, accepted, f"was made with another {what}")
-    return int(read_training_checkpoint(path)["global_step"])
+    record = read_training_checkpoint(path)
+    if config.resume != "weights":
+        old = resume_facts(record["hyper_parameters"], read_record(path.parent))
+        new = resume_facts(dict(stage.hparams), {"config": to_plain(config)})
+        changes = [
+            f"{key} {old[key]} -> {value}"
+            for key, value in new.items()
+            if key in old and old[key] != value
+        ]
+        if changes:
+            accepted = (
+                "the same values, resume=weights (start anew from its weights), or resume=never"
+            )
+            raise UserError(
+                "resume", path, accepted, f"was made with other values: {', '.join(changes)}"
+            )
+    return int(record["global_step"])
 
 
-def _perceptual(config: Stage3Run | RefineRun) -> torch.nn.Module:
-    """What ``loss.backbone`` names. ``auto``: VGG-19 where the user has its weights, else the cheapest network that a package
-    ships, else the pyramid."""
-    path, name = config.loss.perceptual_weights, config.loss.backbone
-    if name == "pyramid":
-        return PyramidLoss()
-    if name in TRUNKS:
-        return FeatureLoss(open_trunk(name))
-    if name == "auto" and path is None:
-        trunk = first_trunk()
-        return PyramidLoss() if trunk is None else FeatureLoss(trunk)
-    accepted = "torchvision's vgg19 weights (.pth)"
-    if path is None or not Path(path).is_file():
-        raise UserError("loss.perceptual_weights", path, accepted, "is not a file")
-    try:
-        return VGGLoss(read_training_checkpoint(path))
-    except (KeyError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(
-            "loss.perceptual_weights", path, accepted, f"cannot be read ({error})"
-        ) from None
+def resume_facts(hparams: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Dotted keys and values that a resumed run must not change."""
+    found = flatten({block: hparams.get(block, {}) for block in RESUME_BLOCKS})
+    trainer = (record or {}).get("config", {}).get("trainer", {})
+    return found | {f"trainer.{key}": trainer[key] for key in SCHEDULE if key in trainer}
 
 
-def _anchors(config: Stage3Run, index: ShardIndex) -> tuple[torch.Tensor, ...] | None:
-    """The face model's numbers for the renderer's sheet.
-
-    Raises:
-        UserError: a number of anchors that it does not have.
-        MismatchError: the coefficients belong to another face model, whose vertices are not known here.
-    """
-    if not config.model.mesh_keypoints:
-        return None
-    index.layout.check_same(
-        BUILTIN, "the data", "model.mesh_keypoints, which lie on the built-in face model,"
-    )
-    try:
-        return tuple(
-            torch.from_numpy(part) for part in anchor_table(config.model.mesh_keypoints).arrays()
-        )
-    except ValueError as error:
-        raise UserError(
-            "model.mesh_keypoints",
-            config.model.mesh_keypoints,
-            "0, or a number that the face model has",
-            f"cannot be ({error})",
-        ) from None
+def load_weights(stage: StageModule, path: Path) -> None:
+    """Weights of a checkpoint, those being trained rather than their average."""
+    record = read_training_checkpoint(path)
+    stage.load_state_dict(record.get("current_model_state", record["state_dict"]))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def out_of_memory(config: RunConfig, error: BaseException) -> str:
+    """One line that names the keys which save GPU memory."""
+    size = config.loader.batch_size
+    knobs = f"lower loader.batch_size ({size}) and raise trainer.accumulate_grad_batches by as much"
+    more = "trainer.precision=bf16-mixed, a smaller size= or model.image_size, more devices"
+    return f"out of GPU memory: {knobs}; or {more} ({str(error).splitlines()[0]})"

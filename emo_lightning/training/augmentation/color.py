@@ -1,42 +1,38 @@
-"""Pictures in other colours: another skin, another light, another camera. Ours.
-
-Few faces are in any corpus that may be trained on; these changes leave where things are and change how they look.
-"""
+"""Colour jitter: other skin, light and cameras; geometry stays. Ours."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-DRAWS = 8
-"""Random numbers that one picture takes."""
+NOISE_SIZE = 8
+"""Random numbers per image."""
 SPREADS = (0.2, 0.3, 0.12, 0.1)
-"""Of the logarithms of gamma, saturation, contrast and light."""
+"""Standard deviations of the logarithms of gamma, saturation, contrast and brightness."""
 GREY = (0.299, 0.587, 0.114)
 
 
-def recolour(image: Tensor, normal: Tensor) -> Tensor:
-    """Change each picture in its own way; all zeros leave it as it is.
+def jitter(image: Tensor, noise: Tensor) -> Tensor:
+    """Change the colours of each image; zero noise is the identity.
 
     Args:
         image: ``(B, 3, S, S)`` in 0..1.
-        normal: ``(B, DRAWS)`` normal draws that decide how: gain of each colour, gamma, saturation, contrast, light, hue.
+        noise: ``(B, NOISE_SIZE)`` standard normal: channel gains, gamma, saturation, contrast,
+            brightness, hue.
     """
-    normal = normal.clamp(-2.0, 2.0)
-    gain = torch.exp(0.12 * normal[:, 0:3])[..., None, None]
-    gamma, saturation, contrast, light = (
-        torch.exp(normal[:, 3:7] * normal.new_tensor(SPREADS))[..., None, None, None]
-    ).unbind(1)
-    weights = torch.tensor(GREY).to(image)
+    noise = noise.clamp(-2.0, 2.0)
+    gain = torch.exp(0.12 * noise[:, 0:3])[..., None, None]
+    factors = [torch.exp(noise[:, 3 + i] * spread) for i, spread in enumerate(SPREADS)]
+    gamma, saturation, contrast, light = (factor[:, None, None, None] for factor in factors)
     out = image.clamp(1e-4, 1.0) ** gamma
-    grey = (out * weights[:, None, None]).sum(dim=1, keepdim=True)
+    grey = sum(share * out[:, i : i + 1] for i, share in enumerate(GREY))
     out = grey + saturation * (out - grey)
-    out = _turn_hue(out, grey, 0.15 * normal[:, 7])
+    out = rotate_hue(out, grey, 0.15 * noise[:, 7])
     return (0.5 + contrast * (out * gain * light - 0.5)).clamp(0.0, 1.0)
 
 
-def _turn_hue(image: Tensor, grey: Tensor, angle: Tensor) -> Tensor:
-    """Turn the colours about the grey axis by angles (B,) in radians."""
+def rotate_hue(image: Tensor, grey: Tensor, angle: Tensor) -> Tensor:
+    """Rotate the colours about the grey axis by angles (B,) in radians."""
     cos, sin = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
     colour = image - grey
     red, green, blue = colour.split(1, dim=1)

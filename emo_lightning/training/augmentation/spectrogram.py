@@ -1,7 +1,4 @@
-"""Sound as other voices, rooms and microphones would have given it, on log mel spectrograms. Ours.
-
-Few voices are in any corpus; these changes leave what is said and how it is felt, and change who says it and where.
-"""
+"""Spectrogram augmentation: other voices, rooms and microphones. Ours."""
 
 from __future__ import annotations
 
@@ -11,30 +8,30 @@ from torch.nn import functional as F
 
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE
 
-DRAWS = 10
-"""Random numbers that one clip takes."""
+NOISE_SIZE = 10
+"""Random numbers per clip."""
 FORMANTS = 0.08
-"""Standard deviation of the stretch of the band axis: another length of vocal tract."""
+"""Standard deviation of the stretch of the band axis: another vocal tract length."""
 GAIN = 0.35
-"""Of the loudness, log units (3 dB)."""
+"""Standard deviation of the loudness, log units (3 dB)."""
 COLOUR = 0.5
-"""Of a smooth curve over the bands, log units: another microphone or voice."""
+"""Standard deviation of a smooth curve over the bands, log units: microphone or voice."""
 NOISE_SHARE, NOISE_RANGE = 0.5, (-9.0, -2.5)
 """Share of clips with background noise, and its level in log mel."""
 
 
 def augment(mel: Tensor, normal: Tensor) -> Tensor:
-    """Change each clip in its own way.
+    """Augment each clip.
 
     Args:
         mel: ``(B, F, bands)`` log mel.
-        normal: ``(B, DRAWS)`` standard normal draws that decide how.
+        normal: ``(B, NOISE_SIZE)`` standard normal.
     """
     batch, _, bands = mel.shape
     out = _stretch(mel, 1.0 + FORMANTS * normal[:, 0].clamp(-2, 2))
     curve = F.interpolate(normal[:, None, 1:6], size=bands, mode="linear", align_corners=True)
     changed = out + GAIN * normal[:, 6].view(batch, 1, 1) + COLOUR * curve
-    # Silence has no colour: what was at the floor stays there.
+    # Silence has no colour: the floor stays.
     out = torch.where(out > MEL_SILENCE + 0.1, changed, out).clamp_min(MEL_SILENCE)
     low, high = NOISE_RANGE
     level = low + (high - low) * torch.special.ndtr(normal[:, 7])

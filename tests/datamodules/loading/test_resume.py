@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from emo_lightning.core.errors import UserError
-from emo_lightning.training.callbacks import AtomicCheckpointIO
+from emo_lightning.training.run_dir import AtomicCheckpointIO
 
 BATCHES, EPOCHS = 7, 2
 OPTIONS = {"batch_size": 3, "workers": 2, "window": 16, "seed": 5, "epoch_batches": BATCHES}

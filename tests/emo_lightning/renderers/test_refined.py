@@ -25,9 +25,15 @@ from emo_lightning.renderers import base, registry
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.refined import conditioning, renderer
 from emo_lightning.training import train
-from emo_lightning.training.base import OptimConfig, TrainingContext, weighted_sum
-from emo_lightning.training.config import RefineRun, load_config
-from emo_lightning.training.refiner import RefineLoss, RefineModel, RefinerModule
+from emo_lightning.training.base import Noise, TrainingContext
+from emo_lightning.training.config import OptimConfig, load_config
+from emo_lightning.training.refiner import (
+    RefinerLoss,
+    RefinerModel,
+    RefinerModule,
+    RefinerRecipe,
+    RefinerRun,
+)
 
 CONFIG = network.RefinerConfig(width=8, blocks=1, features=4, code=16)
 SIZE = 128
@@ -244,14 +250,14 @@ def test_training_validates_exports_and_says_what_it_is(
         "trainer.val_every=3",
     ]
     words += [
-        "loss.backbone=pyramid",
+        "recipe.backbone=pyramid",
         "loss.gan=0.1",
-        "loss.gan_start=3",
+        "recipe.gan_start=3",
         "loss.feature_matching=1",
         "wandb.mode=disabled",
     ]
-    assert isinstance(load_config(words[0], words[1:]), RefineRun)
-    assert train.main(words) == 0
+    assert isinstance(load_config(words[0], words[1:]), RefinerRun)
+    train.train(load_config(words[0], words[1:]))
     names = [line.split(",")[1] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
     assert names.count("val/psnr_face") == 2 and "train/gan" in names
     read = read_network(tmp_path / "refiner.safetensors", "refiner", "--checkpoint-dir")
@@ -269,12 +275,15 @@ def test_training_learns(shards: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     torch.manual_seed(0)
     stage = RefinerModule(
-        RefineModel(8, 1, 4, 16), RefineLoss(), OptimConfig(), TrainingContext(BUILTIN)
+        RefinerModel(8, 1, 4, 16),
+        RefinerLoss(),
+        RefinerRecipe(),
+        OptimConfig(),
+        TrainingContext(BUILTIN),
     )
     optimizer, losses = torch.optim.Adam(stage.refiner.parameters(), 4e-3), []
     for _ in range(25):
-        parts = stage.parts(batch, stage.repair(stage.refiner, batch), adversarial=False)
-        total = weighted_sum(parts, stage.weights)
+        total = stage.total(stage.losses(batch, Noise(stage.device, 0))[0])
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -17,7 +17,8 @@ SPLITS = ("train",) * 8 + ("val",) * 4
 
 
 def clip(number: int, frames: int = 80, size: int = 32) -> Sample:
-    """A tone whose loudness opens the mouth, with an emotion's face on top and a picture that moves with the head."""
+    """A tone whose loudness opens the mouth, with an emotion's face on top and a picture that
+    moves with the head."""
     rng = np.random.default_rng(number)
     time = np.arange(frames) / 25.0
     opening = 0.5 - 0.5 * np.cos(2 * np.pi * 2.0 * time + rng.uniform(0, 6))
@@ -44,8 +45,9 @@ def clip(number: int, frames: int = 80, size: int = 32) -> Sample:
         np.stack([np.roll(np.tile(grid, (size, 1)), int(20 * a), 1)] * 3, -1).astype(np.uint8)
         for a in angle[:, 1]
     ]
-    meta = SampleMeta("made", f"{SPLITS[number]}{number}", frames, BUILTIN.to_dict(), SPLITS[number], emotion=emotion,
-                      level=None if emotion == "neutral" else level)  # fmt: skip
+    split = SPLITS[number]
+    labels = {"emotion": emotion, "level": None if emotion == "neutral" else level}
+    meta = SampleMeta("made", f"{split}{number}", frames, BUILTIN.to_dict(), split, **labels)
     landmarks = np.zeros((frames, 478, 3), np.float32)
     video = encode_mp4_bytes(pictures)
     return Sample(

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.training.config import Stage2Run, load_config, to_plain
+from emo_lightning.training.config import load_config, to_plain
+from emo_lightning.training.motion import Stage2Run
 
 GIVEN = {1: ["data=d"], 2: ["data=d", "decoupler=x.ckpt"], 3: ["data=d"]}
 
@@ -65,7 +66,7 @@ def test_later_wins_and_types_are_kept(experiments: Path) -> None:
         ("data=null", "accepted: text"),
         ("data=???", "is not set"),
         ("nonsense", "key=value"),
-        ("seed=-1", "0 or more"),
+        ("seed=-1", "0 to 4294967295"),
     ],
 )
 def test_mistakes_are_named(experiments: Path, word: str, message: str) -> None:

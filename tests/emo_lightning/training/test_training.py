@@ -1,4 +1,5 @@
-"""Each stage trains from shards, hands its network on, goes on where it was killed, and refuses what does not fit."""
+"""Each stage trains from shards, hands its network on, goes on where it was killed, and refuses
+what does not fit."""
 
 from __future__ import annotations
 
@@ -135,7 +136,7 @@ def test_variants_of_stage_2_train(
         f"out={tmp_path}/v",
         f"decoupler={chain['decoupler']}",
         "model.wiring=figure",
-        "loss.levels=annotated",
+        "recipe.levels=annotated",
     ]
     assert (
         read_network(run(repository, 2, *words), "heads", "x").meta["model"]["wiring"] == "figure"

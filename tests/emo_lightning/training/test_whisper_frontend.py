@@ -1,4 +1,5 @@
-"""Through Whisper's front end: taught shards train both stages, the talker hears a stream, the checkpoint holds none of Whisper."""
+"""Through Whisper's front end: taught shards train both stages, the talker hears a stream, the
+checkpoint holds none of Whisper."""
 
 from __future__ import annotations
 
