@@ -17,6 +17,7 @@ from torch import Tensor
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
+from emo_lightning.inference.voice_gate import FUTURE, VoiceGate
 from emo_lightning.inference.voice_intensity import VoiceLevel
 from emo_lightning.models.decoupler.audio_frontend import (
     ROWS_PER_FRAME,
@@ -24,7 +25,7 @@ from emo_lightning.models.decoupler.audio_frontend import (
     MelFrontend,
 )
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler
-from emo_lightning.models.layers.temporal import store_taps_first
+from emo_lightning.models.layers.temporal import store_taps_first, trim
 from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.models.motion.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.motion.blinking import BlinkProcess
@@ -55,6 +56,8 @@ class AudioToMotion:
         frontend: audio front end of the decoupler; log-mel by default.
 
     Attributes:
+        voice_gate: rest the mouth in steady noise and tones, see
+            :mod:`emo_lightning.inference.voice_gate`.
         block: video frames processed at a time, a multiple of 4. With 4, a frame waits half as long
             and takes 1.5 times the computation. Results of different block lengths differ by
             rounding; with one block length they are identical.
@@ -74,7 +77,7 @@ class AudioToMotion:
         expected = decoupler.config.front_end
         if self.frontend.kind != expected:
             raise ValueError(f"the decoupler needs {expected} features, not {self.frontend.kind}")
-        self.block = BLOCK
+        self.block, self.voice_gate = BLOCK, True
         for network in (decoupler, motion_model):
             store_taps_first(network)
 
@@ -175,11 +178,17 @@ class AudioToMotionStream:
         self._reach = networks.decoupler.reach + networks.motion_model.reach
         self._features = self._silent_features(self._reach.past)
         self._rows = 0
+        # One gate per frame of content; before the audio nobody speaks.
+        past, future = networks.motion_model.reach.past, networks.motion_model.reach.future
+        self._gate = VoiceGate(networks.mel_kind) if networks.voice_gate else None
+        self._gates = np.zeros(past, np.float32)
+        self._content_frames, self._content_future = self._block + past + future, future
 
     @property
     def rows_needed(self) -> int:
         """Mel rows needed, from the start of the audio, before the next output."""
-        frames = self.frames_done + self._block + self._reach.future
+        future = max(self._reach.future, self._content_future + FUTURE if self._gate else 0)
+        frames = self.frames_done + self._block + future
         return max(self._frontend.rows_needed, ROWS_PER_FRAME * frames)
 
     @property
@@ -198,7 +207,9 @@ class AudioToMotionStream:
         self._rows += len(mel)
         features = np.asarray(self._frontend.append(mel), np.float32)
         self._features = np.concatenate([self._features, features])
-        while len(self._features) >= self._needed and (total is None or self.frames_done < total):
+        if self._gate is not None:
+            self._gates = np.concatenate([self._gates, self._gate.append(mel)])
+        while self._ready() and (total is None or self.frames_done < total):
             yield self._next_block(total)
 
     def flush(self, total: int | None = None) -> Iterator[Coefficients]:
@@ -206,16 +217,26 @@ class AudioToMotionStream:
         follows."""
         total = self._rows // ROWS_PER_FRAME if total is None else total
         self._features = np.concatenate([self._features, self._frontend.flush()])
+        if self._gate is not None:
+            self._gates = np.concatenate([self._gates, self._gate.flush()])
         while self.frames_done < total:
             if len(self._features) < self._needed:
                 silence = self._silent_features(self._reach.total + self._block)
                 self._features = np.concatenate([self._features, silence])
+            if len(self._gates) < self._content_frames:
+                self._gates = np.pad(self._gates, (0, self._content_frames))
             yield self._next_block(total)
+
+    def _ready(self) -> bool:
+        gated = self._gate is None or len(self._gates) >= self._content_frames
+        return gated and len(self._features) >= self._needed
 
     def _next_block(self, total: int | None) -> Coefficients:
         frames = self._block if total is None else min(self._block, total - self.frames_done)
-        block = self._generator.generate(self._features[: self._needed], frames)
+        gates = None if self._gate is None else self._gates[: self._content_frames]
+        block = self._generator.generate(self._features[: self._needed], gates, frames)
         self._features = self._features[self._per_frame * self._block :]
+        self._gates = self._gates[self._block :]
         return block
 
     def _silent_features(self, frames: int) -> np.ndarray:
@@ -254,17 +275,34 @@ class _BlockGenerator:
             reach = networks.decoupler.reach + model.reach
             self._voice = VoiceLevel(levels, level_from_voice, reach)
         self._kept: Tensor | None = None
+        self._silence = torch.from_numpy(networks.frontend.silence).to(self._device)
+        frames = networks.decoupler.reach.total + 1
+        rows = networks.decoupler.front_end.per_frame * frames
+        with torch.inference_mode():
+            self._silent_content = networks.decoupler.content(self._silence.expand(1, rows, -1))
         self._poses = PoseStream(model.posenet, seed, rest, self._block) if head_motion else None
         self.frames_done = 0
 
     @torch.inference_mode()
-    def generate(self, features: np.ndarray, frames: int) -> Coefficients:
-        """The next ``frames``, at most a block, of a block's features with receptive field."""
+    def generate(self, features: np.ndarray, gates: np.ndarray | None, frames: int) -> Coefficients:
+        """The next ``frames``, at most a block.
+
+        Args:
+            features: of the block with its receptive field.
+            gates: ``(block + reach,)`` of the block's content, None for open ones.
+            frames: number of frames.
+        """
         model, layout = self._networks.motion_model, self._networks.layout
         weights = self._track_weights()
         control = self._control(features, torch.from_numpy(weights).to(self._device))
         inputs = torch.from_numpy(features)[None].to(self._device)
-        out = model(self._content(inputs), self._source_tensor, control[None])
+        content, voice = self._content(inputs), None
+        if gates is not None and gates.min() < 1.0:
+            gate = torch.from_numpy(gates).to(self._device)[None, :, None]
+            mixed = torch.lerp(self._silent_content.expand_as(content), content, gate)
+            content = torch.where(gate < 1.0, mixed, content)
+            voice = trim(gate, model.reach)
+        out = model(content, self._source_tensor, control[None], voice)
         # A whole block also at the end, so that the last frames take the same computation.
         motion = np.zeros((self._block, POSE_SIZE), np.float32)
         if self._poses is not None:
@@ -292,8 +330,7 @@ class _BlockGenerator:
         if self._kept is None:
             # Past of the first block: consecutive pieces before it, from silence.
             count = -(-(norm_past + later.total) // self._block)
-            silence = torch.from_numpy(self._networks.frontend.silence).to(self._device)
-            padded = torch.cat([silence.expand(1, step, -1), features], dim=1)
+            padded = torch.cat([self._silence.expand(1, step, -1), features], dim=1)
             ends = [padded.shape[1] - step * n for n in range(count, 0, -1)]
             pieces = [decoupler.local_content(padded[:, end - piece : end]) for end in ends]
             self._kept = torch.cat(pieces, dim=1)

@@ -108,17 +108,23 @@ class MotionModel(nn.Module):
         """Receptive field in frames of content."""
         return self.expnet.reach
 
-    def forward(self, content: Tensor, source: Tensor, control: Tensor) -> MotionModelOutput:
+    def forward(
+        self, content: Tensor, source: Tensor, control: Tensor, voice: Tensor | None = None
+    ) -> MotionModelOutput:
         """Coefficients of the middle frames.
 
         Args:
             content: ``(B, T + reach.total, content)``.
             source: ``(B, layout.size)`` joined coefficients of the portrait.
             control: ``(B, T, 24)`` control vectors.
+            voice: ``(B, T, 1)`` voice activity; at 0, speech parts no lips. Everywhere 1 by
+                default.
         """
         blocks = (source[:, self.layout.slice(block)] for block in ("id", "exp", "tex"))
         source_id, source_exp, source_tex = blocks
         speech, closure_logits, features = self.expnet(content, source_exp)
+        if voice is not None:
+            speech = speech * (1.0 - (1.0 - voice) * self.parting)
         emotion = self.emonet(control, features, source_id, source_tex)
         exp = self.compose(speech, emotion.exp, torch.sigmoid(closure_logits))
         condition = torch.cat([features, emotion.features, control], dim=-1)

@@ -80,7 +80,9 @@ class MeshKeypoints(nn.Module):
         for buffer, given in zip(buffers, arrays, strict=True):
             buffer.copy_(given)
 
-    def posed_points(self, coefficients: Tensor, motion: KeypointMotion, gap: float = 0.0) -> Tensor:
+    def posed_points(
+        self, coefficients: Tensor, motion: KeypointMotion, gap: float = 0.0
+    ) -> Tensor:
         """Posed keypoints ``(B, A, 3)`` of coefficients ``(B, C)``, rims at least ``gap`` apart."""
         with float32_on(coefficients):
             coefficients, exp = coefficients.float(), self.expression
@@ -110,7 +112,12 @@ class MeshKeypoints(nn.Module):
         return torch.stack([shape[..., 0], shape[..., 1] + move, shape[..., 2]], dim=-1)
 
     def splat(
-        self, source: Tensor, driving: Tensor, coefficients: Tensor, motion: KeypointMotion, cells: int
+        self,
+        source: Tensor,
+        driving: Tensor,
+        coefficients: Tensor,
+        motion: KeypointMotion,
+        cells: int,
     ) -> SplattedMesh:
         """Blend the keypoints over ``cells`` x ``cells`` cells of the driving frame.
 
