@@ -1,6 +1,6 @@
-"""Where clips come from: one file a corpus, each a :class:`Source`; adding one touches this folder alone.
+"""Corpora on disk: one file a corpus, each a :class:`Source`; adding one touches this folder alone.
 
-How a corpus's emotions and intensities become ours is one table, :mod:`datamodules.sources.labels`.
+One table maps the corpora's emotions and intensities: :mod:`datamodules.sources.labels`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Source(Protocol):
 
     Attributes:
         name: as the command line takes it.
-        notes: what the reader of the shards ought to know, in sentences; complete once the clips were listed.
+        notes: for the users of the shards, in sentences; complete once the clips were listed.
     """
 
     name: str
@@ -44,7 +44,7 @@ SOURCES: Mapping[str, Callable[..., Source]] = {
     "hdtf": HdtfSource,
     "grid": GridSource,
 }
-"""Corpus name, as the command line takes it -> what reads it from its root."""
+"""Corpus name, as the command line takes it -> its source, made from the root."""
 
 
 def open_source(name: str, root: str | Path, views: Sequence[str] | None = None) -> Source:
@@ -56,23 +56,19 @@ def open_source(name: str, root: str | Path, views: Sequence[str] | None = None)
         views: camera views, for MEAD alone; None for its default, ``("all",)`` for all.
 
     Raises:
-        UserError: unknown name, no such folder, views of a corpus that has none, or a table that cannot be read.
+        UserError: unknown name, no such folder, views of a corpus without any, or an unreadable
+            table.
     """
     if name not in SOURCES:
         raise UserError("--source", name, ", ".join(SOURCES), "is not a source")
     root = Path(root)
     if not root.is_dir():
-        raise UserError(
-            "--root", root, "a folder of videos", "is a file" if root.exists() else "does not exist"
-        )
+        problem = "is a file" if root.exists() else "does not exist"
+        raise UserError("--root", root, "a folder of videos", problem)
     options: dict[str, Any] = {}
     if views is not None:
         if name != MeadSource.name:
-            raise UserError(
-                "--views",
-                ",".join(views),
-                f"a corpus with views: {MeadSource.name}",
-                f"does not apply to {name}",
-            )
+            accepted = f"a corpus with views: {MeadSource.name}"
+            raise UserError("--views", ",".join(views), accepted, f"does not apply to {name}")
         options["views"] = VIEWS if tuple(views) == ("all",) else views
     return SOURCES[name](root, **options)

@@ -1,10 +1,9 @@
-"""What a source says of one clip."""
+"""One clip of a corpus: its files, on disk or in an archive, and its labels."""
 
 from __future__ import annotations
 
 import io
 import shutil
-import tarfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ class Stored:
     size: int
 
     def copy_to(self, path: Path) -> None:
-        """Write the bytes to a path of ours; OSError when the archive does not have them any more."""
+        """Write the bytes to a path of ours; OSError when the archive no longer has them."""
         with open(path, "wb") as out:
             self._write(out)
         if path.stat().st_size != self.size:
@@ -59,7 +58,7 @@ class Stored:
 
 
 class _Limited:
-    """Reads at most so many bytes: what a header states bounds what is unpacked."""
+    """Reads at most so many bytes: the size in the header bounds what is unpacked."""
 
     def __init__(self, file: Any, size: int) -> None:
         self._file, self._left = file, size
@@ -76,13 +75,13 @@ Place = Path | Stored
 
 @dataclass(frozen=True)
 class Clip:
-    """A video, or a recording alone, that is to become samples; labels are None where the corpus has none.
+    """A video, or a recording alone; labels are None where the corpus has none.
 
     Attributes:
-        name: path below the corpus's root with ``/``, unique; the samples' keys come from it.
-        path: the video; None when there is only sound.
+        name: path below the corpus's root with ``/``, unique; the samples' keys derive from it.
+        path: the video; None when there is only audio.
         speaker: one person.
-        audio: a recording to use when the video has no sound, or instead of a video.
+        audio: a recording to use when the video has no audio, or instead of a video.
         split: where the corpus or the user fixes it.
         extra: what else the source knows, as JSON.
         span: (begin, end) seconds of the video that are the clip; None for all of it.
@@ -114,9 +113,3 @@ class Rejected:
     name: str
     reason: str
     detail: str
-
-
-def tar_members(path: Path) -> list[tarfile.TarInfo]:
-    """What an uncompressed tar says it holds; tarfile.TarError or OSError when it is not one or breaks off."""
-    with tarfile.open(path, "r:") as archive:
-        return archive.getmembers()

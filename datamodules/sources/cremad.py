@@ -1,13 +1,15 @@
-"""CREMA-D (Cao et al., *IEEE Trans. Affective Computing* 5(4), 2014): 91 actors, 6 emotions, 12 sentences.
+"""CREMA-D (Cao et al., *IEEE Trans. Affective Computing* 5(4), 2014): 91 actors, 6 emotions.
 
-Files ``1001_IEO_NEU_XX.flv`` and ``.wav`` or ``.mp3`` anywhere below the root. A clip's emotion is the one that was acted. What
-people heard and saw goes to ``extra.votes`` from ``tabulatedVotes.csv``: for ``voice``, ``face`` and ``both``, the share of raters
-for each emotion. Where there is only ``summaryTable.csv``, which names the winners alone, those share the vote.
+Files ``1001_IEO_NEU_XX.flv`` and ``.wav`` or ``.mp3`` anywhere below the root. A clip's emotion is
+the acted one. The perceived ones go to ``extra.votes`` from ``tabulatedVotes.csv``: for ``voice``,
+``face`` and ``both``, the share of raters for each emotion. ``summaryTable.csv``, which names the
+winners alone, is the fallback; there, winners share the vote.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.sources.clip import Clip, Place, Rejected
-from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_files
+from datamodules.sources.files import (
+    AUDIO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Found,
+    find_records,
+    read_text,
+)
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, labels_of
 from emo_lightning.core.errors import UserError
 
@@ -35,11 +43,12 @@ SENTENCES = {
 }
 VOTE_OF = {"A": "angry", "D": "disgusted", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
 QUERY_OF = {1: "voice", 2: "face", 3: "both"}
-"""``queryType`` of the vote table, which leads each row's number."""
+"""``queryType`` of the vote table, the leading digit of each row's number."""
 SUMMARY_OF = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "both"}
 TABLES = ("tabulatedVotes.csv", "summaryTable.csv")
 _NAME = re.compile(
-    rf"(?P<actor>\d{{4}})_(?P<sentence>{'|'.join(SENTENCES)})_(?P<emotion>{'|'.join(EMOTION_OF['cremad'])})"
+    rf"(?P<actor>\d{{4}})_(?P<sentence>{'|'.join(SENTENCES)})"
+    rf"_(?P<emotion>{'|'.join(EMOTION_OF['cremad'])})"
     rf"_(?P<intensity>{'|'.join(INTENSITY_OF['cremad'])})"
 )
 Votes = dict[str, dict[str, float]]
@@ -47,7 +56,7 @@ Votes = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class CremadRecord:
-    """What a file's name says."""
+    """The fields of a file's name."""
 
     actor: str
     sentence: str
@@ -77,30 +86,28 @@ class CremadSource:
     def clips(self) -> Iterator[Clip | Rejected]:
         """A clip for each video, then one for each recording without a video."""
         videos: dict[CremadRecord, Found] = {}
-        sounds: dict[CremadRecord, Found] = {}
-        for item in find_files(self.root, VIDEO_SUFFIXES | AUDIO_SUFFIXES):
-            record = CremadRecord.parse(item.name) if isinstance(item, Found) else None
+        recordings: dict[CremadRecord, Found] = {}
+        naming = "is not ACTOR_SENTENCE_EMOTION_LEVEL as CREMA-D names its files"
+        suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES
+        for item in find_records(
+            self.root, suffixes, lambda found: CremadRecord.parse(found.name), naming
+        ):
             if isinstance(item, Rejected):
                 yield item
-            elif record is None:
-                yield Rejected(
-                    item.name,
-                    "naming",
-                    "is not ACTOR_SENTENCE_EMOTION_LEVEL as CREMA-D names its files",
-                )
-            elif item.suffix in VIDEO_SUFFIXES and record in videos:
-                yield Rejected(item.name, "duplicate", f"{videos[record].name} is the same clip")
-            elif item.suffix in VIDEO_SUFFIXES:
-                videos[record] = item
-            elif record not in sounds or item.suffix == ".wav":
-                sounds[record] = item
+                continue
+            found, record = item
+            if found.suffix in VIDEO_SUFFIXES and record in videos:
+                yield Rejected(found.name, "duplicate", f"{videos[record].name} is the same clip")
+            elif found.suffix in VIDEO_SUFFIXES:
+                videos[record] = found
+            elif record not in recordings or found.suffix == ".wav":
+                recordings[record] = found
         if not self._votes:
             self.notes.append(f"no {' or '.join(TABLES)} below the root: clips have no votes")
         for record, found in videos.items():
-            yield self._clip(
-                found.name, found.place, sounds[record].place if record in sounds else None, record
-            )
-        for record, found in sounds.items():
+            audio = recordings[record].place if record in recordings else None
+            yield self._clip(found.name, found.place, audio, record)
+        for record, found in recordings.items():
             if record not in videos:
                 yield self._clip(found.name, None, found.place, record)
 
@@ -109,34 +116,23 @@ class CremadSource:
     ) -> Clip:
         emotion, intensity = labels_of(self.name, record.emotion, record.intensity)
         extra: dict[str, Any] = {"label": f"{record.emotion} {record.intensity}"}
-        votes = self._votes.get(
-            "_".join((record.actor, record.sentence, record.emotion, record.intensity))
-        )
-        if votes:
-            extra["votes"] = votes
-        return Clip(
-            name,
-            video,
-            record.actor,
-            audio,
-            SENTENCES[record.sentence],
-            emotion,
-            intensity,
-            extra=extra,
-        )
+        stem = "_".join((record.actor, record.sentence, record.emotion, record.intensity))
+        if stem in self._votes:
+            extra["votes"] = self._votes[stem]
+        sentence = SENTENCES[record.sentence]
+        return Clip(name, video, record.actor, audio, sentence, emotion, intensity, extra=extra)
 
 
 def read_votes(root: Path) -> dict[str, Votes]:
-    """File stem -> ``voice``, ``face``, ``both`` -> emotion -> share of the raters; empty when no table is below the root."""
+    """File stem -> ``voice``, ``face``, ``both`` -> emotion -> share of raters."""
+    accepted = "the table that comes with CREMA-D"
     for name, reader in zip(TABLES, (_tabulated, _summary), strict=True):
         for path in sorted(root.rglob(name)):
+            text = read_text(path, name, accepted)
             try:
-                with open(path, encoding="utf-8-sig", newline="") as file:
-                    return reader(csv.DictReader(file))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-                raise UserError(
-                    name, path, "the table that comes with CREMA-D", f"cannot be read ({error!r})"
-                ) from None
+                return reader(csv.DictReader(io.StringIO(text, newline="")))
+            except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+                raise UserError(name, path, accepted, f"cannot be read ({error!r})") from None
     return {}
 
 
@@ -154,12 +150,8 @@ def _tabulated(rows: csv.DictReader[str]) -> dict[str, Votes]:
 def _summary(rows: csv.DictReader[str]) -> dict[str, Votes]:
     table: dict[str, Votes] = {}
     for row in rows:
-        winners = {
-            query: [VOTE_OF[letter] for letter in row[column].split(":")]
-            for column, query in SUMMARY_OF.items()
-        }
-        table[row["FileName"]] = {
-            query: dict.fromkeys(names, round(1 / len(names), 4))
-            for query, names in winners.items()
-        }
+        votes = table.setdefault(row["FileName"], {})
+        for column, query in SUMMARY_OF.items():
+            winners = [VOTE_OF[letter] for letter in row[column].split(":")]
+            votes[query] = dict.fromkeys(winners, round(1 / len(winners), 4))
     return table

@@ -1,7 +1,8 @@
-"""GRID (Cooke et al., *J. Acoust. Soc. Am.* 120(5), 2006): 34 speakers, 1000 sentences each of six words, no emotion.
+"""GRID (Cooke et al., *J. Acoust. Soc. Am.* 120(5), 2006): 34 speakers, sentences of six words.
 
-Files ``s1/bbaf2n.mpg`` (or any video), ``.wav`` for videos without sound, and ``.align`` with word times, anywhere below the root
-as long as some folder on the way, or the root itself, bears the speaker: ``s1`` to ``s34`` as a word of its name.
+Files ``s1/bbaf2n.mpg`` (or any video), ``.wav`` for videos without audio, and ``.align`` with word
+times, anywhere below the root as long as a folder above them, or the root itself, has the speaker,
+``s1`` to ``s34``, as a word of its name. No emotion labels.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from datamodules.sources.clip import Clip, Place, Rejected
-from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_files
+from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_records
 
 UNITS_PER_SECOND = 25_000
 """Of the times in ``.align``: a thousandth of a video frame."""
@@ -34,7 +35,7 @@ Word = tuple[float, float, str]
 
 @dataclass(frozen=True)
 class GridRecord:
-    """What a file's place and name say."""
+    """The fields of a file's path."""
 
     speaker: str
     code: str
@@ -65,47 +66,35 @@ class GridSource:
         self.root, self.notes = root, []
 
     def clips(self) -> Iterator[Clip | Rejected]:
-        """A clip for each video, then one for each recording without a video; alignments that fit neither are told."""
+        """A clip for each video, then one for each recording without a video."""
         kinds: dict[str, dict[GridRecord, Found]] = {"video": {}, "audio": {}, "align": {}}
-        for item in find_files(self.root, VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".align"}):
-            record = (
-                GridRecord.parse(item.name, self.root.resolve().name)
-                if isinstance(item, Found)
-                else None
-            )
+        root, naming = (
+            self.root.resolve().name,
+            "is not a GRID sentence code in a folder of speaker s1 to s34",
+        )
+        suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".align"}
+        for item in find_records(
+            self.root, suffixes, lambda found: GridRecord.parse(found.name, root), naming
+        ):
             if isinstance(item, Rejected):
                 yield item
                 continue
-            kind = (
-                "align"
-                if item.suffix == ".align"
-                else "video"
-                if item.suffix in VIDEO_SUFFIXES
-                else "audio"
-            )
-            if record is None:
-                yield Rejected(
-                    item.name,
-                    "naming",
-                    "is not a GRID sentence code in a folder of speaker s1 to s34",
-                )
-            elif record in kinds[kind]:
-                yield Rejected(
-                    item.name, "duplicate", f"{kinds[kind][record].name} is the same clip"
-                )
+            found, record = item
+            kind = "video" if found.suffix in VIDEO_SUFFIXES else "audio"
+            files = kinds["align" if found.suffix == ".align" else kind]
+            if record in files:
+                yield Rejected(found.name, "duplicate", f"{files[record].name} is the same clip")
             else:
-                kinds[kind][record] = item
-        videos, sounds, aligned = kinds.values()
-        lonely = {record: found for record, found in sounds.items() if record not in videos}
-        for record, found in (videos | lonely).items():
-            yield from self._clip(
-                found, record, videos.get(record), sounds.get(record), aligned.get(record)
-            )
+                files[record] = found
+        videos, recordings, aligned = kinds.values()
+        alone = {record: found for record, found in recordings.items() if record not in videos}
+        for record, found in (videos | alone).items():
+            files = [kind.get(record) for kind in (videos, recordings, aligned)]
+            yield from self._clip(found, record, *files)
         for record, found in aligned.items():
-            if record not in videos and record not in sounds:
-                yield Rejected(
-                    found.name, "no_video", "word times without a video or recording of that name"
-                )
+            if record not in videos and record not in recordings:
+                problem = "word times without a video or recording of that name"
+                yield Rejected(found.name, "no_video", problem)
 
     def _clip(
         self,
@@ -130,7 +119,7 @@ class GridSource:
 
 
 def read_align(place: Place) -> tuple[Word, ...]:
-    """(begin, end, word) in seconds; ValueError for lines that are not ``begin end word`` with rising times."""
+    """(begin, end, word) in seconds; ValueError for other lines, or times that do not rise."""
     words: list[Word] = []
     for line in place.read_bytes().decode("ascii").splitlines():
         if not line.strip():

@@ -1,10 +1,12 @@
-"""HDTF (Zhang et al., *CVPR* 2021): speeches and radio talks, cut out of long videos by lists; no emotion labels.
+"""HDTF (Zhang et al., *CVPR* 2021): speeches and radio talks, cut out of long videos by lists.
 
-Two ways in: clips that are cut already, ``WDA_BarackObama_000.mp4``; and, with the corpus's lists (``WDA_annotion_time.txt``,
-``RD_...``, ``WRA_...``) anywhere below the root, whole videos ``BarackObama.mp4`` or ``WDA_BarackObama.mp4``, whose every interval
-becomes a clip, and cut ones without the subset, ``BarackObama_0.mp4``. What no list knows is told.
+Two kinds of files: clips that are cut already, ``WDA_BarackObama_000.mp4``; and, with the corpus's
+lists (``WDA_annotion_time.txt``, ``RD_...``, ``WRA_...``) anywhere below the root, whole videos
+``BarackObama.mp4`` or ``WDA_BarackObama.mp4``, whose every interval becomes a clip, and cut ones
+without the subset, ``BarackObama_0.mp4``. What is in no list is rejected. No emotion labels.
 
-In WDA and WRA a number after the name counts one person's videos; in RD every video is another person.
+In WDA and WRA a number after the name counts one person's videos; in RD every video is another
+person.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.sources.clip import Clip, Rejected
-from datamodules.sources.files import VIDEO_SUFFIXES, Found, find_files
+from datamodules.sources.files import VIDEO_SUFFIXES, Found, find_records, read_text
 from emo_lightning.core.errors import UserError
 
 SUBSETS = ("RD", "WDA", "WRA")
@@ -30,7 +32,7 @@ _TIME = re.compile(r"(?:(?P<hours>\d+):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2
 
 @dataclass(frozen=True)
 class HdtfRecord:
-    """What a file's name says; ``clip`` is None for a whole video, ``subset`` empty where the name lacks it."""
+    """The fields of a name; ``clip`` is None for a whole video, ``subset`` empty without one."""
 
     subset: str
     video: str
@@ -42,9 +44,8 @@ class HdtfRecord:
         match = _NAME.fullmatch(name.rpartition("/")[2].rpartition(".")[0])
         if match is None:
             return None
-        return HdtfRecord(
-            match["subset"] or "", match["video"], int(match["clip"]) if match["clip"] else None
-        )
+        clip = int(match["clip"]) if match["clip"] else None
+        return HdtfRecord(match["subset"] or "", match["video"], clip)
 
     @property
     def speaker(self) -> str:
@@ -67,52 +68,35 @@ class HdtfSource:
 
     def clips(self) -> Iterator[Clip | Rejected]:
         """Clips by name; of a whole video its intervals in the list's order."""
-        for item in find_files(self.root, VIDEO_SUFFIXES):
-            record = HdtfRecord.parse(item.name) if isinstance(item, Found) else None
+        naming = "is not [SUBSET_]VIDEO[_CLIP] as HDTF's lists name its videos"
+        for item in find_records(
+            self.root, VIDEO_SUFFIXES, lambda found: HdtfRecord.parse(found.name), naming
+        ):
             if isinstance(item, Rejected):
                 yield item
-            elif record is None:
-                yield Rejected(
-                    item.name,
-                    "naming",
-                    "is not [SUBSET_]VIDEO[_CLIP] as HDTF's lists name its videos",
-                )
             else:
-                yield from self._clips(item, record)
+                yield from self._clips(*item)
 
     def _clips(self, found: Found, record: HdtfRecord) -> Iterator[Clip | Rejected]:
-        spans = self._spans(record)
-        if spans is None and not (
-            record.subset and record.clip is not None and record.subset not in self._lists
-        ):
-            yield Rejected(
-                found.name,
-                "not_listed",
-                f"no {LIST} below the root has intervals for {record.video}",
-            )
+        spans, extra = self._spans(record), {"video": record.video}
+        cut = record.subset and record.clip is not None and record.subset not in self._lists
+        if spans is None and not cut:
+            problem = f"no {LIST} below the root has intervals for {record.video}"
+            yield Rejected(found.name, "not_listed", problem)
         elif record.clip is not None and spans is not None and record.clip >= len(spans):
-            yield Rejected(
-                found.name, "not_listed", f"the list has {len(spans)} clips of {record.video}"
-            )
+            problem = f"the list has {len(spans)} clips of {record.video}"
+            yield Rejected(found.name, "not_listed", problem)
         elif record.clip is not None:
-            yield Clip(found.name, found.place, record.speaker, extra={"video": record.video})
+            yield Clip(found.name, found.place, record.speaker, extra=extra)
         else:
             for number, span in enumerate(spans or ()):
                 name = f"{found.name}#{number}"
-                yield Clip(
-                    name, found.place, record.speaker, extra={"video": record.video}, span=span
-                )
+                yield Clip(name, found.place, record.speaker, extra=extra, span=span)
 
     def _spans(self, record: HdtfRecord) -> list[Span] | None:
         subsets = [record.subset] if record.subset else list(self._lists)
-        return next(
-            (
-                self._lists[s][record.video]
-                for s in subsets
-                if record.video in self._lists.get(s, {})
-            ),
-            None,
-        )
+        found = (self._lists.get(subset, {}).get(record.video) for subset in subsets)
+        return next((spans for spans in found if spans is not None), None)
 
 
 def read_lists(root: Path) -> Mapping[str, Mapping[str, list[Span]]]:
@@ -126,23 +110,16 @@ def read_lists(root: Path) -> Mapping[str, Mapping[str, list[Span]]]:
 
 def _read_list(path: Path) -> dict[str, list[Span]]:
     table: dict[str, list[Span]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            path.name, path, "HDTF's list of intervals", f"cannot be read ({error})"
-        ) from None
+    lines = read_text(path, path.name, "HDTF's list of intervals").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         video, *intervals = line.split()
         spans = [tuple(_seconds(time) for time in interval.split("-")) for interval in intervals]
-        if not spans or any(
-            len(span) != 2 or None in span or not span[0] < span[1] for span in spans
-        ):
-            raise UserError(
-                path.name, line[:80], "VIDEO.mp4 MM:SS-MM:SS ...", f"is not one on line {number}"
-            )
+        good = [len(span) == 2 and None not in span and span[0] < span[1] for span in spans]
+        if not spans or not all(good):
+            problem = f"is not one on line {number}"
+            raise UserError(path.name, line[:80], "VIDEO.mp4 MM:SS-MM:SS ...", problem)
         table[video.removesuffix(".mp4")] = spans
     return table
 

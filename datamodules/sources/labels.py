@@ -1,9 +1,10 @@
-"""How each corpus's emotions and intensities become ours: the one table.
+"""Label mapping: one table from each corpus's emotions and intensities to ours.
 
-A corpus's own word stays in each sample's ``extra.label``. HDTF and GRID have no emotion labels. Neutral has no intensity.
-RAVDESS's *calm* counts as neutral: the corpus has two base lines, and calm was added because neutral acting tends to look
-slightly negative (Livingstone & Russo, *PLoS ONE* 13(5), 2018). Its *normal* and *strong* stand at 2 and 3 of our three;
-CREMA-D's LO, MD and HI at 1, 2 and 3, and XX, where the actor chose, stays unknown.
+A corpus's own word stays in each sample's ``extra.label``. HDTF and GRID have no emotion labels.
+Neutral has no intensity. RAVDESS's *calm* counts as neutral: the corpus has two baselines, and calm
+was added because neutral acting tends to appear slightly negative (Livingstone & Russo, *PLoS ONE*
+13(5), 2018). Its *normal* and *strong* are 2 and 3 of our three; CREMA-D's LO, MD and HI are 1, 2
+and 3, and XX, where the actor chose, stays unknown.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ NOTES = (
     "neutral clips have no intensity, whatever their names say; ravdess 02 is calm",
     "folder: manifest.csv takes our names and intensities as they are",
 )
-"""What the table's cells leave unsaid."""
+"""Remarks under the table."""
 
 
 def labels_of(corpus: str, emotion: str, intensity: str) -> tuple[str, int | None]:
@@ -62,18 +63,14 @@ def labels_of(corpus: str, emotion: str, intensity: str) -> tuple[str, int | Non
 
 
 def table() -> str:
-    """The whole mapping as lines of text: a row for each of our emotions and intensities, a column for each corpus."""
+    """The mapping as text: a row for each emotion and intensity, a column for each corpus."""
     corpora = list(EMOTION_OF)
     rows = [["", *corpora]]
     for emotion in EMOTIONS:
         rows.append([emotion, *(_codes(EMOTION_OF[corpus], emotion) for corpus in corpora)])
     for intensity in (1, 2, 3, None):
-        rows.append(
-            [
-                f"intensity {intensity or 'unknown'}",
-                *(_codes(INTENSITY_OF[corpus], intensity) for corpus in corpora),
-            ]
-        )
+        cells = (_codes(INTENSITY_OF[corpus], intensity) for corpus in corpora)
+        rows.append([f"intensity {intensity or 'unknown'}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

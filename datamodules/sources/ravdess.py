@@ -1,36 +1,38 @@
-"""RAVDESS (Livingstone & Russo, *PLoS ONE* 13(5), 2018): 24 actors, 8 emotions at 2 intensities, 2 sentences.
+"""RAVDESS (Livingstone & Russo, *PLoS ONE* 13(5), 2018): 24 actors, 8 emotions, 2 intensities.
 
-Files ``02-01-06-01-02-01-12.mp4`` anywhere below the root: modality (01 picture and sound, 02 picture, 03 sound), channel (01
-speech, 02 song), emotion, intensity, statement, repetition, actor. A take with several files becomes one clip: the one
-with picture and sound, or the silent one with the recording's sound; a recording alone is an audio clip. Song is left out, and
-counted in a note. Neutral has no strong intensity. Actors of odd number are men, the others women: ``extra.sex``.
+Files ``02-01-06-01-02-01-12.mp4`` anywhere below the root: modality (01 audio and video, 02 video,
+03 audio), channel (01 speech, 02 song), emotion, intensity, statement, repetition, actor. A take
+with several files becomes one clip: the one with audio and video, or the silent one with the
+recording's audio; a recording alone is an audio clip. Song is skipped, and counted in a note.
+Neutral has no strong intensity. Actors of odd number are men, the others women: ``extra.sex``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.sources.clip import Clip, Rejected
-from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_files
+from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_records
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, labels_of
 
 SENTENCES = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 WORDS = "neutral calm happy sad angry fearful disgust surprised".split()
-BOTH, PICTURE, SOUND = "01", "02", "03"
+BOTH, VIDEO, AUDIO = "01", "02", "03"
 SONG = "02"
 NEUTRAL, STRONG = "01", "02"
 _NAME = re.compile(
     rf"(?P<modality>0[123])-(?P<channel>0[12])-(?P<emotion>{'|'.join(EMOTION_OF['ravdess'])})"
-    rf"-(?P<intensity>{'|'.join(INTENSITY_OF['ravdess'])})-(?P<statement>{'|'.join(SENTENCES)})-(?P<repetition>0[12])-(?P<actor>\d\d)"
+    rf"-(?P<intensity>{'|'.join(INTENSITY_OF['ravdess'])})-(?P<statement>{'|'.join(SENTENCES)})"
+    r"-(?P<repetition>0[12])-(?P<actor>\d\d)"
 )
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class RavdessRecord:
-    """What a file's name says, as its own codes."""
+    """The codes in a file's name."""
 
     modality: str
     channel: str
@@ -54,15 +56,8 @@ class RavdessRecord:
 
     @property
     def take(self) -> tuple[str, ...]:
-        """What the files of one performance share."""
-        return (
-            self.actor,
-            self.channel,
-            self.emotion,
-            self.intensity,
-            self.statement,
-            self.repetition,
-        )
+        """The codes that the files of one performance share."""
+        return dataclasses.astuple(self)[1:]
 
 
 class RavdessSource:
@@ -77,47 +72,46 @@ class RavdessSource:
         """One clip a take, by actor and code."""
         takes: dict[tuple[str, ...], dict[str, tuple[Found, RavdessRecord]]] = {}
         songs = 0
-        for item in find_files(self.root, VIDEO_SUFFIXES | AUDIO_SUFFIXES):
-            record = RavdessRecord.parse(item.name) if isinstance(item, Found) else None
+        naming = "is not a file name of RAVDESS, seven numbers of two digits from its table"
+        for item in find_records(self.root, VIDEO_SUFFIXES | AUDIO_SUFFIXES, _parse, naming):
             if isinstance(item, Rejected):
                 yield item
-            elif record is None or (record.modality == SOUND) != (item.suffix in AUDIO_SUFFIXES):
-                yield Rejected(
-                    item.name,
-                    "naming",
-                    "is not a file name of RAVDESS, seven numbers of two digits from its table",
-                )
-            elif record.channel == SONG:
+                continue
+            found, record = item
+            take = takes.setdefault(record.take, {})
+            if record.channel == SONG:
                 songs += 1
-            elif record.modality in takes.setdefault(record.take, {}):
-                yield Rejected(
-                    item.name,
-                    "duplicate",
-                    f"{takes[record.take][record.modality][0].name} is the same file of the corpus",
-                )
+            elif record.modality in take:
+                problem = f"{take[record.modality][0].name} is the same file of the corpus"
+                yield Rejected(found.name, "duplicate", problem)
             else:
-                takes[record.take][record.modality] = (item, record)
+                take[record.modality] = item
         if songs:
-            self.notes.append(f"{songs} files of song were left out")
-        for take in sorted(takes):
+            self.notes.append(f"{songs} files of song were skipped")
+        takes = {take: files for take, files in takes.items() if files}
+        for take in sorted(takes, key=lambda take: (take[-1], *take[:-1])):
             yield self._clip(takes[take])
 
     def _clip(self, files: dict[str, tuple[Found, RavdessRecord]]) -> Clip:
-        shown = files.get(BOTH) or files.get(PICTURE)
-        heard = files.get(SOUND)
-        found, record = shown or files[SOUND]
+        video = files.get(BOTH) or files.get(VIDEO)
+        audio = files.get(AUDIO)
+        found, record = video or files[AUDIO]
         emotion, intensity = labels_of(self.name, record.emotion, record.intensity)
-        words = f"{WORDS[int(record.emotion) - 1]} {'strong' if record.intensity == STRONG else 'normal'}"
-        extra = {"label": words, "sex": "male" if int(record.actor) % 2 else "female"}
-        video, audio = found.place if shown else None, heard[0].place if heard else None
-        sentence = SENTENCES[record.statement]
+        strength = "strong" if record.intensity == STRONG else "normal"
+        sex = "male" if int(record.actor) % 2 else "female"
         return Clip(
             found.name,
-            video,
+            found.place if video else None,
             f"Actor_{record.actor}",
-            audio,
-            sentence,
+            audio[0].place if audio else None,
+            SENTENCES[record.statement],
             emotion,
             intensity,
-            extra=extra,
+            extra={"label": f"{WORDS[int(record.emotion) - 1]} {strength}", "sex": sex},
         )
+
+
+def _parse(found: Found) -> RavdessRecord | None:
+    record = RavdessRecord.parse(found.name)
+    is_audio = found.suffix in AUDIO_SUFFIXES
+    return record if record and (record.modality == AUDIO) == is_audio else None

@@ -6,6 +6,7 @@ intensities sit at 3, 8 and 13. Neutral has no level.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -82,11 +83,37 @@ SIGNATURE_UNITS: Mapping[str, tuple[str, ...]] = {
 """The units by which each emotion's level is read back from a face."""
 
 
+SYNONYMS: Mapping[str, str] = {
+    "neutral": "calm none normal",
+    "angry": "anger ang mad",
+    "contempt": "contemptuous scorn",
+    "disgusted": "disgust dis",
+    "fear": "fearful afraid scared fea",
+    "happy": "happiness joy joyful hap smile",
+    "sad": "sadness sorrow",
+    "surprised": "surprise sur astonished",
+}
+"""Other words for each emotion, as corpora and users write them."""
+
+
+def check_emotion(name: str, argument: str = "--emotion") -> str:
+    """The emotion's name in :data:`EMOTIONS`, from it or a synonym in any case.
+
+    Raises:
+        UserError: an unknown name; it suggests the nearest one.
+    """
+    word = str(name).strip().lower()
+    known = {other: ours for ours, others in SYNONYMS.items() for other in (ours, *others.split())}
+    if word in known:
+        return known[word]
+    near = difflib.get_close_matches(word, known, 1)
+    problem = "is not an emotion" + (f"; did you mean {known[near[0]]}?" if near else "")
+    raise UserError(argument, name, ", ".join(EMOTIONS), problem)
+
+
 def emotion_index(name: str, argument: str = "--emotion") -> int:
-    """Return the emotion's place in :data:`EMOTIONS`; raise UserError for an unknown name."""
-    if name not in EMOTIONS:
-        raise UserError(argument, name, ", ".join(EMOTIONS), "is not an emotion")
-    return EMOTIONS.index(name)
+    """Index of an emotion in :data:`EMOTIONS`; see :func:`check_emotion`."""
+    return EMOTIONS.index(check_emotion(name, argument))
 
 
 def check_level(level: float, argument: str = "--level") -> float:

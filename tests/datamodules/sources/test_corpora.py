@@ -76,7 +76,7 @@ def test_mead_reads_its_own_folders(tmp_path):
         "M003/readme.txt",
     )
     clips, rejected, notes = listed("mead", tmp_path)
-    assert rejected == {} and notes == ["2 videos of other views than front were left out"]
+    assert rejected == {} and notes == ["2 videos of other views than front were skipped"]
     first = clips["M003/video/front/disgusted/level_1/015.mp4"]
     assert (first.speaker, first.emotion, first.intensity, first.sentence, first.split) == (
         "M003",
@@ -132,7 +132,7 @@ def test_mead_test_sentences_and_speakers_stay_out_of_training(tmp_path):
     clips, rejected, notes = listed("mead", tmp_path)
     # Nobody's clip is a failure: what is left out is counted.
     assert rejected == {} and notes == [
-        "20 clips of MEAD's test sentences were left out: their speakers are not in the test split"
+        "20 clips of MEAD's test sentences were skipped: their speakers are not in the test split"
     ]
     by_speaker = {
         s: {n.partition("front/")[2][:-4] for n in clips if n.startswith(s)}
@@ -331,7 +331,7 @@ def test_ravdess_joins_the_files_of_a_take(tmp_path):
         clips["Actor_12/02-01-02-01-01-02-12.mp4"],
     )
     angry = clips["Audio/Actor_03/03-01-05-01-01-01-03.wav"]
-    assert len(clips) == 3 and notes == ["1 files of song were left out"]
+    assert len(clips) == 3 and notes == ["1 files of song were skipped"]
     assert (fear.speaker, fear.emotion, fear.intensity, fear.sentence) == (
         "Actor_12",
         "fear",
@@ -433,3 +433,23 @@ REAL = [
 def test_real_corpora_are_read_whole(shared_data, source, folder, count):
     clips, rejected, _ = listed(source, shared_data / folder)
     assert len(clips) == count and rejected == {}
+
+
+def test_mead_unpacked_twice_and_from_a_speakers_folder(tmp_path):
+    """video.tar unpacked into a folder of its name, and --root at the speaker or above."""
+    for part in ("video/video/front/angry/level_1/001.mp4", "audio/audio/angry/level_1/001.m4a"):
+        path = tmp_path / "b" / "M005" / part
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    for root, name in (
+        (tmp_path / "b", "M005/video/video/front/angry/level_1/001.mp4"),
+        (tmp_path / "b" / "M005", "video/video/front/angry/level_1/001.mp4"),
+        (tmp_path / "b" / "M005" / "video", "video/front/angry/level_1/001.mp4"),
+    ):
+        clips, rejected, _ = listed("mead", root)
+        assert rejected == {} and list(clips) == [name]
+        assert (clips[name].speaker, clips[name].emotion) == ("M005", "angry")
+    assert (
+        listed("mead", tmp_path / "b")[0]["M005/video/video/front/angry/level_1/001.mp4"].audio.name
+        == "001.m4a"
+    )

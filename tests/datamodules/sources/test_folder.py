@@ -122,7 +122,7 @@ def test_a_manifest_says_what_the_clips_are(tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ["", "speaker,emotion\nanna,sad\n", "path,colour\nx.mp4,red\n"])
+@pytest.mark.parametrize("text", ["", "speaker,emotion\nanna,sad\n", "path,Path\nx.mp4,y.mp4\n"])
 def test_a_manifest_that_is_no_such_table_is_refused(tmp_path, text):
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(UserError, match="column path"):
@@ -137,3 +137,46 @@ def test_names_and_roots_are_checked(tmp_path):
     folder(tmp_path, "file.mp4")
     with pytest.raises(UserError, match="is a file"):
         open_source("folder", tmp_path / "file.mp4")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Path;Speaker;Emotion;Take\nx/a.mp4;anna;Happiness;7\n", "utf-8"),
+        ("path\tSPEAKER\temotion\ttake\r\nx/a.mp4\tanna\thappy\t7\r\n", "utf-16"),
+        ('\ufeffpath,speaker,emotion,take\n"x/a.mp4",anna,Joy,7\n', "utf-8"),
+    ],
+)
+def test_manifests_of_spreadsheets_are_read(tmp_path, text, encoding):
+    folder(tmp_path, "x/a.mp4")
+    (tmp_path / "manifest.csv").write_bytes(text.encode(encoding))
+    source = open_source("folder", tmp_path)
+    (clip,) = source.clips()
+    assert (clip.name, clip.speaker, clip.emotion) == ("x/a.mp4", "anna", "happy")
+    assert source.notes == ["columns of manifest.csv that are ignored: take"]
+
+
+def test_bad_rows_are_named_with_their_line(tmp_path):
+    folder(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "manifest.csv").write_text(
+        "path,emotion\na.mp4,disgust\nb.mp4,suprised\nc.mp4,sad,more\n"
+    )
+    clip, *rejected = open_source("folder", tmp_path).clips()
+    assert clip.emotion == "disgusted"
+    assert [item.reason for item in rejected] == ["bad_manifest"] * 2
+    assert (
+        "line 3: emotion 'suprised' is not an emotion; did you mean surprised?"
+        in rejected[0].detail
+    )
+    assert "line 4: " in rejected[1].detail and "more cells" in rejected[1].detail
+
+
+def test_manifests_in_another_encoding_and_pointers_are_refused_with_the_line(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes(
+        "path,speaker\na.mp4,anna\nb.mp4,jos\xe9\n".encode("latin-1")
+    )
+    with pytest.raises(UserError, match="line 3 is not UTF-8"):
+        open_source("folder", tmp_path)
+    (tmp_path / "manifest.csv").write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+    with pytest.raises(UserError, match="is a Git LFS pointer; run git lfs pull"):
+        open_source("folder", tmp_path)
