@@ -16,7 +16,7 @@ from emo_lightning.models.layers.precision import float32_on
 
 
 class StableConv3d(nn.Conv3d):
-    """Convolution in float32 on a CPU, where oneDNN has wrong bfloat16 gradients of flat volumes."""
+    """Convolution in float32 on a CPU, where oneDNN's bfloat16 gradients can be wrong."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":

@@ -143,7 +143,8 @@ def test_without_the_offset_the_lips_are_followed_less(talker, person, outcome):
     assert blind.acceptance.new.r.mean() < outcome.acceptance.new.r.mean()
 
 
-def test_the_evaluated_expression_is_the_generated_one(talker, person):
+def test_the_evaluated_expression_is_the_generated_one(talker, person, monkeypatch):
+    monkeypatch.setattr(talker, "voice_gate", False)
     recording = tracked(*person)
     source = sample_portraits([recording], 1, 0)
     ours = extract_features(talker, recording, source).expression(Readout.of(talker.motion_model))
