@@ -20,7 +20,8 @@ from emo_lightning.face.portrait import Portrait, load_portrait
 from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
-from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, SIGNATURE_UNITS
 from emo_lightning.renderers.base import stream
 from emo_lightning.renderers.registry import create
 from evaluation.judges.action_units import with_shapes

@@ -22,7 +22,7 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 MAX_LAG = 6
 """Frames; a file may carry an offset of its own."""

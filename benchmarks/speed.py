@@ -192,7 +192,7 @@ def streaming_table() -> None:
     """Print speed and measured delay of coefficients while audio arrives in pieces."""
     from emo_lightning.inference.streaming import TalkingStream
     from emo_lightning.inference.weights import load_audio_to_motion
-    from emo_lightning.motion.emotions import EmotionTrack
+    from emo_lightning.motion.emotion_track import EmotionTrack
 
     networks, track = load_audio_to_motion(), EmotionTrack.constant("happy", 8)
     wave = np.concatenate(list(syllables(STREAM_SECONDS)))

@@ -1,9 +1,10 @@
-"""``emo``: the command line. Exit codes: 0 success, 1 a bug, 2 a user's mistake, 130 interrupted."""
+"""``emo``: the command line. Exit codes: 0 success, 1 a bug, 2 a mistake, 130 interrupted."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from emo_lightning.commands import (
     train,
 )
 from emo_lightning.core.errors import UserError
+from emo_lightning.core.progress import note
 
 COMMANDS = {
     "generate": generate,
@@ -35,7 +37,7 @@ COMMANDS = {
     "assets": assets,
 }
 DESCRIPTION = "One portrait, one recording, an emotion and a level become a talking video."
-SUCCESS, MISTAKE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+SUCCESS, MISTAKE, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,39 +68,49 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; argument errors and ``--help`` leave by SystemExit as argparse does.
+    """Run one command and return its exit code; argparse's errors and ``--help`` raise SystemExit.
 
     Args:
         argv: the arguments after ``emo``; those of the process by default.
     """
     try:
-        with _unwind_on_sigterm():
+        with _unwind_on_signals():
             args = build_parser().parse_args(argv)
             COMMANDS[args.command].run(args)
     except UserError as error:
-        print(f"emo: {_one_line(str(error))}", file=sys.stderr)
+        note(f"emo: {_one_line(str(error))}")
         return MISTAKE
     except KeyboardInterrupt:
-        print("emo: interrupted", file=sys.stderr)
+        note("emo: interrupted")
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a list has seen enough; what stdout still holds would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     return SUCCESS
 
 
 @contextlib.contextmanager
-def _unwind_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that what is half-written is removed."""
+def _unwind_on_signals() -> Iterator[None]:
+    """Unwind on SIGTERM and SIGHUP as on Ctrl-C, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(TERMINATED)
+        sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # nohup ignores SIGHUP, and so does everything that it starts.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _one_line(text: str) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks._shared import mean_cell
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE
-from emo_lightning.motion.emotions import EMOTIONS, EmotionKey, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionKey, EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS
 
 SECONDS, FPS = 20.0, 25.0
 TIMES = (3.0, 6.5, 10.0, 13.5, 17.0)

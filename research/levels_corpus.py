@@ -257,7 +257,9 @@ def expressions(talker: Any, clip: Held) -> np.ndarray:
         content = repeat_edges(
             talker.decoupler(torch.from_numpy(clip.mel)[None]).content, talker.motion_model.reach
         )
-        control = talker.motion_model.matrix(torch.full((len(levels),), clip.emotion), levels)[:, None]
+        control = talker.motion_model.matrix(torch.full((len(levels),), clip.emotion), levels)[
+            :, None
+        ]
         frames = len(clip.mel) // 4
         source = torch.from_numpy(clip.source).expand(len(levels), -1)
         out = talker.motion_model(
@@ -284,9 +286,7 @@ def labels_table(data: Path) -> None:
     from datamodules.shards.reader import iter_samples
 
     samples = list(iter_samples(data, None, ("au",)))
-    clips = [
-        RankedClip.of(sample) for sample in samples
-    ]
+    clips = [RankedClip.of(sample) for sample in samples]
     found = find_levels(clips)
     print("Levels found from the data inside the three annotated intensities (all splits):\n")
     print(

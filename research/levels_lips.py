@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emo_lightning.motion.emotions import EMOTIONS, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS
 
 if TYPE_CHECKING:
     from benchmarks._lips import Clip

@@ -195,7 +195,7 @@ def moved(talker: object, emotion: str, group: Group) -> Iterator[np.ndarray]:
     """PoseNet's angles for each clip of a group, of the same length, after a lead-in."""
     from emo_lightning.media.loudness import levelled
     from emo_lightning.media.spectrogram import log_mel
-    from emo_lightning.motion.emotions import EmotionTrack
+    from emo_lightning.motion.emotion_track import EmotionTrack
 
     for seed, (angle, wave, level) in enumerate(
         zip(group.angles, group.waves, group.levels, strict=True)
@@ -211,7 +211,7 @@ def moved(talker: object, emotion: str, group: Group) -> Iterator[np.ndarray]:
 
 def drift(talker: object, minutes: float) -> None:
     """Mean pose of every minute, and whether seeds differ and repeat."""
-    from emo_lightning.motion.emotions import EmotionTrack
+    from emo_lightning.motion.emotion_track import EmotionTrack
 
     rows = [_speech(minutes)]
     track, runs = EmotionTrack.constant("happy", 10), []
@@ -243,7 +243,7 @@ def blinks(talker: object, held: dict[str, Group], minutes: float) -> None:
     """
     from emo_lightning.face.coefficients import EXP_NAMES
     from emo_lightning.motion.blinking import BLINKS_PER_MINUTE, EMOTION_RATE
-    from emo_lightning.motion.emotions import EmotionTrack
+    from emo_lightning.motion.emotion_track import EmotionTrack
     from evaluation.metrics.blink_rate import blinks as found_in
 
     lid, mel = EXP_NAMES.index("AU45_L"), _speech(minutes)

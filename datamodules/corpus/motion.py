@@ -124,7 +124,7 @@ def move(
     return Motion(
         angle.astype(np.float32),
         trans.astype(np.float32),
-        BlinkProcess(rng, style.blinks).push(shares),
+        BlinkProcess(rng, style.blinks).closures(shares),
     )
 
 

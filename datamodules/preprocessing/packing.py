@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from datamodules.shards.schema import SampleMeta
 from datamodules.shards.splits import assign_splits
 from datamodules.shards.writer import ShardWriter
 from datamodules.sources import Source
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 
 FAILURES = "failures.jsonl"
@@ -179,7 +179,7 @@ def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
     with open(part, "w", encoding="utf-8") as file:
         for row in sorted(failures, key=lambda f: (f.clip, f.reason, f.detail)):
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-    os.replace(part, path)
+    move_into_place(part, path)
 
 
 def read_failures(out: Path) -> list[Failure]:

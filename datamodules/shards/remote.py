@@ -41,6 +41,7 @@ import fsspec
 from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.shards.index import INDEX, ShardIndex, ShardInfo, parse_index, read_index
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 
@@ -203,7 +204,7 @@ class Cache:
             self._download(member_address(address, INDEX), part, INDEX_LIMIT, argument)
             content = part.read_bytes()
             _checked_index(content, address, argument)
-            os.replace(part, kept)
+            move_into_place(part, kept)
             return content
         except Unreachable as error:
             if not kept.is_file():
@@ -252,7 +253,7 @@ class Cache:
             if sha256_of(part) != shard.sha256:
                 accepted = "the shard that the index describes"
                 raise UserError("data", address, accepted, "has another content")
-            os.replace(part, path)
+            move_into_place(part, path)
         finally:
             part.unlink(missing_ok=True)
 

@@ -27,6 +27,7 @@ from datamodules.shards.index import (
     prepare_folder,
 )
 from datamodules.shards.schema import SPLITS, Sample, SampleError, SampleMeta, encode
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import Layout
@@ -128,7 +129,7 @@ class ShardWriter:
         index.notes, index.provenance = list(notes), dict(provenance or {})
         self._done.sort(key=lambda d: (_ORDER[d[1].set], _ORDER[d[1].split], d[1].name))
         for part, info in self._done:
-            os.replace(part, self.out / info.name)
+            move_into_place(part, self.out / info.name)
             index.shards.append(info)
         part = self.out / f".{INDEX}.part"
         with open(part, "w", encoding="utf-8") as file:
@@ -136,7 +137,7 @@ class ShardWriter:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, self.out / INDEX)
+        move_into_place(part, self.out / INDEX)
         return index
 
     def discard(self) -> None:

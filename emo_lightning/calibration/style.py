@@ -13,7 +13,7 @@ from emo_lightning.core.constants import FPS
 from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, smoothing
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 SHUT, OPEN = 0.5, 0.3
 """Lid closure at which a blink begins and ends."""

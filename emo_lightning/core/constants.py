@@ -1,4 +1,4 @@
-"""Rates that hold everywhere: 25 video frames/s and 16 kHz mono audio, so 640 audio samples a frame."""
+"""Rates that hold everywhere: 25 video frames/s and 16 kHz mono audio, 640 samples a frame."""
 
 FPS = 25
 SAMPLE_RATE = 16_000

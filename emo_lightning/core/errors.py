@@ -1,13 +1,14 @@
 """The one exception for mistakes that a user can mend.
 
-The command line prints it as a single line and exits with code 2; anything else is a bug and keeps its traceback.
+The command line prints it as a single line and exits with code 2; anything else is a bug and keeps
+its traceback.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A wrong input, said so that the user can mend it.
+    """A wrong input, with what the user can do about it.
 
     Args:
         argument: what the user set, as they know it (``--level``, ``model.lr``, a file's role).
@@ -23,9 +24,9 @@ class UserError(Exception):
         super().__init__(f"{argument} {str(value)!r} {problem}; accepted: {accepted}")
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str, str]]:
-        # By default an exception is copied between processes from its message alone, which is not what it is made of.
+        # An exception is copied between processes by its arguments, by default the message alone.
         return type(self), (self.argument, str(self.value), self.accepted, self.problem)
 
 
 class MismatchError(UserError):
-    """Two things that must agree do not: a checkpoint's layout and a shard's, a stage and its predecessor."""
+    """Two things that must agree do not: layouts of checkpoint and shard, a stage and the last."""

@@ -1,4 +1,4 @@
-"""Where a result came from: version, commit, tools, arguments; no machine paths."""
+"""Provenance of a result: version, commit, tools, arguments; no paths of the machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def provenance(
 
 
 def commit() -> dict[str, object]:
-    """``commit`` and whether tracked files were ``modified``; both None where the package does not run from its checkout."""
+    """``commit``, and whether tracked files are ``modified``; both None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {"commit": None, "modified": None}

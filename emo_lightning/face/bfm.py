@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import BFM, Coefficients, Layout
 from emo_lightning.face.fit import Prior, Problem, solve
@@ -231,7 +232,7 @@ def write_deep3d_mat(path: str | Path, coefficients: Coefficients) -> None:
     try:
         with temporary.open("wb") as file:
             scipy.io.savemat(file, {COEFFICIENT_KEYS[0]: coefficients.joined()})
-        os.replace(temporary, path)
+        move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
+from emo_lightning.inference.motion_controls import MotionControls
 from emo_lightning.inference.voice_gate import FUTURE, VoiceGate
 from emo_lightning.inference.voice_intensity import VoiceLevel
 from emo_lightning.models.decoupler.audio_frontend import (
@@ -29,7 +30,8 @@ from emo_lightning.models.layers.temporal import store_taps_first, trim
 from emo_lightning.models.motion.motion_model import EXP_CEILING, MotionModel
 from emo_lightning.models.motion.posenet import POSE_SIZE, STEP, PoseStream
 from emo_lightning.motion.blinking import BlinkProcess
-from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 
 BLOCK = 8
 """Video frames processed at a time by default."""
@@ -122,6 +124,7 @@ class AudioToMotion:
         head_motion: bool = True,
         total_frames: int | None = None,
         level_from_voice: float = 0.0,
+        controls: MotionControls = MotionControls(),
     ) -> Iterator[Coefficients]:
         """Yield coefficients, some frames at a time.
 
@@ -135,12 +138,15 @@ class AudioToMotion:
             head_motion: False keeps the portrait's pose.
             total_frames: number of frames, by default that of the audio; missing audio is silence.
             level_from_voice: most levels by which the strength of the voice may change the track's.
+            controls: of which ``mouth`` and ``blinks`` are applied here.
 
         Raises:
             MismatchError: the portrait's coefficients have another layout than the motion model.
             UserError: ``level_from_voice`` with another front end than log-mel.
         """
-        run = AudioToMotionStream(self, source, track, seed, head_motion, level_from_voice)
+        run = AudioToMotionStream(
+            self, source, track, seed, head_motion, level_from_voice, controls
+        )
         for block in mel_blocks:
             yield from run.append(block, total_frames)
             if total_frames is not None and run.frames_done >= total_frames:
@@ -160,6 +166,7 @@ class AudioToMotionStream:
         seed: int = 0,
         head_motion: bool = True,
         level_from_voice: float = 0.0,
+        controls: MotionControls = MotionControls(),
     ) -> None:
         if level_from_voice > 0 and networks.frontend.kind != "mel":
             problem = "needs weights with the log-mel front end"
@@ -170,7 +177,7 @@ class AudioToMotionStream:
             raise ValueError(f"a block of {networks.block} frames is not a multiple of {STEP}")
         self._block = networks.block
         self._generator = _BlockGenerator(
-            networks, source, track, seed, head_motion, level_from_voice
+            networks, source, track, seed, head_motion, level_from_voice, controls
         )
         frontend = networks.frontend
         self._frontend, self._silence = frontend.open_stream(), frontend.silence
@@ -254,13 +261,15 @@ class _BlockGenerator:
         seed: int,
         head_motion: bool,
         level_from_voice: float,
+        controls: MotionControls,
     ) -> None:
         self._networks, self._track, self._block = networks, track, networks.block
         model, self._device = networks.motion_model, networks.device
         self._source = source.joined()
         self._source_tensor = torch.from_numpy(self._source).to(self._device)
         self._start = np.concatenate([source["angle"], source["trans"]], axis=1)
-        self._blinks = BlinkProcess(seed, model.config.blinks_per_minute)
+        self._blinks = BlinkProcess(seed, controls.blinks * model.config.blinks_per_minute)
+        self._mouth = controls.mouth
         self._blink_rate = BlinkRateFactor(model.layout.width("exp"))
         self._lids = [i for i, name in enumerate(model.layout.exp_names) if name in LIDS]
         self._emotions = torch.tensor([key.emotion for key in track.keys], device=self._device)
@@ -303,17 +312,20 @@ class _BlockGenerator:
             content = torch.where(gate < 1.0, mixed, content)
             voice = trim(gate, model.reach)
         out = model(content, self._source_tensor, control[None], voice)
+        exp = out.exp
+        if self._mouth != 1.0:
+            exp = model.compose(self._mouth * out.speech, out.emotion, out.closure)
         # A whole block also at the end, so that the last frames take the same computation.
         motion = np.zeros((self._block, POSE_SIZE), np.float32)
         if self._poses is not None:
             motion = self._poses.append(out.condition[0]).cpu().numpy()
         values = np.repeat(self._source, self._block, axis=0)
-        for block, tensor in (("id", out.id), ("exp", out.exp), ("tex", out.tex)):
+        for block, tensor in (("id", out.id), ("exp", exp), ("tex", out.tex)):
             values[:, layout.slice(block)] = tensor[0].cpu().numpy()
         if layout.exp_names:
             exp = values[:, layout.slice("exp")].clip(0.0, EXP_CEILING)
             rate = self._blink_rate.factors(out.speech[0].cpu().numpy(), motion)
-            exp[:, self._lids] = self._blinks.push(weights @ self._one_hot, rate)[:, None]
+            exp[:, self._lids] = self._blinks.closures(weights @ self._one_hot, rate)[:, None]
             values[:, layout.slice("exp")] = exp
         pose = self._start + motion
         values[:, layout.slice("angle")] = pose[:, :3]

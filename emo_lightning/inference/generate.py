@@ -6,11 +6,10 @@ encoder, so memory does not grow with the length of the recording.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from emo_lightning.core import assets
-from emo_lightning.core.atomic_files import check_file, publish, staging
+from emo_lightning.core.atomic_files import MARK, check_file, check_outputs, publish, staging
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.device import InferenceContext
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import Progress
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.inference.motion_controls import interpolate
 from emo_lightning.inference.speaker import (
     VIEWS,
     Clock,
@@ -39,11 +39,14 @@ from emo_lightning.inference.whisper_checkpoint import registered_whisper
 from emo_lightning.media.audio_reader import iter_sound
 from emo_lightning.media.prefetch import prefetch
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
-from emo_lightning.motion.emotions import EmotionTrack, check_band
+from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.emotions import check_voice_levels
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.base import Renderer
 
-SPEAKING = ("decoupler", "heads")
+SUFFIXES = (".mp4",)
+FRAME_RATES = (25, 30, 50, 60)
+AUDIO_NETWORKS = ("decoupler", "heads")
 """Networks from audio to coefficients, of those in a folder of weights."""
 
 
@@ -54,7 +57,7 @@ class GenerateResult:
     Attributes:
         video: the mp4.
         sidecar: the JSON beside it.
-        coefficients: the npz beside it, one ``(frames, n)`` array a block.
+        coefficients: the npz beside it, one ``(T, n)`` array a block, at 25 frames/s.
         frames: number of video frames.
         fps: frames per second of the video.
         seconds: wall time by part, and in ``total``.
@@ -80,6 +83,8 @@ class GenerateOptions(SpeechOptions):
             ``checkpoint_dir`` has its own.
         checkpoint_dir: folder of trained weights; those shipped by default.
         device: of the networks, see :func:`emo_lightning.core.device.resolve_device`.
+        fps: frames per second, one of :data:`FRAME_RATES`; coefficients are interpolated.
+        overwrite: replace files that this program did not write; never an input.
 
     Raises:
         UserError: a value that is not accepted, or an encoder together with a ``checkpoint_dir``.
@@ -89,6 +94,8 @@ class GenerateOptions(SpeechOptions):
     audio_encoder: str = "auto"
     checkpoint_dir: str | Path | None = None
     device: str = "auto"
+    fps: int = FPS
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         folder = self.checkpoint_dir
@@ -98,7 +105,10 @@ class GenerateOptions(SpeechOptions):
         self.audio_weights()
         if self.view not in VIEWS:
             raise UserError("--view", self.view, " or ".join(VIEWS), "is not a view")
-        check_band(self.level_from_voice)
+        if self.fps not in FRAME_RATES:
+            accepted = ", ".join(map(str, FRAME_RATES))
+            raise UserError("--fps", self.fps, accepted, "is not a frame rate")
+        check_voice_levels(self.level_from_voice)
 
     @property
     def side(self) -> int:
@@ -108,6 +118,13 @@ class GenerateOptions(SpeechOptions):
     def audio_weights(self) -> Path:
         """Folder of decoupler and motion model; the level follows the voice on log-mel only."""
         return audio_weights(self.audio_encoder, self.checkpoint_dir, self.level_from_voice > 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a record."""
+        values = {
+            name: v for name, v in vars(self).items() if name not in ("controls", "overwrite")
+        }
+        return {**values, "size": self.side, **self.controls.to_dict()}
 
     def speaker(self) -> Speaker:
         """Networks and renderer on the device."""
@@ -123,6 +140,7 @@ def generate(
     out: str | Path,
     track: EmotionTrack,
     options: GenerateOptions = GenerateOptions(),
+    inputs: Iterable[str | Path | None] = (),
 ) -> GenerateResult:
     """Make a talking video.
 
@@ -133,53 +151,63 @@ def generate(
             end or none.
         track: the emotion over time.
         options: all other settings.
+        inputs: more files that were read, which no output may replace.
 
     Raises:
         UserError: any input that cannot be used, before the long work.
     """
     portrait, audio = Path(portrait), Path(audio)
-    out = check_file(out, ".mp4", "--out", inputs=(portrait, audio))
-    clock, encoder = Clock(), None
-    with staging(out.parent, "--out") as stage, _full_disk(out):
+    out = check_file(out, SUFFIXES, "--out")
+    npz, sidecar, folder = out.with_suffix(".npz"), out.with_suffix(".json"), options.checkpoint_dir
+    networks = () if folder is None else Path(folder).iterdir()
+    read = (portrait, audio, *inputs, *networks)
+    check_outputs((out, npz, sidecar), "--out", read, options.overwrite)
+    clock = Clock()
+    with staging(out.parent, "--out") as stage:
+        video, stored = stage / f"video{out.suffix.lower()}", stage / "coefficients.npz"
         with clock("audio"):
-            frames, gain = measure_speech(audio)
+            count, gain = measure_speech(audio)
         with clock("weights"):
             speaker = options.speaker()
-            encoder = speaker.audio_encoder
         with clock("portrait"):
             prepared = speaker.prepare_file(portrait, options.view, options.side)
-        rows = mel_blocks(audio, gain, encoder)
-        chunks = speaker.motion(prepared, rows, track, options, frames)
-        spool = _Spool(stage / "coefficients")
-        kept = spool.each(clock.each("coefficients", chunks))
-        images = clock.each("render", speaker.render(prepared, kept))
-        _encode(stage / out.name, images, audio, prepared.size, frames, clock)
+        rows = mel_blocks(audio, gain, speaker.audio_encoder)
+        chunks = speaker.motion(prepared, rows, track, options, count)
+        spool = _CoefficientSpool(stage / "coefficients")
+        stored_chunks = spool.each(clock.each("coefficients", chunks))
+        frames = speaker.render(prepared, interpolate(stored_chunks, options.fps))
+        total = round(count * options.fps / FPS)
+        _encode(
+            video, clock.each("render", frames), audio, prepared.size, (options.fps, total), clock
+        )
         # Rendering asks for the coefficients, so its time includes theirs.
         clock.seconds["render"] -= clock.seconds["coefficients"]
         coefficients = spool.coefficients()
-        np.savez(stage / f"{out.stem}.npz", **dict(coefficients.items()))
+        np.savez(stored, **dict(coefficients.items()))
         record = {
-            "frames": len(coefficients),
-            "fps": FPS,
+            "generator": MARK,
+            "frames": total,
+            "fps": options.fps,
             "width": prepared.size[0],
             "height": prepared.size[1],
-            "audio_encoder": encoder,
+            "audio_encoder": speaker.audio_encoder,
             "audio_gain_db": round(20 * math.log10(gain), 2),
             "seconds": clock.rounded(),
             "emotion_track": track.to_json(),
-            "coefficients": {"file": f"{out.stem}.npz", "layout": coefficients.layout.to_dict()},
+            "coefficients": {"file": npz.name, "layout": coefficients.layout.to_dict()},
             "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
+            "outputs": {out.name: sha256_of(video), npz.name: sha256_of(stored)},
             **_settings(options, speaker),
             "provenance": provenance(
-                {"portrait": portrait, "audio": audio, "out": out}
-                | {**vars(options), "size": options.side}
+                {"portrait": portrait, "audio": audio, "out": out, **options.to_dict()}
             ),
         }
         text = json.dumps(record, indent=2) + "\n"
-        (stage / f"{out.stem}.json").write_text(text, encoding="utf-8")
-        publish(stage, out.parent, [f"{out.stem}.npz", f"{out.stem}.json", out.name])
-    others = (out.with_suffix(suffix) for suffix in (".json", ".npz"))
-    return GenerateResult(out, *others, len(coefficients), FPS, clock.rounded(), encoder)
+        (stage / "sidecar.json").write_text(text, encoding="utf-8")
+        names = {stored.name: npz.name, "sidecar.json": sidecar.name, video.name: out.name}
+        publish(stage, out.parent, names)
+    encoder = speaker.audio_encoder
+    return GenerateResult(out, sidecar, npz, total, options.fps, clock.rounded(), encoder)
 
 
 def _settings(options: GenerateOptions, speaker: Speaker) -> dict[str, Any]:
@@ -190,12 +218,13 @@ def _settings(options: GenerateOptions, speaker: Speaker) -> dict[str, Any]:
         "renderer": options.renderer,
         "renderer_origin": registry.origin(options.renderer),
         "level_from_voice": options.level_from_voice,
+        "controls": options.controls.to_dict(),
         "device": str(speaker.inference.device),
         "weights": _weights(options.audio_weights(), speaker.renderer, speaker.audio_encoder),
     }
 
 
-class _Spool:
+class _CoefficientSpool:
     """Coefficients on disk, so that memory does not grow with a recording."""
 
     def __init__(self, path: Path) -> None:
@@ -220,12 +249,13 @@ def _encode(
     images: Iterable[np.ndarray],
     audio: Path,
     size: tuple[int, int],
-    frames: int,
+    length: tuple[int, int],
     clock: Clock,
 ) -> None:
-    """Write the video with the recording's own sound; frames are rendered ahead in a thread."""
-    sound = iter_sound(audio, AUDIO_RATE, 2)
-    writer = VideoWriter(path, size, FPS, audio=sound, audio_rate=AUDIO_RATE)
+    """Write a video of a ``length`` (fps, frames) with the recording's own audio; frames are
+    rendered ahead in a thread."""
+    (fps, frames), sound = length, iter_sound(audio, AUDIO_RATE, 2)
+    writer = VideoWriter(path, size, fps, audio=sound, audio_rate=AUDIO_RATE)
     with (
         clock("video"),
         writer,
@@ -240,21 +270,9 @@ def _encode(
 
 def _weights(folder: Path, renderer: Renderer, encoder: str) -> dict[str, str]:
     """File name -> sha256 of every trained file in use."""
-    networks = [file for file in weight_files(folder) if file.stem in SPEAKING]
+    networks = [file for file in weight_files(folder) if file.stem in AUDIO_NETWORKS]
     networks += map(Path, getattr(renderer, "files", ()))
     networks.append(assets.locate("face_landmarker"))
     if encoder == "whisper":
         networks.append(registered_whisper())
     return {file.name: sha256_of(file) for file in networks}
-
-
-@contextmanager
-def _full_disk(out: Path) -> Iterator[None]:
-    """Turn a full disk into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        accepted, problem = "a folder on a disk with room", f"cannot be written ({error.strerror})"
-        raise UserError("--out", out, accepted, problem) from None

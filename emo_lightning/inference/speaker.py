@@ -35,6 +35,7 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.full_frame import CropPlacement, load_full_frame
 from emo_lightning.face.portrait import Portrait, load_portrait
 from emo_lightning.inference.audio_to_motion import AudioToMotion
+from emo_lightning.inference.motion_controls import MotionControls
 from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion
 from emo_lightning.inference.whisper_checkpoint import find_whisper
 from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio, iter_sound
@@ -42,7 +43,7 @@ from emo_lightning.media.loudness import SpeechLevel
 from emo_lightning.media.prefetch import prefetch
 from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.base import Renderer, stream
 
@@ -180,15 +181,18 @@ class Speaker:
         frames: int,
     ) -> Iterator[Coefficients]:
         """Yield coefficients of log-mel blocks, see :meth:`AudioToMotion.generate`."""
-        return self.networks.generate(
+        source, controls = prepared.face.coefficients, options.controls
+        chunks = self.networks.generate(
             mel,
-            prepared.face.coefficients,
+            source,
             track,
             options.seed,
-            options.head_motion,
+            options.head_motion and controls.head_motion > 0,
             frames,
             options.level_from_voice,
+            controls,
         )
+        return controls.apply(chunks, source)
 
     def render(
         self, prepared: PreparedPortrait, chunks: Iterable[Coefficients]
@@ -255,6 +259,7 @@ class SpeechOptions:
         level_from_voice: most levels by which the voice's intensity changes the track's (log-mel
             encoder only).
         view, size: see :meth:`Speaker.prepare`.
+        controls: strengths of the motion.
     """
 
     seed: int = 0
@@ -262,6 +267,7 @@ class SpeechOptions:
     level_from_voice: float = 0.0
     view: str = "crop"
     size: int | None = None
+    controls: MotionControls = MotionControls()
 
 
 @dataclass

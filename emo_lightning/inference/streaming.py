@@ -23,7 +23,7 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion, AudioToMotionStream
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.media.spectrogram import HOP, MEL_KINDS, MelStream
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 
 class TalkingStream:

@@ -23,6 +23,7 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.constants import FPS, SAMPLE_RATE
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.audio_reader import iter_sound
@@ -115,7 +116,7 @@ class VideoWriter:
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
         self._part.chmod(0o666 & ~_umask())
-        os.replace(self._part, self.path)
+        move_into_place(self._part, self.path)
         self._unlink.detach()
 
     def discard(self) -> None:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from emo_lightning.core.atomic_files import replacing
+from emo_lightning.core.atomic_files import atomic_file
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Layout
 
@@ -109,7 +109,7 @@ def _write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], hal
     mark = fingerprint(state)
     record = json.dumps({**meta, "format": FORMAT, "fingerprint": mark})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         save_file(state, temporary, metadata={META_KEY: record})
         temporary.chmod(0o644)
     return mark

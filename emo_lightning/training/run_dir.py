@@ -26,7 +26,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from emo_lightning.core.atomic_files import replacing
+from emo_lightning.core.atomic_files import atomic_file, move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.models.checkpoint_io import read_training_checkpoint
 
@@ -68,13 +68,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors(path), replacing(path) as temporary:
+        with disk_errors(path), atomic_file(path) as temporary:
             with open(temporary, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == LAST and path.exists():
-                os.replace(path, path.with_name(PREVIOUS))
+                move_into_place(path, path.with_name(PREVIOUS))
 
 
 class MetricsFile(Logger):
@@ -107,7 +107,7 @@ class MetricsFile(Logger):
     def start(self) -> None:
         """Write the header and the rows of the steps that stay."""
         rows = [row for row in read_metrics(self.path) if row[0] < self.first_step]
-        with disk_errors(self.path), replacing(self.path) as temporary:
+        with disk_errors(self.path), atomic_file(self.path) as temporary:
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([["step", "name", "value"], *rows])
 
@@ -150,7 +150,7 @@ class RunRecord:
         """Write the record with changed values."""
         self.content |= values
         path = self.folder / RECORD
-        with disk_errors(path), replacing(path) as temporary:
+        with disk_errors(path), atomic_file(path) as temporary:
             temporary.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
 
     def skipped(self, totals: Mapping[str, int]) -> None:

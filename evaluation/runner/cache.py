@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from evaluation.protocol import PROTOCOL
 
@@ -68,7 +69,7 @@ class FeatureCache:
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, **arrays)
-            os.replace(part, path)
+            move_into_place(part, path)
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise

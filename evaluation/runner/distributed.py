@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import Progress
 from evaluation.records import Record
@@ -88,7 +89,7 @@ class _SignOfLife:
         part = self._path.with_suffix(f".{self.token}")
         try:
             part.write_text(self.token, encoding="utf-8")
-            os.replace(part, self._path)
+            move_into_place(part, self._path)
         except OSError:
             pass
 
@@ -160,7 +161,7 @@ def _lead(
     }
     part = job.parts / f"{START}.{run}"
     part.write_text(json.dumps(start), encoding="utf-8")
-    os.replace(part, job.parts / START)
+    move_into_place(part, job.parts / START)
     files = [_part(job, run, rank, here.world) for rank in range(here.world)]
     with Progress("scoring", len(job.expected()) - len(known), "clips") as progress:
         work(job, 0, here.world, files[0], mark, known, progress.update)

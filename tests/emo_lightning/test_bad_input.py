@@ -147,8 +147,8 @@ def test_sounds(name, good, tmp_path, capfd):
     ("extra", "start"),
     [
         (
-            {"--emotion": "joyful", "--level": "3"},
-            "emo: --emotion 'joyful' is not an emotion; accepted: neutral, angry, contempt",
+            {"--emotion": "jealous", "--level": "3"},
+            "emo: --emotion 'jealous' is not an emotion",
         ),
         (
             {"--emotion": "happy", "--level": "0"},
@@ -233,4 +233,4 @@ def test_an_input_is_not_overwritten(good, tmp_path, capfd):
     clip = tmp_path / "in" / "clip.mp4"
     good["--audio"].rename(clip)
     line = refused({**good, "--audio": clip, "--out": clip}, capfd, tmp_path)
-    assert line.startswith("emo: --out '") and "would overwrite" in line
+    assert line.startswith("emo: --out '") and "is an input" in line

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 from emo_lightning.core import assets
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.face.builtin import ASSET, rigid_weights
 from tools.face_model.canonical import mirror_of, read_canonical
 from tools.face_model.identity import identity_basis
@@ -51,7 +51,7 @@ def main() -> None:
     arrays = build(args.ict, assets.locate("face_landmarker", args.landmarker))
     temporary = args.out.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **arrays)
-    os.replace(temporary, args.out)
+    move_into_place(temporary, args.out)
     print(f"{args.out}: " + ", ".join(f"{name} {array.shape}" for name, array in arrays.items()))
 
 

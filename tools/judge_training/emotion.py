@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges.blendshapes import NAMES, blendshapes
 from evaluation.judges.emotion import WEIGHTS, EmotionJudge, features
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     np.savez(buffer, **arrays)
     temporary = options.out.with_suffix(".part")
     temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, options.out)
+    move_into_place(temporary, options.out)
     print(f"{options.out}: {arrays['provenance']}")
 
 

@@ -26,6 +26,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from emo_lightning.core.atomic_files import move_into_place
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.lip_sync import NAME, WINDOW, LipSyncNet
@@ -157,7 +158,7 @@ def save(net: LipSyncNet, out: Path, record: dict[str, Any]) -> None:
         temporary.write_bytes(
             to_bytes(state, metadata={"record": json.dumps(record, sort_keys=True)})
         )
-        os.replace(temporary, out)
+        move_into_place(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
 

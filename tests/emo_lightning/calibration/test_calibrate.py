@@ -41,7 +41,7 @@ from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import MelStream, log_mel
 from emo_lightning.media.video_writer import write_video
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.renderers.base import stream
 from emo_lightning.renderers.registry import create
 

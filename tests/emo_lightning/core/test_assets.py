@@ -19,13 +19,13 @@ def sample(tmp_path, monkeypatch):
     origin.parent.mkdir()
     origin.write_bytes(content)
     asset = assets.Asset(
-        "thing",
-        hashlib.sha256(content).hexdigest(),
-        "CC0",
-        "thing.bin",
-        (),
-        "a thing",
-        origin.as_uri(),
+        name="thing",
+        sha256=hashlib.sha256(content).hexdigest(),
+        licence="CC0",
+        filename="thing.bin",
+        packages=(),
+        about="a thing",
+        url=origin.as_uri(),
     )
     monkeypatch.setattr(assets, "ASSETS", (asset,))
     monkeypatch.setenv(assets.ENVIRONMENT, str(tmp_path / "mine"))
@@ -44,12 +44,12 @@ def test_package_that_cannot_be_imported_still_serves_its_file(tmp_path, monkeyp
     (package / "__init__.py").write_text("raise ImportError('no')")
     (package / "w.bin").write_bytes(b"x")
     asset = assets.Asset(
-        "w",
-        hashlib.sha256(b"x").hexdigest(),
-        "MIT",
-        "w.bin",
-        (("brokenpackage", "w.bin", "brokenpackage"),),
-        "w",
+        name="w",
+        sha256=hashlib.sha256(b"x").hexdigest(),
+        licence="MIT",
+        filename="w.bin",
+        packages=(("brokenpackage", "w.bin", "brokenpackage"),),
+        about="w",
     )
     monkeypatch.setattr(assets, "ASSETS", (asset,))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -12,7 +12,7 @@ from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.models.decoupler.decoupler import MEL_SILENCE, AudioDecoupler, DecouplerConfig
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
-from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionKey, EmotionTrack
 
 TRACK = EmotionTrack((EmotionKey(0.0, 5, 9.0), EmotionKey(2.0, 6, 14.0)))
 

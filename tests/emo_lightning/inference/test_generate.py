@@ -23,7 +23,9 @@ from emo_lightning import cli
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.inference.generate import GenerateOptions, generate, mel_blocks
+from emo_lightning.inference.generate import GenerateOptions, generate
+from emo_lightning.inference.motion_controls import MotionControls
+from emo_lightning.inference.speaker import mel_blocks
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.models.checkpoint_io import export
@@ -31,7 +33,7 @@ from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerCo
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 RATE = 16_000
 HAPPY = EmotionTrack.constant("happy", 12)
@@ -263,7 +265,7 @@ def test_without_head_motion_the_head_stays(face, speech, weights, tmp_path):
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        GenerateOptions(size=128, head_motion=False, checkpoint_dir=weights),
+        GenerateOptions(size=128, controls=MotionControls(head_motion=0), checkpoint_dir=weights),
     )
     with np.load(result.coefficients, allow_pickle=False) as stored:
         assert np.ptp(stored["angle"], axis=0).max() == 0

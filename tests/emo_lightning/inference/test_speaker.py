@@ -18,7 +18,7 @@ from emo_lightning import Speaker
 from emo_lightning.core.errors import UserError
 from emo_lightning.inference.generate import GenerateOptions, generate
 from emo_lightning.inference.speaker import SpeechOptions, as_track
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 PICTURE = data.astronaut()
 SMALL = SpeechOptions(size=64, seed=3)

@@ -11,7 +11,7 @@ from emo_lightning.inference.streaming import TalkingStream, stream_motion
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.media.spectrogram import log_mel
-from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionKey, EmotionTrack
 
 TRACK = EmotionTrack((EmotionKey(0.0, 5, 9.0), EmotionKey(1.0, 6, 14.0)))
 SOURCE = Coefficients(

@@ -17,7 +17,7 @@ from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motio
 from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 SPEECH = Path(emo_lightning.__file__).parent / "samples" / "speech.flac"
 SOURCE = Coefficients(

@@ -14,7 +14,7 @@ from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.motion.emotion_matrix import prototype_table
 from emo_lightning.models.motion.motion_model import MotionModel, MotionModelConfig
-from emo_lightning.motion.emotions import EmotionKey, EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionKey, EmotionTrack
 
 
 def voice(seconds: float, shout: tuple[float, float]) -> np.ndarray:

@@ -28,7 +28,7 @@ from emo_lightning.models.checkpoint_io import (
 )
 from emo_lightning.models.decoupler.decoupler import AudioDecoupler, DecouplerConfig
 from emo_lightning.models.renderer.mapping_net import still_window
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 
 PLACES = [3, 44, 50, 60, 70, 93, 95]
 MOTION = [

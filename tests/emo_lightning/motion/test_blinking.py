@@ -23,7 +23,7 @@ def starts(lids: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("emotion", ["neutral", "fear", "surprised"])
 def test_rate_length_and_gaps_are_human(emotion: str) -> None:
-    lids = BlinkProcess(4).push(shares(emotion))
+    lids = BlinkProcess(4).closures(shares(emotion))
     begun = starts(lids)
     wanted = BLINKS_PER_MINUTE * EMOTION_RATE[emotion]
     assert len(begun) / MINUTES == pytest.approx(wanted, rel=0.12)
@@ -36,16 +36,16 @@ def test_rate_length_and_gaps_are_human(emotion: str) -> None:
 
 def test_pieces_and_seeds() -> None:
     rows = shares(frames=3000)
-    lids = BlinkProcess(4).push(rows)
+    lids = BlinkProcess(4).closures(rows)
     pieces = BlinkProcess(4)
     assert np.array_equal(
-        np.concatenate([pieces.push(part) for part in np.array_split(rows, 77)]), lids
+        np.concatenate([pieces.closures(part) for part in np.array_split(rows, 77)]), lids
     )
-    assert not np.array_equal(BlinkProcess(5).push(rows), lids)
+    assert not np.array_equal(BlinkProcess(5).closures(rows), lids)
 
 
-def test_an_urge_brings_blinks_to_its_moments() -> None:
-    urge = np.where(np.arange(1500 * MINUTES) % 50 < 10, 3.0, 0.5)
-    begun = starts(BlinkProcess(4).push(shares(), urge))
+def test_a_higher_rate_brings_blinks_to_its_moments() -> None:
+    rate = np.where(np.arange(1500 * MINUTES) % 50 < 10, 3.0, 0.5)
+    begun = starts(BlinkProcess(4).closures(shares(), rate))
     assert (begun % 50 < 12).mean() > 0.45
     assert len(begun) / MINUTES == pytest.approx(BLINKS_PER_MINUTE, rel=0.12)

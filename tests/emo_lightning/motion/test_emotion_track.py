@@ -1,4 +1,4 @@
-"""Feelings over time: the shares of an emotion track, how fast and how smoothly they change, and the file it is read from."""
+"""Emotion tracks: the shares of their keys, how fast and smoothly they change, and their file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.motion.emotions import EMOTIONS, EmotionKey, EmotionTrack, emotion_index
-from emo_lightning.motion.transitions import OFFSETS, ONSETS, Crossover, Ramp
+from emo_lightning.motion.emotion_track import EmotionKey, EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS, emotion_index
+from emo_lightning.motion.transitions import OFFSETS, ONSETS, LinearRamp, SmoothStep
 
 ROWS = (
     (0, "neutral", 1),
@@ -25,8 +26,8 @@ FIVE = EmotionTrack(
 CROWDED = EmotionTrack(tuple(EmotionKey(0.1 * k, 1 + k % 7, 8.0) for k in range(12)))
 
 
-def read(tmp_path, text):
-    """The track that a file of this text holds."""
+def load(tmp_path, text):
+    """The track in a file of this text."""
     path = tmp_path / "track.yaml"
     path.write_text(text)
     return EmotionTrack.load(path)
@@ -65,9 +66,9 @@ def test_five_changes_in_twenty_seconds_are_each_half_done_at_their_time_and_who
 
 
 def test_surprise_comes_fastest_and_sadness_slowest_and_all_leave_slower_than_they_come():
-    felt = EMOTIONS[1:]
-    assert min(felt, key=ONSETS.get) == "surprised" and max(felt, key=ONSETS.get) == "sad"
-    assert all(OFFSETS[name] > ONSETS[name] for name in felt)
+    shown = EMOTIONS[1:]
+    assert min(shown, key=ONSETS.get) == "surprised" and max(shown, key=ONSETS.get) == "sad"
+    assert all(OFFSETS[name] > ONSETS[name] for name in shown)
 
     def seconds(*names):
         track = EmotionTrack(
@@ -77,7 +78,7 @@ def test_surprise_comes_fastest_and_sadness_slowest_and_all_leave_slower_than_th
 
     assert seconds("neutral", "surprised") < seconds("neutral", "happy") < seconds("neutral", "sad")
     assert seconds("happy", "neutral") > 1.5 * seconds("neutral", "happy")
-    # Where one takes another's place, the new one's pace counts, but a slow feeling does not vanish with a start.
+    # Where one replaces another, its onset counts, but a slow emotion does not vanish in a jump.
     assert (
         seconds("angry", "surprised")
         < 0.3
@@ -99,26 +100,29 @@ def test_a_linear_change_grows_steadily_from_the_key_before_it():
     np.testing.assert_allclose(share, [0, 0.25, 0.5, 0.75, 1, 1], atol=0.02)
     x = np.linspace(-12, 1, 130_001)
     assert (
-        np.abs(np.diff(Ramp(10.0)(x), n=2)).max() < 1e-4 * 1e-4 / (9.5 * 0.5) * 1.01
+        np.abs(np.diff(LinearRamp(10.0)(x), n=2)).max() < 1e-4 * 1e-4 / (9.5 * 0.5) * 1.01
     )  # the acceleration of its rounded ends
 
 
-def test_times_of_the_file_replace_the_emotions_own(tmp_path):
-    keys = "keys: [{time: 0, emotion: neutral}, {time: 4, emotion: sad, level: 9}, {time: 8, emotion: neutral}]"
-    alone = read(tmp_path, f"onset: 0.4\n{keys}")
+def test_times_of_the_file_replace_those_of_the_emotion(tmp_path):
+    keys = (
+        "keys: [{time: 0, emotion: neutral}, {time: 4, emotion: sad, level: 9},"
+        " {time: 8, emotion: neutral}]"
+    )
+    alone = load(tmp_path, f"onset: 0.4\n{keys}")
     for key in (1, 2):  # as one time for coming and leaving alike
         start = 4.0 * key
         assert alone.weights(np.array([start - 0.2, start + 0.2]))[:, key] == pytest.approx(
             [0, 1], abs=1e-6
         )
         assert alone.weights(np.array([start - 0.15, start + 0.15]))[0, key] > 0
-    both = read(tmp_path, f"onset: 0.4\noffset: 2\n{keys}")
+    both = load(tmp_path, f"onset: 0.4\noffset: 2\n{keys}")
     assert time_of(both, 2, 0.999) - time_of(both, 2, 0.001) > 1.5
-    own = read(
+    own = load(
         tmp_path, keys.removeprefix("keys: ").replace("level: 9", "level: 9, onset: 0.2, offset: 3")
     )
     assert time_of(own, 1, 0.9999) < 4.11 and time_of(own, 2, 0.9999) > 9.0
-    jump = read(tmp_path, f"onset: 0\n{keys}")
+    jump = load(tmp_path, f"onset: 0\n{keys}")
     np.testing.assert_array_equal(jump.weights(np.array([3.999, 4.0]))[:, 1], [0, 1])
 
 
@@ -126,7 +130,7 @@ def test_the_sidecar_reads_back_as_a_track(tmp_path):
     track = EmotionTrack(
         (*FIVE.keys, EmotionKey(19, 1, 14.0, offset=2.0, ease="linear")), onset=0.4, offset=0.8
     )
-    assert read(tmp_path, json.dumps(track.to_json())) == track
+    assert load(tmp_path, json.dumps(track.to_json())) == track
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,8 @@ def test_the_sidecar_reads_back_as_a_track(tmp_path):
             "key 0 ease 'linear' is on the first key",
         ),
         (
-            "- {time: 0, emotion: neutral}\n- {time: 1, emotion: sad, level: 4, ease: linear, onset: 1}",
+            "- {time: 0, emotion: neutral}\n"
+            "- {time: 1, emotion: sad, level: 4, ease: linear, onset: 1}",
             "key 1 onset '1'",
         ),
         (
@@ -168,7 +173,7 @@ def test_the_sidecar_reads_back_as_a_track(tmp_path):
 )
 def test_a_wrong_file_is_said_to_be_so(tmp_path, text, said):
     with pytest.raises(UserError) as caught:
-        read(tmp_path, text)
+        load(tmp_path, text)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -179,4 +184,4 @@ def test_a_level_rises_at_the_pace_of_coming_and_falls_at_that_of_leaving():
 
 
 def test_a_crossover_is_done_within_its_length_and_half_done_in_the_middle():
-    np.testing.assert_array_equal(Crossover(0.8)(np.array([-0.4, 0.0, 0.4])), [0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(SmoothStep(0.8)(np.array([-0.4, 0.0, 0.4])), [0.0, 0.5, 1.0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.motion.emotions import EMOTIONS, EmotionTrack, check_emotion
+from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.emotions import EMOTIONS, check_emotion
 
 
 def test_synonyms_are_understood_and_typos_get_a_suggestion() -> None:

@@ -16,7 +16,7 @@ from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.models.checkpoint_io import read_network
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 

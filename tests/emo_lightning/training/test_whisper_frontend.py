@@ -20,7 +20,7 @@ from emo_lightning.media.spectrogram import MEL_KINDS, log_mel
 from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.models.decoupler.audio_frontend import WhisperFrontend
 from emo_lightning.models.decoupler.whisper import WhisperEncoder
-from emo_lightning.motion.emotions import EmotionTrack
+from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.training.config import load_config
 from emo_lightning.training.train import train
 
