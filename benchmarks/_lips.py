@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.corpus.fit_visemes import phones_of, tracked_lips
+from tools.fit_visemes import phones_of, tracked_lips
 from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import viseme_of
 from datamodules.shards.reader import iter_samples

@@ -1,1 +1,1 @@
-"""The embedded corpus: labelled talking heads made from packages alone, every coefficient, phone and level known exactly."""
+"""The embedded corpus: synthetic talking heads whose coefficients, phones and levels are exact."""

@@ -1,7 +1,7 @@
-"""The embedded corpus as shards: ``emo corpus`` ends here.
+"""The embedded corpus as shards, made by ``emo corpus``.
 
-Every clip is a function of the seed and its number alone; workers make clips, the parent packs them in the script's
-order, so the bytes do not depend on how many workers there are.
+Every clip is a function of the seed and its number alone; workers make clips, the parent packs them
+in the script's order, so the bytes do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from emo_lightning.core.provenance import provenance
 from emo_lightning.face.portrait import Portrait
 
 CLIPS_PER_SPEAKER = 8
-"""Fewer clips than this for each of sixteen, and there are fewer speakers: each should show every emotion."""
+"""Least clips of each speaker, so that each shows every emotion; fewer clips, fewer speakers."""
 LEAST_SPEAKERS = 3
 SAMPLES_PER_SHARD = 32
 PACKAGES = ("numpy", "av", "espeakng-loader", "hibari-tts")
 NOTES = (
-    "Synthetic speech and faces; coefficients, landmarks, phones and levels are what the clips were made from, not measured.",
+    "Synthetic speech and faces; coefficients, landmarks, phones and levels are those that the "
+    "clips were made from, not measured.",
     "Levels 1-5, 6-10 and 11-15 carry intensity 1, 2 and 3; neutral has neither.",
-    "Val and test say sentences that train does not.",
+    "Sentences of val and test are not in train.",
 )
 
 
@@ -42,7 +43,7 @@ _Made = tuple[str, SampleMeta, dict[str, bytes]]
 
 @dataclass(frozen=True)
 class _Job:
-    """What every worker knows: the cast, the seed, the size of frames (0 for none)."""
+    """Settings that all workers share."""
 
     cast: tuple[CorpusSpeaker, ...]
     seed: int
@@ -78,14 +79,14 @@ def build_corpus(
         The index as ``index.json`` has it.
 
     Raises:
-        UserError: an argument out of range, a picture without one clear face, a folder that cannot be used, a speech
-            package that is not installed.
+        UserError: an argument out of range, a picture without one clear face, a folder that cannot
+            be used, a speech package that is not installed.
     """
     people = _cast(clips, seed, size, portraits, speakers, workers)
     lines = write_script(people, clips, seed)
     job = _Job(tuple(people), seed, size, video)
     with ShardWriter(out, samples_per_shard=SAMPLES_PER_SHARD, video=video) as writer:
-        made = _made(job, lines, workers)
+        made = _make_clips(job, lines, workers)
         for key, meta, members in track(made, "corpus", clips, "clips") if progress else made:
             writer.add_members(key, meta, members)
         settings = {
@@ -107,11 +108,14 @@ def _cast(
     speakers: int | None,
     workers: int,
 ) -> list[CorpusSpeaker]:
-    """Check the arguments and draw the people; the pictures are read here once, so a bad one is refused before any work."""
+    """Check the arguments and cast the speakers; a bad picture is refused before any work."""
     least = LEAST_SPEAKERS + len(portraits)
     for argument, value, low, high in (
-        ("--clips", clips, least, 1_000_000), ("--seed", seed, 0, 2**31), ("--size", size, 64, 1024), ("--workers", workers, 1, 256),
-    ):  # fmt: skip
+        ("--clips", clips, least, 1_000_000),
+        ("--seed", seed, 0, 2**31),
+        ("--size", size, 64, 1024),
+        ("--workers", workers, 1, 256),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise UserError(argument, value, f"a whole number from {low} to {high}")
     if size % 2:
@@ -119,11 +123,8 @@ def _cast(
     if speakers is None:
         speakers = max(LEAST_SPEAKERS, min(MAX_SPEAKERS, clips // CLIPS_PER_SPEAKER))
     if not LEAST_SPEAKERS <= speakers <= min(MAX_SPEAKERS, clips):
-        raise UserError(
-            "--speakers",
-            speakers,
-            f"{LEAST_SPEAKERS} to {min(MAX_SPEAKERS, clips)}, at most one a clip",
-        )
+        accepted = f"{LEAST_SPEAKERS} to {min(MAX_SPEAKERS, clips)}, at most one a clip"
+        raise UserError("--speakers", speakers, accepted)
     people = cast(speakers, seed, [Path(path) for path in portraits])
     for person in people:
         if person.portrait is not None:
@@ -131,48 +132,48 @@ def _cast(
     return people
 
 
-def _made(job: _Job, lines: Sequence[Line], workers: int) -> Iterator[_Made]:
+def _make_clips(job: _Job, lines: Sequence[Line], workers: int) -> Iterator[_Made]:
     """Encoded clips in the script's order."""
     if workers == 1:
-        yield from map(_Studio(job).make, lines)
+        yield from map(_ClipMaker(job).make, lines)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(lines)), _begin, (job,)) as pool:
-        yield from pool.imap(_work, lines, chunksize=1)
+    with context.Pool(min(workers, len(lines)), _start_worker, (job,)) as pool:
+        yield from pool.imap(_make_in_worker, lines, chunksize=1)
 
 
-class _Studio:
+class _ClipMaker:
     """Makes clips in one process and keeps the prepared faces between them."""
 
     def __init__(self, job: _Job) -> None:
         self.job = job
-        self._stages: dict[int, tuple[Portrait, Any]] = {}
+        self._prepared: dict[int, tuple[Portrait, Any]] = {}
 
     def make(self, line: Line) -> _Made:
         """One clip as archive members."""
         speaker = self.job.cast[line.speaker]
-        if line.speaker not in self._stages:
+        if line.speaker not in self._prepared:
             portrait = speaker.face(self.job.size)
-            self._stages[line.speaker] = (
+            self._prepared[line.speaker] = (
                 portrait,
                 renderer().prepare(portrait) if self.job.video else None,
             )
-        portrait, source = self._stages[line.speaker]
+        portrait, source = self._prepared[line.speaker]
         sample = make_sample(line, speaker, portrait, self.job.seed)
         if self.job.video:
             sample.video = render_video(source, sample.coefficients)
         return sample.key, sample.meta, encode(sample)
 
 
-_STUDIO: list[_Studio] = []
-"""A worker process's own."""
+_MAKER: list[_ClipMaker] = []
+"""Of a worker process; the pool's functions have no other state."""
 
 
-def _begin(job: _Job) -> None:
-    """Start a worker: one thread each, or the workers fight over the cores."""
+def _start_worker(job: _Job) -> None:
+    """Set up a worker process, with one thread, since workers share the cores."""
     cv2.setNumThreads(1)
-    _STUDIO[:] = [_Studio(job)]
+    _MAKER[:] = [_ClipMaker(job)]
 
 
-def _work(line: Line) -> _Made:
-    return _STUDIO[0].make(line)
+def _make_in_worker(line: Line) -> _Made:
+    return _MAKER[0].make(line)

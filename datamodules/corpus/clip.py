@@ -1,4 +1,4 @@
-"""One line of the script to one sample: sound, coefficients, landmarks and, if wanted, frames."""
+"""One line of the script as a sample: audio, coefficients, landmarks and, if wanted, frames."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.corpus.emotion_acting import act, combine
+from datamodules.corpus.emotion_acting import acted_emotion, combine
 from datamodules.corpus.heads import with_irises
-from datamodules.corpus.motion import move
+from datamodules.corpus.motion import head_motion
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.script import Line
 from datamodules.corpus.speakers import CorpusSpeaker
@@ -28,7 +28,7 @@ from emo_lightning.renderers.base import stream
 from emo_lightning.renderers.registry import create
 
 SHORTEST = 2.0
-"""Seconds; a shorter sentence is followed by quiet."""
+"""Seconds; a shorter sentence is padded with silence."""
 SOURCE = "corpus"
 
 
@@ -36,13 +36,13 @@ def make_sample(line: Line, speaker: CorpusSpeaker, portrait: Portrait, seed: in
     """Everything but the frames; a function of its arguments alone."""
     rng = np.random.default_rng([seed, 3, line.number])
     prosody = prosody_for(line.emotion, line.level, speaker.vocal)
-    speech = _say(line, speaker, rng)
+    speech = _speech(line, speaker, rng)
     frames = frames_for(len(speech.wave))
     articulation = articulate(speech, frames, speaker.lips, prosody.gain_db)
     stresses = stressed_times(speech)
-    feeling = act(line.emotion, line.level, frames, speaker.acting, rng, stresses)
-    exp = combine(articulation, feeling, speaker.acting.resting)
-    motion = move(line.emotion, line.level, frames, stresses, speaker.motion, rng)
+    emotion = acted_emotion(line.emotion, line.level, frames, speaker.acting, rng, stresses)
+    exp = combine(articulation, emotion, speaker.acting.resting)
+    motion = head_motion(line.emotion, line.level, frames, stresses, speaker.motion, rng)
     for name in ("AU45_L", "AU45_R"):
         exp[:, EXP_NAMES.index(name)] = np.maximum(exp[:, EXP_NAMES.index(name)], motion.blink)
     own = portrait.coefficients
@@ -54,10 +54,18 @@ def make_sample(line: Line, speaker: CorpusSpeaker, portrait: Portrait, seed: in
     }
     coefficients = Coefficients(BUILTIN, {**still, **moving})
     meta = SampleMeta(
-        source=SOURCE, speaker=speaker.name, frames=frames, layout=BUILTIN.to_dict(), split=speaker.split, sentence=line.sentence,
-        emotion=line.emotion, intensity=line.intensity, level=None if line.level is None else float(line.level), tools=_tools(),
+        source=SOURCE,
+        speaker=speaker.name,
+        frames=frames,
+        layout=BUILTIN.to_dict(),
+        split=speaker.split,
+        sentence=line.sentence,
+        emotion=line.emotion,
+        intensity=line.intensity,
+        level=None if line.level is None else float(line.level),
+        tools=_tools(),
         extra=_extra(line, speaker, speech),
-    )  # fmt: skip
+    )
     landmarks = with_irises(BuiltinFaceModel.load().project(coefficients))
     key = f"clip{line.number:06d}_{speaker.name}_{line.emotion}_{line.level or 0:02d}"
     return Sample(key, meta, speech.wave, coefficients, read_aus(exp), landmarks)
@@ -74,19 +82,15 @@ def renderer() -> Any:
     return create("mesh")
 
 
-def _say(line: Line, speaker: CorpusSpeaker, rng: np.random.Generator) -> Speech:
+def _speech(line: Line, speaker: CorpusSpeaker, rng: np.random.Generator) -> Speech:
     prosody = prosody_for(line.emotion, line.level, speaker.vocal)
-    lead, tail, seed = (
-        float(rng.uniform(0.15, 0.35)),
-        float(rng.uniform(0.2, 0.45)),
-        int(rng.integers(1 << 31)),
-    )
+    lead, tail = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.2, 0.45))
+    seed = int(rng.integers(1 << 31))
     speech = synthesise(line.sentence, speaker.voice, prosody, seed, lead, tail)
     if speech.seconds >= SHORTEST:
         return speech
-    return synthesise(
-        line.sentence, speaker.voice, prosody, seed, lead, tail + SHORTEST - speech.seconds
-    )
+    tail += SHORTEST - speech.seconds
+    return synthesise(line.sentence, speaker.voice, prosody, seed, lead, tail)
 
 
 def _extra(line: Line, speaker: CorpusSpeaker, speech: Speech) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A feeling on a face over time, and how it shares the face with speech."""
+"""Expression curves of an acted emotion, and their combination with speech."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ HABITS: Mapping[str, float] = {
 }
 """Units a resting face may hold a little, and the spread of how much."""
 YIELD_TO_CLOSURE: Mapping[str, float] = {
-    "AU25": 1.0, "AU26": 1.0, "AU16": 1.0, "AU10": 1.0, "funnel": 1.0, "AU9": 0.6, "AU12_L": 0.15, "AU12_R": 0.15, "AU20": 0.3,
+    "AU25": 1.0, "AU26": 1.0, "AU16": 1.0, "AU10": 1.0, "funnel": 1.0, "AU9": 0.6,
+    "AU12_L": 0.15, "AU12_R": 0.15, "AU20": 0.3,
 }  # fmt: skip
-"""Share of a unit that gives way while the lips must touch."""
+"""Share of a unit that is suppressed while the lips must touch."""
 YIELD_TO_ROUNDING: Mapping[str, float] = {
     "AU12_L": 0.35,
     "AU12_R": 0.35,
@@ -36,53 +37,39 @@ YIELD_TO_ROUNDING: Mapping[str, float] = {
     "AU15": 0.2,
     "AU23": 0.3,
 }
-"""Share of an emotion's unit that gives way at full pucker."""
+"""Share of an emotion's unit that is suppressed at full pucker."""
 MOUTH_EMOTION = 0.85
 """How much of the mouth's own emotion stays while speaking; eyes and brows keep all."""
 OPEN_EMOTION = 0.25
-"""How much stays of an emotion's own parting of the lips, AU25 and AU26: a mouth that speaks opens for what it says. With 85 % of a
-surprised level 15, closures make the lips jump, and lips driven by sound follow filmed ones worse by .10 of correlation; with 35 %
-by .05."""
+"""Share of an emotion's own parting of the lips (AU25 and AU26) that stays while speaking: with
+more, closures make the lips jump."""
 LIFT, BROW_LEAD, BROW_WIDTH = 0.14, 0.06, 0.11
-"""Brows that move with the voice's stresses: how far, seconds before the middle of the vowel, and half the width of the movement.
-People raise their brows with pitch accents, a little early (Flecha-Garcia, Speech Communication 52, 2010); sizes are ours."""
+"""Brow movement on stresses: size, seconds before the middle of the vowel, and half its width.
+People raise their brows a little before pitch accents (Flecha-Garcia, Speech Communication 52,
+2010)."""
 STRESS_GAIN = 0.12
-"""How much stronger the eyes and brows of a feeling are on a stress."""
+"""Gain of an emotion's eyes and brows on a stress."""
 FROWNS = ("angry", "disgusted")
 """Where stress knits the brows further in place of raising them."""
 MOUTH_UNITS = (
-    "AU10",
-    "AU12_L",
-    "AU12_R",
-    "AU14_L",
-    "AU14_R",
-    "AU15",
-    "AU16",
-    "AU17",
-    "AU20",
-    "AU23",
-    "AU25",
-    "AU26",
-    "press",
-)
+    "AU10", "AU12_L", "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25",
+    "AU26", "press",
+)  # fmt: skip
 OPENING = ("AU25", "AU26")
 
 
-UPPER = np.array(
-    [
-        float(name.partition("_")[0] in ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7"))
-        for name in EXP_NAMES
-    ],
-    np.float32,
-)
-BROWS = np.array(
-    [float(name.partition("_")[0] in ("AU1", "AU2", "AU4")) for name in EXP_NAMES], np.float32
-)
+def _of_units(*units: str) -> np.ndarray:
+    """``(28,)`` float32: 1 for directions of these units, on either side."""
+    return np.array([name.partition("_")[0] in units for name in EXP_NAMES], np.float32)
+
+
+UPPER = _of_units("AU1", "AU2", "AU4", "AU5", "AU6", "AU7")
+BROWS = _of_units("AU1", "AU2", "AU4")
 
 
 @dataclass(frozen=True)
 class ActingStyle:
-    """How one person shows feeling: a gain per unit ``(28,)`` and what their resting face holds ``(28,)``."""
+    """One person's expressiveness: gains ``(28,)``, and units of the resting face ``(28,)``."""
 
     gains: np.ndarray
     resting: np.ndarray
@@ -94,7 +81,7 @@ class ActingStyle:
         )
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> ActingStyle:
+    def sample(rng: np.random.Generator) -> ActingStyle:
         by_unit: dict[str, float] = {}
         overall, gains, resting = float(np.exp(rng.normal(0.0, 0.06))), [], []
         for name in EXP_NAMES:
@@ -107,7 +94,7 @@ class ActingStyle:
         return ActingStyle(np.array(gains, np.float32), np.array(resting, np.float32))
 
 
-def act(
+def acted_emotion(
     emotion: str,
     level: float | None,
     frames: int,
@@ -115,10 +102,10 @@ def act(
     rng: np.random.Generator,
     stresses: Sequence[float] = (),
 ) -> np.ndarray:
-    """The feeling alone: its prototype in proportion to the level, alive over the clip.
+    """The emotion alone: its prototype in proportion to the level, varied over the clip.
 
-    It starts at 85 % and is full after half a second, wavers by some per cent like a held expression, each unit a
-    little on its own, and the brows and eyes go with the stresses of what is said.
+    It starts at 85 %, is full after half a second, and wavers by some per cent as a held expression
+    does, each unit a little on its own; brows and eyes accompany the stresses of the speech.
 
     Args:
         level: 1..15; None for neutral.
@@ -155,11 +142,12 @@ def emphasis(rng: np.random.Generator, frames: int, stresses: Sequence[float]) -
 
 
 def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> np.ndarray:
-    """Speech and feeling on one face.
+    """Speech and emotion on one face.
 
-    ``exp = clip(resting + emotion * (1 - what yields) + speech, 0, 1.2)``: the sum, where the emotion's mouth keeps 85 %,
-    its parting of the lips 25 %, and gives way further to rounding (by the pucker) and to closures, and where a dropped jaw
-    that may not part the lips becomes ``jaw``, which lowers it behind closed lips.
+    ``exp = clip(resting + emotion * (1 - suppressed) + speech, 0, 1.2)``: the sum, where the
+    emotion's mouth keeps 85 % and its parting of the lips 25 %, both suppressed further by rounding
+    (the pucker) and closures, and where a dropped jaw that may not part the lips becomes ``jaw``,
+    which lowers it behind closed lips.
 
     Args:
         emotion: ``(T, 28)``; resting: ``(28,)``.
@@ -168,19 +156,19 @@ def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> n
         ``(T, 28)``.
     """
     gate = np.maximum(speech.closure, 0.75 * speech.contact)
-    felt = resting + emotion
+    shown = resting + emotion
     pucker = np.clip(speech.exp[:, EXP_NAMES.index("pucker")], 0.0, 1.0)
     speaking = _speaking(speech)
     for index, name in enumerate(EXP_NAMES):
         if name in MOUTH_UNITS:
-            felt[:, index] *= (
+            shown[:, index] *= (
                 1.0 - (1.0 - (OPEN_EMOTION if name in OPENING else MOUTH_EMOTION)) * speaking
             )
-        felt[:, index] *= 1.0 - YIELD_TO_ROUNDING.get(name, 0.0) * pucker
-    withheld = felt[:, EXP_NAMES.index("AU26")] * gate
+        shown[:, index] *= 1.0 - YIELD_TO_ROUNDING.get(name, 0.0) * pucker
+    withheld = shown[:, EXP_NAMES.index("AU26")] * gate
     for name, share in YIELD_TO_CLOSURE.items():
-        felt[:, EXP_NAMES.index(name)] *= 1.0 - share * gate
-    exp = felt + speech.exp
+        shown[:, EXP_NAMES.index(name)] *= 1.0 - share * gate
+    exp = shown + speech.exp
     exp[:, EXP_NAMES.index("jaw")] += 0.6 * withheld
     # A nose wrinkle draws at the upper lip; pressing holds it where the lips must touch.
     exp[:, EXP_NAMES.index("press")] += 0.4 * exp[:, EXP_NAMES.index("AU9")] * speech.closure
@@ -188,7 +176,7 @@ def combine(speech: Articulation, emotion: np.ndarray, resting: np.ndarray) -> n
 
 
 def _speaking(speech: Articulation) -> np.ndarray:
-    """How much the mouth is busy, 0..1, smooth over a fifth of a second."""
+    """Speech activity of the mouth, 0..1, smoothed over a fifth of a second."""
     busy = speech.exp[:, [EXP_NAMES.index("AU25"), EXP_NAMES.index("pucker")]].max(axis=1)
     busy = np.maximum(np.clip(busy / 0.3, 0.0, 1.0), np.maximum(speech.closure, speech.contact))
     return gaussian_filter1d(busy, 0.12 * FPS)

@@ -1,8 +1,8 @@
-"""espeak-ng from the ``espeakng-loader`` wheel through ctypes: sound with exact phoneme times, no program on PATH.
+"""espeak-ng from the ``espeakng-loader`` wheel through ctypes: audio with exact phoneme times.
 
-The wheel holds the library and its data; the data path is passed explicitly. espeak keeps state between
-utterances (wave phase, random noise, pitch flutter), so the library is loaded afresh for every utterance, which takes
-about 4 ms and makes the result a function of the arguments alone.
+The wheel holds the library and its data; the data path is passed explicitly. espeak keeps state
+between utterances (wave phase, random noise, pitch flutter), so the library is loaded afresh for
+every utterance, which makes the result a function of the arguments alone.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ class _EventId(ctypes.Union):
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p), ("id", _EventId),
-    ]  # fmt: skip
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    ]
 
 
 _Callback = ctypes.CFUNCTYPE(
@@ -73,11 +78,13 @@ def _close_library(library: ctypes.CDLL) -> None:
 def speak(
     text: str, voice: str, rate: int, pitch: int, span: int
 ) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
-    """Say ``text``.
+    """Synthesise ``text``.
 
     Args:
         voice: espeak's name with variant, such as ``en-us+f2``.
-        rate: words a minute, 80..450. pitch: 0..99, 50 is the voice's own, 50 steps an octave. span: 0..100, pitch range.
+        rate: words a minute, 80..450.
+        pitch: 0..99; 50 is the voice's own, 50 steps are an octave.
+        span: pitch range, 0..100.
 
     Returns:
         float32 wave, its sample rate, and ``[(ipa, start, end)]`` in seconds; ``""`` is a pause.
@@ -91,12 +98,8 @@ def speak(
         index = 0
         while event[index].type != EVENT_END:
             if event[index].type == EVENT_PHONEME:
-                events.append(
-                    (
-                        bytes(event[index].id.string).split(b"\0")[0].decode("utf-8", "ignore"),
-                        event[index].sample,
-                    )
-                )
+                symbol = bytes(event[index].id.string).split(b"\0")[0].decode("utf-8", "ignore")
+                events.append((symbol, event[index].sample))
             index += 1
         return 0
 

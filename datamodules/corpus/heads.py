@@ -1,7 +1,7 @@
-"""Procedural people: a stylised head painted on the built-in face model, whose coefficients are known exactly.
+"""Painted heads: stylised people on the built-in face model, with exact coefficients.
 
-The face is shaded from the model's own surface, so nose, cheeks and sockets sit where its vertices do; eyes, brows and
-lips follow their contours; hair, ears, neck and shoulders are drawn around it.
+The face is shaded from the model's surface, so nose, cheeks and sockets are where its vertices are;
+eyes, brows and lips follow their contours; hair, ears, neck and shoulders are painted around it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.crop import MARGIN, RISE
 from emo_lightning.face.portrait import Portrait
+from emo_lightning.face.regions import (
+    BROW_LEFT,
+    BROW_RIGHT,
+    EYE_LEFT,
+    EYE_RIGHT,
+    LIP_INNER,
+    LIP_OUTER,
+)
 from emo_lightning.face.texture import read_texture
 
 SKINS = (
-    (242, 205, 180),
-    (230, 185, 155),
-    (214, 164, 130),
-    (184, 128, 94),
-    (146, 98, 70),
-    (108, 72, 52),
-)
+    (242, 205, 180), (230, 185, 155), (214, 164, 130), (184, 128, 94), (146, 98, 70), (108, 72, 52),
+)  # fmt: skip
 HAIRS = ((26, 22, 22), (52, 36, 28), (88, 58, 38), (128, 74, 44), (186, 146, 92), (140, 136, 132))
 IRISES = ((70, 44, 26), (96, 64, 36), (104, 96, 56), (70, 108, 140), (84, 116, 88), (104, 116, 124))
 CLOTHES = (
@@ -40,27 +43,9 @@ CLOTHES = (
     (96, 72, 110),
     (170, 120, 60),
 )
-RIGHT_EYE = (
-    (33, 246, 161, 160, 159, 158, 157, 173, 133),
-    (33, 7, 163, 144, 145, 153, 154, 155, 133),
-)
-LEFT_EYE = (
-    (263, 466, 388, 387, 386, 385, 384, 398, 362),
-    (263, 249, 390, 373, 374, 380, 381, 382, 362),
-)
-UPPER_LIP = (
-    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291),
-    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
-)
-LOWER_LIP = (
-    (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
-    (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
-)
-RIGHT_BROW = ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55))
-LEFT_BROW = ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285))
 OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
-    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 IRIS_RADIUS = 0.062
 """In outer eye-corner distances: 11.7 mm across where the corners are 92 mm apart."""
@@ -68,8 +53,8 @@ MIN_CANVAS = 512
 
 
 @dataclass(frozen=True)
-class Looks:
-    """One person: identity coefficients ``(40,)``, colours (RGB, 0..1), hair style, stubble 0..1, head pose and light."""
+class HeadAppearance:
+    """Identity ``(40,)``, colours (RGB 0..1), hair style, stubble 0..1, head pose and light."""
 
     identity: np.ndarray
     skin: np.ndarray
@@ -86,15 +71,15 @@ class Looks:
     light: np.ndarray
 
     @staticmethod
-    def draw(rng: np.random.Generator, masculine: float) -> Looks:
-        """A random person; ``masculine`` 0..1 sets hair length, brows, lips and stubble, as the voice suggests."""
+    def sample(rng: np.random.Generator, masculine: float) -> HeadAppearance:
+        """A random person; ``masculine`` 0..1 affects hair, brows, lips and stubble."""
         tone = int(rng.integers(len(SKINS)))
         hair = int(rng.integers(len(HAIRS))) if tone < 3 else int(rng.integers(2))
         light = np.array(
             [rng.choice([-1.0, 1.0]) * rng.uniform(0.25, 0.6), -rng.uniform(0.35, 0.6), -1.0]
         )
-        return Looks(
-            identity=draw_identity(rng),
+        return HeadAppearance(
+            identity=sample_identity(rng),
             skin=_colour(rng, SKINS[tone], 0.03),
             hair=_colour(rng, HAIRS[hair], 0.02),
             iris=_colour(
@@ -118,12 +103,12 @@ class Looks:
         )
 
 
-def draw_identity(rng: np.random.Generator) -> np.ndarray:
-    """Identity coefficients ``(40,)`` of a face that is nearly symmetric, with open eyes and closed lips at rest.
+def sample_identity(rng: np.random.Generator) -> np.ndarray:
+    """Identity coefficients ``(40,)`` of a nearly symmetric face, with open eyes and closed lips.
 
-    Independent draws of unit variance give faces more lopsided than people are: three quarters of the asymmetry is
-    taken out by a ridge fit to the mirrored shape, the few directions that part the lips stay at zero, and draws with
-    odd eyes are drawn again.
+    Independent samples of unit variance are more asymmetric than people: three quarters of the
+    asymmetry is removed by a ridge fit to the mirrored shape, the directions that part the lips
+    stay at zero, and samples with unequal eyes are rejected.
     """
     model, mirrored = BuiltinFaceModel.load(), _mirror()
     basis = model.id_basis.reshape(len(model.id_basis), -1).T.astype(np.float64)
@@ -150,7 +135,7 @@ def _mirror() -> np.ndarray:
     return cKDTree(mean).query(mean * np.array([-1.0, 1.0, 1.0]))[1]
 
 
-def draw_head(looks: Looks, size: int, seed: int = 0) -> Portrait:
+def paint_head(appearance: HeadAppearance, size: int, seed: int = 0) -> Portrait:
     """Paint a person with a neutral face.
 
     Args:
@@ -158,20 +143,20 @@ def draw_head(looks: Looks, size: int, seed: int = 0) -> Portrait:
         seed: of skin texture and hair strands.
 
     Returns:
-        A portrait whose coefficients are exact (TEX is read from the picture) and whose points are the model's.
+        A portrait with exact coefficients (TEX is read from the picture) and the model's points.
     """
     model = BuiltinFaceModel.load()
-    coefficients = _placed(model, looks)
+    coefficients = _placed(model, appearance)
     points = with_irises(model.project(coefficients))[0]
     canvas = max(MIN_CANVAS, 2 * size)
-    picture = _Painter(looks, points, canvas, np.random.default_rng([seed, 77])).paint()
+    picture = _Painter(appearance, points, canvas, np.random.default_rng([seed, 77])).paint()
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     image = np.clip(np.rint(small * 255.0), 0, 255).astype(np.uint8)
     return Portrait(image, points, coefficients.replace(tex=read_texture(image, points)))
 
 
 def with_irises(mesh: np.ndarray) -> np.ndarray:
-    """Add MediaPipe's ten iris points (centre, right, top, left, bottom; the right eye first) to ``(T, 468, 3)``, gaze ahead."""
+    """Append MediaPipe's ten iris points (centre, right, top, left, bottom) to ``(T, 468, 3)``."""
     parts = [mesh]
     radius = IRIS_RADIUS * np.linalg.norm(mesh[:, 263] - mesh[:, 33], axis=1)[:, None]
     for outer, inner in ((33, 133), (263, 362)):
@@ -193,10 +178,12 @@ def _colour(rng: np.random.Generator, rgb: tuple[int, int, int], spread: float) 
     ).astype(np.float32)
 
 
-def _placed(model: BuiltinFaceModel, looks: Looks) -> Coefficients:
-    """Scale and place the head so that the square is the one that the cropper would cut."""
+def _placed(model: BuiltinFaceModel, appearance: HeadAppearance) -> Coefficients:
+    """Scale and place the head so that the square is its crop."""
     zeros = {block: np.zeros((1, BUILTIN.width(block)), np.float32) for block in BUILTIN.blocks}
-    coefficients = Coefficients(BUILTIN, zeros).replace(id=looks.identity, angle=looks.angle)
+    coefficients = Coefficients(BUILTIN, zeros).replace(
+        id=appearance.identity, angle=appearance.angle
+    )
     flat = model.project(coefficients)[0, :, :2]
     low, high = flat.min(0), flat.max(0)
     scale = 2.0 / (MARGIN * float((high - low).max()))
@@ -209,19 +196,27 @@ def _symmetric_regions() -> dict[str, tuple[np.ndarray, float]]:
     """Centres in the mean face's plane (IOD) and radii of soft skin regions."""
     mean = BuiltinFaceModel.load().mean
     places = {
-        "cheek_r": (50, 0.24), "cheek_l": (280, 0.24), "nose": (4, 0.14), "chin": (152, 0.30), "lip": (164, 0.16),
-        "socket_r": (159, 0.17), "socket_l": (386, 0.17), "jaw_r": (172, 0.30), "jaw_l": (397, 0.30), "under": (18, 0.10),
-    }  # fmt: skip
+        "cheek_r": (50, 0.24),
+        "cheek_l": (280, 0.24),
+        "nose": (4, 0.14),
+        "chin": (152, 0.30),
+        "lip": (164, 0.16),
+        "socket_r": (159, 0.17),
+        "socket_l": (386, 0.17),
+        "jaw_r": (172, 0.30),
+        "jaw_l": (397, 0.30),
+        "under": (18, 0.10),
+    }
     return {name: (mean[vertex, :2], radius) for name, (vertex, radius) in places.items()}
 
 
 class _Painter:
-    """Paints one head from the back to the front; lengths are in pixels, ``unit`` is the outer eye-corner distance."""
+    """Paints one head from back to front; ``unit`` is the eye distance (IOD) in pixels."""
 
     def __init__(
-        self, looks: Looks, points: np.ndarray, canvas: int, rng: np.random.Generator
+        self, appearance: HeadAppearance, points: np.ndarray, canvas: int, rng: np.random.Generator
     ) -> None:
-        self.looks, self.rng, self.canvas = looks, rng, canvas
+        self.appearance, self.rng, self.canvas = appearance, rng, canvas
         self.xy = (points[:, :2].astype(np.float64) + 1.0) * canvas / 2.0
         self.depth = points[:, 2].astype(np.float64) * canvas / 2.0
         self.shape = (canvas, canvas)
@@ -239,9 +234,9 @@ class _Painter:
         self._skin()
         self._lips()
         self._nose()
-        for contours, centre in ((RIGHT_EYE, 468), (LEFT_EYE, 473)):
+        for contours, centre in ((EYE_RIGHT, 468), (EYE_LEFT, 473)):
             self._eye(contours, self.xy[centre])
-        for rows in (RIGHT_BROW, LEFT_BROW):
+        for rows in (BROW_RIGHT, BROW_LEFT):
             self._brow(rows)
         self._hair_in_front()
         grain = self.rng.standard_normal((*self.shape, 1)).astype(np.float32) * 0.012
@@ -261,12 +256,12 @@ class _Painter:
 
     def _backdrop(self) -> None:
         rows, columns = np.mgrid[0 : self.canvas, 0 : self.canvas].astype(np.float32) / self.canvas
-        shade = 1.1 - 0.35 * rows + 0.12 * self.looks.light[0] * (0.5 - columns)
-        self.picture[:] = self.looks.backdrop * shade[..., None]
+        shade = 1.1 - 0.35 * rows + 0.12 * self.appearance.light[0] * (0.5 - columns)
+        self.picture[:] = self.appearance.backdrop * shade[..., None]
         self.picture += 0.012 * paint.noise(self.rng, self.shape, self.canvas / 6)[..., None]
 
     def _outline(self, grow: float, top: float) -> np.ndarray:
-        """The skull: an oval through the jaw that rises above the hairline."""
+        """The skull: an oval through the jaw and above the hairline."""
         face = self.xy[list(OVAL)]
         centre = (self.xy[234] + self.xy[454]) / 2.0
         along, across = (face - centre) @ self.up, (face - centre) @ self.side
@@ -286,11 +281,11 @@ class _Painter:
         )
 
     def _hair_behind(self) -> None:
-        looks = self.looks
+        appearance = self.appearance
         mask = paint.polygon(self.shape, self._outline(1.17, 1.42), 0.03 * self.unit)
-        if looks.hair_length > 0.4:
-            drop = 0.5 + 0.9 * looks.hair_length
-            bottom, width = self._at(0.0, -drop - 0.6), 0.86 + 0.1 * looks.hair_length
+        if appearance.hair_length > 0.4:
+            drop = 0.5 + 0.9 * appearance.hair_length
+            bottom, width = self._at(0.0, -drop - 0.6), 0.86 + 0.1 * appearance.hair_length
             shape = [
                 self._at(-width * 0.94, 0.45),
                 self._at(-width * 1.02, -0.3),
@@ -307,7 +302,7 @@ class _Painter:
                     self.shape, paint.smooth(np.array([*shape, shape[0]])), 0.04 * self.unit
                 ),
             )
-        self._strands(mask, looks.hair * 0.62)
+        self._strands(mask, appearance.hair * 0.62)
 
     def _strands(self, mask: np.ndarray, colour: np.ndarray) -> None:
         """Hair: its colour with a streaky, mostly vertical texture and a soft sheen."""
@@ -323,33 +318,45 @@ class _Painter:
         paint.cover(self.picture, mask, colour * value[..., None])
 
     def _neck(self) -> None:
-        looks = self.looks
-        width, chin = (0.50 if looks.stubble > 0 or looks.hair_length < 0.4 else 0.43), self.xy[152]
+        appearance = self.appearance
+        width, chin = (
+            (0.50 if appearance.stubble > 0 or appearance.hair_length < 0.4 else 0.43),
+            self.xy[152],
+        )
         low = chin[1] + 0.40 * self.unit
-        neck = np.array([
-            self._at(-width, 0.35, 152), self._at(-width * 0.92, -0.25, 152), [chin[0] - width * 1.35 * self.unit, low + 0.5 * self.unit],
-            [chin[0] + width * 1.35 * self.unit, low + 0.5 * self.unit], self._at(width * 0.92, -0.25, 152), self._at(width, 0.35, 152),
-        ])  # fmt: skip
+        wide = 1.35 * width * self.unit
+        neck = np.array(
+            [
+                self._at(-width, 0.35, 152),
+                self._at(-width * 0.92, -0.25, 152),
+                [chin[0] - wide, low + 0.5 * self.unit],
+                [chin[0] + wide, low + 0.5 * self.unit],
+                self._at(width * 0.92, -0.25, 152),
+                self._at(width, 0.35, 152),
+            ]
+        )
         paint.cover(
             self.picture,
             paint.polygon(self.shape, paint.smooth(neck), 0.02 * self.unit),
-            looks.skin * 0.82,
+            appearance.skin * 0.82,
         )
         shade = self._spot(self._at(0.0, 0.02, 152), 0.55, 0.26, 0.09)
         cloth = self._spot(np.array([chin[0], low + 1.02 * self.unit]), 1.75, 0.98, 0.02)
         collar = self._spot(np.array([chin[0], low - 0.02 * self.unit]), 1.12 * width, 0.27, 0.015)
         folds = 1.0 + 0.06 * paint.noise(self.rng, self.shape, 0.35 * self.unit)[..., None]
         paint.darken(self.picture, shade, 0.42)
-        paint.cover(self.picture, cloth * (1.0 - collar), looks.clothes * folds)
+        paint.cover(self.picture, cloth * (1.0 - collar), appearance.clothes * folds)
 
     def _ears(self) -> None:
-        if self.looks.hair_length > 0.65:
+        if self.appearance.hair_length > 0.65:
             return
         for vertex, sign in ((234, -1.0), (454, 1.0)):
             centre = self._at(sign * 0.02, 0.0, vertex)
             tilt = np.degrees(np.arctan2(self.side[1], self.side[0])) + sign * 8.0
             paint.cover(
-                self.picture, self._spot(centre, 0.10, 0.21, 0.012, tilt), self.looks.skin * 0.86
+                self.picture,
+                self._spot(centre, 0.10, 0.21, 0.012, tilt),
+                self.appearance.skin * 0.86,
             )
             inner = self._spot(
                 centre + sign * 0.02 * self.unit * self.side, 0.045, 0.12, 0.03, tilt
@@ -357,10 +364,10 @@ class _Painter:
             paint.darken(self.picture, inner, 0.35)
 
     def _skin(self) -> None:
-        """The face itself, lit from the model's surface normals; the cranium above it continues the forehead."""
-        looks = self.looks
+        """The face, shaded by the model's surface normals, and the cranium above it."""
+        appearance = self.appearance
         light = self._lighting()
-        albedo = np.broadcast_to(looks.skin, self.picture.shape).copy()
+        albedo = np.broadcast_to(appearance.skin, self.picture.shape).copy()
         regions = {
             name: self._blob(place, radius)
             for name, (place, radius) in _symmetric_regions().items()
@@ -369,12 +376,12 @@ class _Painter:
         albedo *= 1.0 + flush[..., None] * np.array([0.6, -0.8, -0.7], np.float32)
         beard = (
             np.clip(regions["chin"] + regions["jaw_r"] + regions["jaw_l"] + regions["lip"], 0, 1)
-            * looks.stubble
+            * appearance.stubble
         )
         dots = 1.0 + 0.25 * paint.noise(self.rng, self.shape, 2.0)
         albedo = (
             albedo * (1.0 - 0.42 * (beard * dots)[..., None])
-            + 0.30 * (beard * dots)[..., None] * looks.hair
+            + 0.30 * (beard * dots)[..., None] * appearance.hair
         )
         albedo *= 1.0 + 0.022 * paint.noise(self.rng, self.shape, 0.07 * self.unit)[..., None]
         shaded = albedo * light[..., None]
@@ -413,8 +420,8 @@ class _Painter:
             interpolation=cv2.INTER_CUBIC,
         )
         field /= np.linalg.norm(field, axis=2, keepdims=True) + 1e-6
-        diffuse = np.clip((field @ self.looks.light + 0.35) / 1.35, 0.0, 1.0)
-        half = _unit(self.looks.light + np.array([0.0, 0.0, -1.0]))
+        diffuse = np.clip((field @ self.appearance.light + 0.35) / 1.35, 0.0, 1.0)
+        half = _unit(self.appearance.light + np.array([0.0, 0.0, -1.0]))
         shine = np.clip(field @ half, 0.0, 1.0) ** 24
         return (0.42 + 0.68 * diffuse + 0.10 * shine).astype(np.float32)
 
@@ -427,19 +434,19 @@ class _Painter:
         ).astype(np.float32)
 
     def _lips(self) -> None:
-        looks = self.looks
-        bare = looks.skin * np.array([0.92, 0.62, 0.62]) * (1 - 0.25 * looks.lip_colour)
-        rose = np.clip(bare + looks.lip_colour * np.array([0.16, 0.0, 0.03]), 0, 1)
-        for (outer, inner), shade in ((UPPER_LIP, 0.86), (LOWER_LIP, 1.04)):
+        appearance = self.appearance
+        bare = appearance.skin * np.array([0.92, 0.62, 0.62]) * (1 - 0.25 * appearance.lip_colour)
+        rose = np.clip(bare + appearance.lip_colour * np.array([0.16, 0.0, 0.03]), 0, 1)
+        for row, shade in ((0, 0.86), (1, 1.04)):
             edge = np.concatenate(
-                [paint.smooth(self.xy[list(outer)]), paint.smooth(self.xy[list(inner)])[::-1]]
+                [paint.smooth(self.xy[LIP_OUTER[row]]), paint.smooth(self.xy[LIP_INNER[row]])[::-1]]
             )
             paint.cover(
                 self.picture, paint.polygon(self.shape, edge, 0.010 * self.unit), rose * shade, 0.85
             )
-        middle = self.xy[list(LOWER_LIP[0])][3:8].mean(0) * 0.5 + self.xy[14] * 0.5
+        middle = self.xy[LIP_OUTER[1]][3:8].mean(0) * 0.5 + self.xy[14] * 0.5
         paint.cover(self.picture, self._spot(middle, 0.09, 0.016, 0.02), np.ones(3), 0.16)
-        between = paint.smooth((self.xy[list(UPPER_LIP[1])] + self.xy[list(LOWER_LIP[1])]) / 2)
+        between = paint.smooth((self.xy[LIP_INNER[0]] + self.xy[LIP_INNER[1]]) / 2)
         seam = np.concatenate([self.xy[61][None], between, self.xy[291][None]])
         paint.cover(
             self.picture,
@@ -461,22 +468,28 @@ class _Painter:
             )
         paint.darken(self.picture, self._spot(self.xy[2], 0.11, 0.018, 0.022), 0.30)
 
-    def _eye(self, contours: tuple[tuple[int, ...], tuple[int, ...]], centre: np.ndarray) -> None:
-        looks, unit = self.looks, self.unit
-        upper, lower = (paint.smooth(self.xy[list(row)]) for row in contours)
+    def _eye(self, contours: tuple[np.ndarray, np.ndarray], centre: np.ndarray) -> None:
+        appearance, unit = self.appearance, self.unit
+        upper, lower = (paint.smooth(self.xy[row]) for row in contours)
         opening = paint.polygon(self.shape, np.concatenate([upper, lower[::-1]]), 0.004 * unit)
-        white = np.array([0.90, 0.885, 0.87], np.float32) * (0.80 + 0.16 * float(looks.skin.mean()))
+        white = np.array([0.90, 0.885, 0.87], np.float32) * (
+            0.80 + 0.16 * float(appearance.skin.mean())
+        )
         paint.cover(self.picture, opening, white)
         for radius, colour in (
-            (1.0, looks.iris * 0.55),
-            (0.86, looks.iris),
+            (1.0, appearance.iris * 0.55),
+            (0.86, appearance.iris),
             (0.42, np.full(3, 0.03)),
         ):
             disc = paint.ellipse(
                 self.shape, centre, (radius * IRIS_RADIUS * unit,) * 2, 0.005 * unit
             )
             paint.cover(self.picture, disc * opening, colour)
-        glint = centre + np.sign(looks.light[0]) * 0.022 * unit * self.side + 0.022 * unit * self.up
+        glint = (
+            centre
+            + np.sign(appearance.light[0]) * 0.022 * unit * self.side
+            + 0.022 * unit * self.up
+        )
         paint.cover(
             self.picture,
             paint.ellipse(self.shape, glint, (0.011 * unit,) * 2, 0.004 * unit) * opening,
@@ -485,39 +498,48 @@ class _Painter:
         )
         shadow = paint.line(self.shape, upper - 0.018 * unit * self.up, 0.035 * unit, 0.014 * unit)
         paint.darken(self.picture, shadow * opening, 0.45)
-        lash = np.minimum(looks.hair, 0.25) * 0.5
+        lash = np.minimum(appearance.hair, 0.25) * 0.5
         paint.cover(
             self.picture, paint.line(self.shape, upper, 0.020 * unit, 0.004 * unit), lash, 0.9
         )
         paint.cover(
             self.picture,
             paint.line(self.shape, lower, 0.007 * unit, 0.006 * unit),
-            looks.skin * 0.45,
+            appearance.skin * 0.45,
             0.6,
         )
         crease = upper[2:-2] + 0.045 * unit * self.up
         paint.darken(self.picture, paint.line(self.shape, crease, 0.010 * unit, 0.010 * unit), 0.40)
 
-    def _brow(self, rows: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-        top, bottom = (self.xy[list(row)] for row in rows)
-        middle, half = (top + bottom) / 2.0, (top - bottom) / 2.0 * (0.55 * self.looks.brow_weight)
+    def _brow(self, rows: tuple[np.ndarray, np.ndarray]) -> None:
+        top, bottom = (self.xy[row] for row in rows)
+        middle, half = (
+            (top + bottom) / 2.0,
+            (top - bottom) / 2.0 * (0.55 * self.appearance.brow_weight),
+        )
         edge = np.concatenate([paint.smooth(middle + half), paint.smooth(middle - half)[::-1]])
         mask = paint.polygon(self.shape, edge, 0.012 * self.unit)
         hairs = np.clip(0.85 + 0.25 * paint.noise(self.rng, self.shape, 3.0), 0.4, 1.0)
-        paint.cover(self.picture, mask * hairs, np.minimum(self.looks.hair * 0.8, 0.45), 0.85)
+        paint.cover(self.picture, mask * hairs, np.minimum(self.appearance.hair * 0.8, 0.45), 0.85)
 
     def _hair_in_front(self) -> None:
-        """A cap between the skull's top and the hairline, with sides that end at the ears or run down."""
-        looks = self.looks
-        low = 0.02 + 0.10 * looks.hairline
-        hairline = [self._at(-0.80, 0.02 - 0.5 * (looks.hair_length > 0.4)), self._at(-0.69, 0.28)]
+        """A cap from the top of the skull to the hairline, with sides to the ears or further."""
+        appearance = self.appearance
+        low = 0.02 + 0.10 * appearance.hairline
+        hairline = [
+            self._at(-0.80, 0.02 - 0.5 * (appearance.hair_length > 0.4)),
+            self._at(-0.69, 0.28),
+        ]
         hairline += [
             self._at(-0.52, 0.44 + low),
             self._at(-0.20, 0.60 + low),
             self._at(0.16, 0.62 + low),
             self._at(0.48, 0.46 + low),
         ]
-        hairline += [self._at(0.69, 0.28), self._at(0.80, 0.02 - 0.5 * (looks.hair_length > 0.4))]
+        hairline += [
+            self._at(0.69, 0.28),
+            self._at(0.80, 0.02 - 0.5 * (appearance.hair_length > 0.4)),
+        ]
         outline = self._outline(1.17, 1.42)
         crown = [point for point in outline if (point - self._at(0, 0.05)) @ self.up > 0]
         crown.sort(
@@ -537,7 +559,7 @@ class _Painter:
             shadow * (1.0 - mask) * paint.polygon(self.shape, self._outline(1.0, 1.1)),
             0.30,
         )
-        self._strands(mask, looks.hair)
+        self._strands(mask, appearance.hair)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

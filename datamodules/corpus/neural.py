@@ -1,7 +1,7 @@
-"""hibari-tts (Apache-2.0): a small neural voice whose pitch curve and vocal-tract length are ours to bend.
+"""hibari-tts (Apache-2.0): a small neural voice whose pitch curve and formants are modified.
 
-Its ONNX graph computes the phoneme durations but does not hand them out. Protobuf merges concatenated messages, so
-appending a graph that holds nothing but one more output is enough to get them, with no ONNX tool.
+Its ONNX graph computes the phoneme durations but does not return them. Protobuf merges concatenated
+messages, so appending a graph with one more output is enough to get them, without ONNX tools.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DURATION_TENSOR = "/Cast_32_output_0"
 FRAME = 0.025
 """Seconds in one unit of the duration predictor (two spectral frames of 12.5 ms)."""
 LABEL_DELAY = 0.05
-"""By energy and closures, predicted phonemes come this much later than they sound."""
+"""Predicted phonemes come this much later than they sound, by energy and closures."""
 LOUDEST_VOICING = 40.0
 """Hz; under it the model means unvoiced."""
 
@@ -32,7 +32,7 @@ def _varint(number: int) -> bytes:
 
 
 def with_output(model: bytes, tensor: str) -> bytes:
-    """An ONNX model that also returns ``tensor`` (ModelProto field 7 is the graph, its field 12 the outputs)."""
+    """An ONNX model that also returns ``tensor`` (ModelProto field 7: graph; 12: outputs)."""
     name = tensor.encode()
     value = b"\x0a" + _varint(len(name)) + name
     graph = b"\x62" + _varint(len(value)) + value
@@ -41,7 +41,7 @@ def with_output(model: bytes, tensor: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _voice() -> tuple[Any, Any]:
-    """The text front end and the session; one thread, because the work is small and results must not depend on it."""
+    """The text front end and the session; one thread, so that results are reproducible."""
     try:
         import onnxruntime
         from hibari import Hibari
@@ -60,7 +60,7 @@ def _voice() -> tuple[Any, Any]:
 
 
 def bend_pitch(f0: np.ndarray, semitones: float, span: float, rise: float) -> np.ndarray:
-    """Move, stretch about its mean (in log frequency) and raise at the end a pitch curve; unvoiced frames stay."""
+    """Shift a pitch curve, stretch it about its log mean and raise its end, where voiced."""
     voiced = f0 > LOUDEST_VOICING
     if not voiced.any():
         return f0
@@ -73,7 +73,7 @@ def bend_pitch(f0: np.ndarray, semitones: float, span: float, rise: float) -> np
 
 
 def warp_formants(spectrum: np.ndarray, factor: float) -> np.ndarray:
-    """Stretch ``(bins, F)`` along frequency: formants move by ``factor`` (1.1: a shorter vocal tract)."""
+    """Stretch ``(bins, F)`` along frequency; factor 1.1 is a shorter vocal tract."""
     bins = len(spectrum)
     at = np.arange(bins) / factor
     low = np.clip(at.astype(int), 0, bins - 2)
@@ -82,7 +82,7 @@ def warp_formants(spectrum: np.ndarray, factor: float) -> np.ndarray:
 
 
 def stretch(part: np.ndarray, pace: float, smooth: bool = True) -> np.ndarray:
-    """Resample ``(..., F)`` along time: ``pace`` 1.25 leaves four frames of five. Phases are picked, not mixed."""
+    """Resample ``(..., F)`` in time, by the nearest frame for phases (``smooth`` off)."""
     frames = part.shape[-1]
     at = np.minimum(np.arange(max(1, round(frames / pace))) * pace, frames - 1)
     if not smooth:
@@ -95,11 +95,12 @@ def stretch(part: np.ndarray, pace: float, smooth: bool = True) -> np.ndarray:
 def speak(
     text: str, pace: float, semitones: float, span: float, rise: float, formants: float, seed: int
 ) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
-    """Say ``text``.
+    """Synthesise ``text``.
 
     Args:
-        pace: 1 is the voice's own; every phoneme shrinks alike, so one sentence at two paces is aligned by scaling time.
-        semitones, span, rise: see :func:`bend_pitch`. formants: see :func:`warp_formants`.
+        pace: 1 is the voice's own; all phonemes scale alike.
+        semitones, span, rise: see :func:`bend_pitch`.
+        formants: see :func:`warp_formants`.
         seed: of the noise in unvoiced sounds.
 
     Returns:
@@ -131,7 +132,7 @@ def speak(
 def _spans(
     symbols: list[str], durations: np.ndarray, offset: float, delay: float
 ) -> list[tuple[str, float, float]]:
-    """Durations to spans, earlier by the label delay; stress marks join the vowel after them, length marks the one before."""
+    """Durations to spans, less the label delay; stress and length marks join their vowel."""
     ends = offset + np.cumsum(durations)
     starts = np.maximum(np.concatenate([[offset], ends[:-1]]) - delay, offset)
     ends = np.maximum(ends - delay, offset)

@@ -1,4 +1,4 @@
-"""Who says what, how: the list of clips, balanced over emotions and levels before anything is made."""
+"""The script: speaker, sentence, emotion and level of every clip, balanced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = 15
 
 @dataclass(frozen=True)
 class Line:
-    """One clip to be made: ``level`` is 1..15, None for neutral; ``speaker`` is a place in the cast."""
+    """One clip: ``level`` is 1..15, None for neutral; ``speaker`` an index into the cast."""
 
     number: int
     speaker: int
@@ -26,16 +26,16 @@ class Line:
 
     @property
     def intensity(self) -> int | None:
-        """What an annotator with three grades would say: levels 1-5, 6-10, 11-15."""
+        """Annotated intensity: 1, 2, 3 for levels 1-5, 6-10, 11-15."""
         return None if self.level is None else (self.level - 1) // 5 + 1
 
 
 def write_script(cast: Sequence[CorpusSpeaker], clips: int, seed: int) -> list[Line]:
     """``clips`` lines, dealt to the speakers in turn.
 
-    Each speaker goes through all eight emotions again and again, in a new order every time: the first time round with
-    one and the same sentence, the second time with eight different ones, and so on by turns. Every emotion's levels
-    are dealt from shuffled decks of 1..15, one for each split, so no level is rarer than another by more than one.
+    Each speaker repeats all eight emotions, in a new order every time: with one sentence for all,
+    then with eight different ones, and so on. Levels are dealt from shuffled decks of 1..15, one
+    for each split and emotion, so no level is rarer than another by more than one.
     """
     rng = np.random.default_rng([seed, 2])
     pools = {"train": TRAIN, "val": HELD_OUT[::2], "test": HELD_OUT[1::2]}

@@ -1,6 +1,6 @@
-"""Short everyday sentences, written for this corpus; neutral in words, so that the feeling is in the voice and face alone.
+"""Short everyday sentences, written for this corpus, without emotional content.
 
-Every fifth is held out: those are spoken by the speakers of val and test and never in train.
+Every fifth is held out, for the speakers of val and test.
 """
 
 from __future__ import annotations

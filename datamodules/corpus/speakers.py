@@ -1,4 +1,4 @@
-"""The people of the corpus: a voice, a face and a manner each, drawn from the seed."""
+"""The corpus's speakers: a voice, a face and styles of acting and moving, sampled from the seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.corpus.emotion_acting import ActingStyle
-from datamodules.corpus.heads import Looks, draw_head
+from datamodules.corpus.heads import HeadAppearance, paint_head
 from datamodules.corpus.motion import MotionStyle
 from datamodules.corpus.prosody import VocalStyle
 from datamodules.corpus.speech import Voice
@@ -34,7 +34,7 @@ VOICES: tuple[tuple[Voice, float], ...] = (
     (Voice("espeak", "en-us+m8"), 1.0),
     (Voice("hibari", "heart", 3.5, 1.10, 1.0), 0.0),
 )
-"""Voice, and how masculine it sounds (0 or 1), which the face follows."""
+"""Voice, and 1 for a masculine one, which the face follows."""
 MAX_SPEAKERS = len(VOICES)
 
 
@@ -45,7 +45,7 @@ class CorpusSpeaker:
     name: str
     split: str
     voice: Voice
-    looks: Looks
+    appearance: HeadAppearance
     vocal: VocalStyle
     lips: ArticulationStyle
     acting: ActingStyle
@@ -56,35 +56,37 @@ class CorpusSpeaker:
     def face(self, size: int) -> Portrait:
         """The portrait to animate, ``size`` pixels square."""
         if self.portrait is not None:
-            return load_portrait(self.portrait, size, "--portraits")
-        return draw_head(self.looks, size, self.seed)
+            return load_portrait(self.portrait, size, "--portrait")
+        return paint_head(self.appearance, size, self.seed)
 
 
 def cast(count: int, seed: int, portraits: Sequence[Path] = ()) -> list[CorpusSpeaker]:
     """``count`` people with painted heads and one more for each picture.
 
-    The last eighth (at least one) of the painted ones is for test, the eighth before it for val; the rest and the
-    pictures are for train. A person is the same whatever ``count`` is, but for the split.
+    The last eighth (at least one) of the painted ones is for test, the eighth before it for val;
+    the rest and the pictures are for train. Apart from the split, a person does not depend on
+    ``count``.
     """
     held_out = max(1, round(count / 8)) if count >= 3 else 0
     splits = ["train"] * (count - 2 * held_out) + ["val"] * held_out + ["test"] * held_out
-    people = [_draw(index, f"s{index:02d}", split, seed) for index, split in enumerate(splits)]
+    people = [
+        _sample_speaker(index, f"s{index:02d}", split, seed) for index, split in enumerate(splits)
+    ]
     for index, path in enumerate(portraits):
-        people.append(_draw(index, f"p{index:02d}", "train", seed + 1, path))
+        people.append(_sample_speaker(index, f"p{index:02d}", "train", seed + 1, path))
     return people
 
 
-def _draw(index: int, name: str, split: str, seed: int, portrait: Path | None = None) -> CorpusSpeaker:
+def _sample_speaker(
+    index: int, name: str, split: str, seed: int, portrait: Path | None = None
+) -> CorpusSpeaker:
     voice, masculine = VOICES[index % MAX_SPEAKERS]
     rng = np.random.default_rng([seed, 1, index])
-    looks, vocal, lips = (
-        Looks.draw(rng, masculine),
-        VocalStyle.draw(rng),
-        ArticulationStyle.draw(rng),
+    styles = (
+        HeadAppearance.sample(rng, masculine),
+        VocalStyle.sample(rng),
+        ArticulationStyle.sample(rng),
+        ActingStyle.sample(rng),
+        MotionStyle.sample(rng),
     )
-    acting, motion, own_seed = (
-        ActingStyle.draw(rng),
-        MotionStyle.draw(rng),
-        int(rng.integers(1 << 31)),
-    )
-    return CorpusSpeaker(name, split, voice, looks, vocal, lips, acting, motion, own_seed, portrait)
+    return CorpusSpeaker(name, split, voice, *styles, int(rng.integers(1 << 31)), portrait)

@@ -1,7 +1,8 @@
-"""Text to speech with known phoneme times, behind one interface for both synthesisers.
+"""Synthetic speech with known phoneme times, and its vocal expression.
 
-:func:`synthesise` says a sentence with a :class:`Voice` and a :class:`Prosody`; all that changes the sound after
-synthesis (colour, roughness, breath, tremor, gain) leaves the phoneme times true to within a millisecond.
+:func:`synthesise` speaks a sentence with a :class:`Voice` and a :class:`Prosody`; changes after
+synthesis (spectrum, roughness, breath, tremor, gain) keep the phoneme times to within a
+millisecond.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ TREMOR_HZ, WAVER_HZ, ROUGH_HZ = 7.0, 6.0, 70.0
 PEAK = 0.97
 STOPS = "pbtdkgɡʔʧʤ"
 CLOSURE_DB = 32.0
-"""Below the loudest 5 ms by this much, no sound comes out of the lips."""
+"""Below the loudest 5 ms by this much, the lips are closed."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks: an engine (``espeak`` or ``hibari``), its voice name, and how this person bends it.
+    """A speaking voice.
 
-    ``semitones`` moves the pitch, ``formants`` scales formant frequencies (hibari only; espeak's variants have their
-    own), ``rate`` scales the pace.
+    Attributes:
+        engine: ``espeak`` or ``hibari``.
+        name: the engine's own voice name.
+        semitones: shift of the pitch.
+        formants: factor on formant frequencies (hibari only; espeak's variants have their own).
+        rate: factor on the pace.
     """
 
     engine: str
@@ -40,13 +45,22 @@ class Voice:
 
 @dataclass(frozen=True)
 class Prosody:
-    """How something is said, relative to the voice's neutral manner.
+    """Vocal expression, relative to the voice's neutral manner.
 
-    ``semitones`` mean pitch; ``span`` factor on the pitch range; ``rise`` semitones at the end; ``rate`` factor on pace;
-    ``gain_db``; ``tilt_db`` per octave above 500 Hz; ``breath`` share of aspiration noise, 0..1; ``tremor`` pitch
-    deviation of a 7 Hz shake as a fraction, ``waver`` depth of the loudness' shake beside it, 0..1; ``rough`` depth of a harsh
-    voice's fast, uneven beating, 0..1; ``ring_db`` of the third formant's region, which a smile raises and a lowered larynx
-    dulls; ``nasal_db`` of the nose's resonance, with its zero above; ``swell_db`` from the sentence's start to its end.
+    Attributes:
+        semitones: of the mean pitch.
+        span: factor on the pitch range.
+        rise: semitones at the end.
+        rate: factor on the pace.
+        gain_db: level.
+        tilt_db: per octave above 500 Hz.
+        breath: share of aspiration noise, 0..1.
+        tremor: pitch deviation of a 7 Hz shake, as a fraction.
+        waver: depth of loudness modulation at 6 Hz, 0..1.
+        rough: depth of a harsh voice's fast, uneven modulation, 0..1.
+        ring_db: of the third formant's region, raised by a smile, lowered by a low larynx.
+        nasal_db: of the nasal resonance, with its zero above.
+        swell_db: from the sentence's start to its end.
     """
 
     semitones: float = 0.0
@@ -66,7 +80,7 @@ class Prosody:
 
 @dataclass(frozen=True)
 class Speech:
-    """``wave``: (N,) float32 at 16 kHz. ``phones``: (IPA symbol with stress mark, start, end) in seconds; ``""`` is silence."""
+    """``wave (N,)`` at 16 kHz; ``phones``: (IPA, start, end) in seconds; ``""`` is silence."""
 
     wave: np.ndarray
     phones: list[tuple[str, float, float]]
@@ -84,16 +98,17 @@ def synthesise(
     lead: float = 0.2,
     tail: float = 0.3,
 ) -> Speech:
-    """Say ``text``; the same arguments give the same bytes.
+    """Speak ``text``; the same arguments give the same bytes.
 
     Args:
-        seed: of noise in the sound. lead, tail: seconds of quiet before and after.
+        seed: of the noise.
+        lead, tail: seconds of silence before and after.
 
     Raises:
         UserError: the synthesiser's package is not installed.
         ValueError: unknown engine or voice.
     """
-    wave, rate, phones = _say(text, voice, prosody, seed)
+    wave, rate, phones = _run_engine(text, voice, prosody, seed)
     wave = soxr.resample(wave, rate, SAMPLE_RATE).astype(np.float32)
     phones = _fit_to_sound(wave, phones)
     wave, phones = _trim(wave, phones)
@@ -120,7 +135,7 @@ def synthesise(
     return Speech(_limit(wave), _merge_pauses(phones))
 
 
-def _say(
+def _run_engine(
     text: str, voice: Voice, prosody: Prosody, seed: int
 ) -> tuple[np.ndarray, int, list[tuple[str, float, float]]]:
     semitones, rate = voice.semitones + prosody.semitones, voice.rate * prosody.rate
@@ -151,10 +166,10 @@ def _say(
 def _fit_to_sound(
     wave: np.ndarray, phones: list[tuple[str, float, float]]
 ) -> list[tuple[str, float, float]]:
-    """Let stops start with their silent closure, and phones before a pause end where the sound does.
+    """Begin stops with their silent closure, and end phones before a pause with the sound.
 
-    espeak puts a voiceless stop's label at its burst and leaves the closure to the phone before; hibari lets a
-    sentence's last phone run on through the silence. Both are seen in the sound's own energy.
+    espeak labels a voiceless stop at its burst and leaves the closure to the phone before; hibari
+    extends a sentence's last phone through the silence. Both show in the energy.
     """
     step = SAMPLE_RATE // 200
     frames = wave[: len(wave) // step * step].reshape(-1, step).astype(np.float64)
@@ -181,7 +196,7 @@ def _fit_to_sound(
 def _trim(
     wave: np.ndarray, phones: list[tuple[str, float, float]]
 ) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """Cut the synthesiser's own quiet before the first phoneme (but 30 ms) and after the last (but 80 ms)."""
+    """Cut silence except 30 ms before the first phoneme and 80 ms after the last."""
     sounding = [(a, b) for symbol, a, b in phones if symbol]
     begin = max(sounding[0][0] - 0.03, 0.0)
     end = min(sounding[-1][1] + 0.08, len(wave) / SAMPLE_RATE)
@@ -211,7 +226,7 @@ def _normalise(wave: np.ndarray) -> np.ndarray:
 
 
 def _limit(wave: np.ndarray) -> np.ndarray:
-    """Bend peaks above 0.7 smoothly under 0.97, so that loud stays loud and nothing clips."""
+    """Soft limiter: peaks above 0.7 are compressed to below 0.97."""
     knee = 0.7
     over = np.maximum(np.abs(wave) - knee, 0.0)
     bent = knee + (PEAK - knee) * np.tanh(over / (PEAK - knee))
@@ -221,7 +236,7 @@ def _limit(wave: np.ndarray) -> np.ndarray:
 def colour(
     wave: np.ndarray, tilt_db: float, ring_db: float = 0.0, nasal_db: float = 0.0
 ) -> np.ndarray:
-    """Change the voice's quality by its spectrum; zero phase, and the total power is kept.
+    """Zero-phase equaliser of the voice quality; the total power is kept.
 
     Args:
         tilt_db: lean per octave above 500 Hz, up to 12 dB in all.
@@ -240,13 +255,11 @@ def colour(
     ):
         gain_db += db * np.exp(-0.5 * ((octaves - np.log2(centre)) / width) ** 2)
     changed = np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(wave))
-    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(
-        np.float32
-    )
+    return _same_power(changed, wave)
 
 
 def roughen(wave: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndarray:
-    """Beat the loudness at about 70 Hz, unevenly, as the false folds of a harsh voice do."""
+    """Modulate the loudness at about 70 Hz, unevenly, as a harsh voice does."""
     if depth <= 0.0:
         return wave
     steps = len(wave) // 160 + 2
@@ -261,7 +274,7 @@ def roughen(wave: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndar
 
 
 def waver(wave: np.ndarray, depth: float, swell_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Shake the loudness at about 6 Hz by ``depth``, and let it grow by ``swell_db`` from start to end; the power is kept."""
+    """Modulate the loudness at about 6 Hz, with a ramp of ``swell_db``; the power is kept."""
     if depth <= 0.0 and swell_db == 0.0:
         return wave
     time = np.arange(len(wave)) / SAMPLE_RATE
@@ -273,9 +286,7 @@ def waver(wave: np.ndarray, depth: float, swell_db: float, rng: np.random.Genera
     gain = 1.0 + min(max(depth, 0.0), 0.9) * np.sin(phase)
     gain = gain * 10.0 ** (swell_db * (time / max(time[-1], 1e-3) - 0.5) / 20.0)
     changed = wave * gain
-    return (changed * np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))).astype(
-        np.float32
-    )
+    return _same_power(changed, wave)
 
 
 def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -291,11 +302,11 @@ def breathe(wave: np.ndarray, share: float, rng: np.random.Generator) -> np.ndar
         np.maximum(np.convolve(wave.astype(np.float64) ** 2, window / window.sum(), "same"), 0.0)
     )
     mixed = (1.0 - 0.4 * share) * wave + 0.45 * share * envelope * noise
-    return (mixed * np.sqrt((wave**2).mean() / max((mixed**2).mean(), 1e-12))).astype(np.float32)
+    return _same_power(mixed, wave)
 
 
 def shake(wave: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Shake the pitch by ``deviation`` at about 7 Hz through a moving delay of under a millisecond."""
+    """Modulate the pitch by ``deviation`` at about 7 Hz, by a delay of under a millisecond."""
     if deviation <= 0.0:
         return wave
     time = np.arange(len(wave)) / SAMPLE_RATE
@@ -306,3 +317,8 @@ def shake(wave: np.ndarray, deviation: float, rng: np.random.Generator) -> np.nd
     )
     delay = deviation / (2.0 * np.pi * TREMOR_HZ) * np.sin(phase)
     return np.interp(time - delay, time, wave).astype(np.float32)
+
+
+def _same_power(changed: np.ndarray, wave: np.ndarray) -> np.ndarray:
+    gain = np.sqrt((wave**2).mean() / max((changed**2).mean(), 1e-12))
+    return (changed * gain).astype(np.float32)

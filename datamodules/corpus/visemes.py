@@ -1,15 +1,15 @@
-"""Phones with times to speech movements of the built-in face: targets, coarticulation, closures.
+"""Articulation: phones with times to speech movements of the built-in face.
 
-Every phone asks for an opening and a lip shape, each with its own dominance that rises before and falls after the phone,
-and the face follows the dominance-weighted mean (Cohen & Massaro, *Modeling coarticulation in synthetic visual speech*,
-1993). Bilabial closures (p, b, m) and the labiodental contact (f, v) are not averaged away: they gate the result.
+Every phone has a target opening and lip shape, each with its own dominance that rises before and
+falls after the phone, and the face follows the dominance-weighted mean (Cohen & Massaro, *Modeling
+coarticulation in synthetic visual speech*, 1993). Bilabial closures (p, b, m) and the labiodental
+contact (f, v) are not averaged away: they gate the result.
 
-How open and how wide the lips are at each class of phones (:data:`LIPS`) was fitted on tracked video of one speaker of the
-GRID corpus (Cooke, Barker, Cunningham & Shao, *J. Acoust. Soc. Am.* 120(5), 2006; CC BY 4.0) with
-``python -m datamodules.corpus.fit_visemes SHARDS``, held to a prior: openings follow vowel height (first formant), widths
-vowel frontness and rounding (second formant), and lips that round also close, lips that spread also part. Which units make
-them up (:data:`VISEMES`) is ours. The model's AU26 parts the lips by 0.28 and AU25 by 0.08 of the distance of the outer
-eye corners; openings spread by 0.05 of it in people who talk.
+Opening and width of the lips in each class of phones (:data:`LIPS`) were fitted on tracked video of
+one speaker of the GRID corpus (Cooke, Barker, Cunningham & Shao, *J. Acoust. Soc. Am.* 120(5),
+2006; CC BY 4.0) by ``python -m tools.fit_visemes SHARDS``, with a prior: opening follows vowel
+height (first formant), width vowel frontness and rounding (second formant); lips that round also
+close, lips that spread also part. Their composition of units (:data:`VISEMES`) is ours.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from emo_lightning.core.constants import FPS, SAMPLE_RATE
 from emo_lightning.face.coefficients import EXP_NAMES
 
 RATE = 200
-"""Steps a second at which movements are worked out."""
+"""Steps a second of the movements before averaging over frames."""
 OPENING_UNITS = ("AU25", "AU26", "AU16")
 SHAPE_UNITS = ("AU20", "AU12_L", "AU12_R", "AU10", "pucker", "funnel", "AU17")
 UNITS = (*OPENING_UNITS, *SHAPE_UNITS)
 OPENING_BY = np.array([0.080, 0.276, 0.086, 0.0, 0.0, 0.0, 0.079, 0.0, 0.129, 0.0])
 WIDTH_BY = np.array([0.0, 0.045, 0.0, 0.139, 0.092, 0.092, 0.004, -0.109, -0.080, 0.014])
-"""What each of :data:`UNITS` adds to the gap of the inner lips and to the mouth's width, in outer eye-corner distances."""
+"""Contribution of each of :data:`UNITS` to inner lip gap and mouth width, in IOD."""
 SPREAD_TO_SMILE = 0.25
 
 
 @dataclass(frozen=True)
 class Viseme:
-    """Of which units the lips' shape at one class of phones is made, and how firmly it is held.
+    """Units of the lips' shape in one class of phones, and their dominances.
 
-    ``jaw`` is AU26, ``part`` AU25, ``lower`` AU16, ``spread`` AU20 (and a touch of AU12), ``upper`` AU10, ``chin`` AU17.
-    ``hold_open`` and ``hold_shape`` are the dominances of opening and lip shape, 0 (takes what its neighbours do) to 1.
+    ``jaw`` is AU26, ``part`` AU25, ``lower`` AU16, ``spread`` AU20 (and a little AU12), ``upper``
+    AU10, ``chin`` AU17. ``hold_open`` and ``hold_shape`` are the dominances of opening and lip
+    shape, from 0 (follows the neighbours) to 1.
     """
 
     jaw: float = 0.0
@@ -56,82 +57,68 @@ class Viseme:
     def targets(self) -> np.ndarray:
         """In the order of :data:`UNITS`."""
         smile = SPREAD_TO_SMILE * self.spread
-        return np.array(
-            [
-                self.part,
-                self.jaw,
-                self.lower,
-                self.spread,
-                smile,
-                smile,
-                self.upper,
-                self.pucker,
-                self.funnel,
-                self.chin,
-            ]
-        )
+        opening = (self.part, self.jaw, self.lower)
+        shape = (self.spread, smile, smile, self.upper, self.pucker, self.funnel, self.chin)
+        return np.array(opening + shape)
 
 
 VISEMES: Mapping[str, Viseme] = {
-    "rest": Viseme(hold_open=0.55, hold_shape=0.35),
-    "a": Viseme(jaw=0.60, part=0.41, spread=0.06, hold_open=1.0),
-    "ae": Viseme(
-        jaw=0.52, part=0.42, lower=0.12, spread=0.21, upper=0.05, hold_open=1.0, hold_shape=0.6
-    ),
-    "uh": Viseme(jaw=0.37, part=0.34, hold_open=0.9, hold_shape=0.4),
-    "e": Viseme(jaw=0.37, part=0.39, lower=0.12, spread=0.24, hold_open=0.9, hold_shape=0.6),
-    "ey": Viseme(jaw=0.28, part=0.38, lower=0.12, spread=0.33, hold_open=0.9, hold_shape=0.7),
-    "i": Viseme(jaw=0.17, part=0.35, lower=0.09, spread=0.21, hold_open=0.8, hold_shape=0.55),
-    "ee": Viseme(jaw=0.11, part=0.34, lower=0.14, spread=0.42, hold_open=0.85, hold_shape=0.8),
-    "schwa": Viseme(jaw=0.20, part=0.29, hold_open=0.45, hold_shape=0.2),
-    "er": Viseme(jaw=0.15, part=0.31, pucker=0.26, funnel=0.17, hold_open=0.8, hold_shape=0.7),
-    "aw": Viseme(jaw=0.45, part=0.31, pucker=0.31, funnel=0.10, hold_open=1.0, hold_shape=0.8),
-    "o": Viseme(jaw=0.30, part=0.24, pucker=0.58, funnel=0.07, hold_open=0.9, hold_shape=0.95),
-    "oo": Viseme(jaw=0.19, part=0.24, pucker=0.54, funnel=0.05, hold_open=0.8, hold_shape=0.85),
-    "u": Viseme(jaw=0.09, part=0.20, pucker=0.90, hold_open=0.85, hold_shape=1.0),
-    "w": Viseme(jaw=0.05, part=0.14, pucker=1.00, hold_open=0.9, hold_shape=1.0),
-    "r": Viseme(jaw=0.11, part=0.29, pucker=0.36, funnel=0.19, hold_open=0.6, hold_shape=0.75),
-    "sh": Viseme(
-        jaw=0.06,
-        part=0.33,
-        lower=0.12,
-        pucker=0.43,
-        funnel=0.26,
-        upper=0.08,
-        hold_open=0.85,
-        hold_shape=0.9,
-    ),
-    "s": Viseme(jaw=0.06, part=0.33, lower=0.16, spread=0.18, hold_open=0.85, hold_shape=0.4),
-    "t": Viseme(jaw=0.10, part=0.30, lower=0.09, spread=0.09, hold_open=0.65, hold_shape=0.2),
-    "l": Viseme(jaw=0.22, part=0.31, spread=0.06, hold_open=0.6, hold_shape=0.2),
-    "th": Viseme(jaw=0.15, part=0.34, lower=0.09, spread=0.06, hold_open=0.75, hold_shape=0.35),
-    "k": Viseme(jaw=0.19, part=0.29, hold_open=0.4, hold_shape=0.08),
-    "y": Viseme(jaw=0.10, part=0.33, spread=0.33, hold_open=0.6, hold_shape=0.6),
-    "h": Viseme(jaw=0.20, part=0.31, hold_open=0.12, hold_shape=0.04),
-    "f": Viseme(jaw=0.08, part=0.20, upper=0.16, hold_open=0.9, hold_shape=0.35),
-    "m": Viseme(jaw=0.00, part=0.00, chin=0.06, hold_open=0.9, hold_shape=0.15),
+    name: Viseme(*values)
+    for name, *values in (
+        # jaw, part, lower, spread, upper, pucker, funnel, chin, hold_open, hold_shape
+        ("rest", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.55, 0.35),
+        ("a", 0.6, 0.41, 0.0, 0.06, 0.0, 0.0, 0.0, 0.0, 1.0, 0.5),
+        ("ae", 0.52, 0.42, 0.12, 0.21, 0.05, 0.0, 0.0, 0.0, 1.0, 0.6),
+        ("uh", 0.37, 0.34, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.4),
+        ("e", 0.37, 0.39, 0.12, 0.24, 0.0, 0.0, 0.0, 0.0, 0.9, 0.6),
+        ("ey", 0.28, 0.38, 0.12, 0.33, 0.0, 0.0, 0.0, 0.0, 0.9, 0.7),
+        ("i", 0.17, 0.35, 0.09, 0.21, 0.0, 0.0, 0.0, 0.0, 0.8, 0.55),
+        ("ee", 0.11, 0.34, 0.14, 0.42, 0.0, 0.0, 0.0, 0.0, 0.85, 0.8),
+        ("schwa", 0.2, 0.29, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.45, 0.2),
+        ("er", 0.15, 0.31, 0.0, 0.0, 0.0, 0.26, 0.17, 0.0, 0.8, 0.7),
+        ("aw", 0.45, 0.31, 0.0, 0.0, 0.0, 0.31, 0.1, 0.0, 1.0, 0.8),
+        ("o", 0.3, 0.24, 0.0, 0.0, 0.0, 0.58, 0.07, 0.0, 0.9, 0.95),
+        ("oo", 0.19, 0.24, 0.0, 0.0, 0.0, 0.54, 0.05, 0.0, 0.8, 0.85),
+        ("u", 0.09, 0.2, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.85, 1.0),
+        ("w", 0.05, 0.14, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.9, 1.0),
+        ("r", 0.11, 0.29, 0.0, 0.0, 0.0, 0.36, 0.19, 0.0, 0.6, 0.75),
+        ("sh", 0.06, 0.33, 0.12, 0.0, 0.08, 0.43, 0.26, 0.0, 0.85, 0.9),
+        ("s", 0.06, 0.33, 0.16, 0.18, 0.0, 0.0, 0.0, 0.0, 0.85, 0.4),
+        ("t", 0.1, 0.3, 0.09, 0.09, 0.0, 0.0, 0.0, 0.0, 0.65, 0.2),
+        ("l", 0.22, 0.31, 0.0, 0.06, 0.0, 0.0, 0.0, 0.0, 0.6, 0.2),
+        ("th", 0.15, 0.34, 0.09, 0.06, 0.0, 0.0, 0.0, 0.0, 0.75, 0.35),
+        ("k", 0.19, 0.29, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.4, 0.08),
+        ("y", 0.1, 0.33, 0.0, 0.33, 0.0, 0.0, 0.0, 0.0, 0.6, 0.6),
+        ("h", 0.2, 0.31, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.12, 0.04),
+        ("f", 0.08, 0.2, 0.0, 0.0, 0.16, 0.0, 0.0, 0.0, 0.9, 0.35),
+        ("m", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.06, 0.9, 0.15),
+    )
 }
 ROUNDED_CLOSES, OPEN_NARROWS = 0.5, 0.25
-"""Share of width that adds to the opening, and of opening that takes from the width: what tracked lips do beyond a hand-made table."""
+"""Share of the width added to the opening, and of the opening taken from the width."""
 LIPS: Mapping[str, tuple[float, float]] = {
-    "rest": (0.000, 0.000), "a": (0.240, -0.015), "ae": (0.254, 0.015), "uh": (0.158, -0.022), "e": (0.194, 0.023),
-    "ey": (0.181, 0.040), "i": (0.123, 0.022), "ee": (0.122, 0.057), "schwa": (0.095, -0.014), "er": (0.079, -0.078),
-    "aw": (0.174, -0.082), "o": (0.095, -0.110), "oo": (0.055, -0.085), "u": (0.008, -0.097), "w": (0.008, -0.141),
-    "r": (0.053, -0.087), "sh": (0.068, -0.119), "s": (0.098, 0.025), "t": (0.072, 0.009), "l": (0.109, -0.010), "th": (0.094, -0.003),
-    "k": (0.093, -0.015), "y": (0.099, 0.070), "h": (0.096, -0.016), "f": (0.060, -0.011), "m": (0.000, 0.000),
+    "rest": (0.000, 0.000), "a": (0.240, -0.015), "ae": (0.254, 0.015), "uh": (0.158, -0.022),
+    "e": (0.194, 0.023), "ey": (0.181, 0.040), "i": (0.123, 0.022), "ee": (0.122, 0.057),
+    "schwa": (0.095, -0.014), "er": (0.079, -0.078), "aw": (0.174, -0.082), "o": (0.095, -0.110),
+    "oo": (0.055, -0.085), "u": (0.008, -0.097), "w": (0.008, -0.141), "r": (0.053, -0.087),
+    "sh": (0.068, -0.119), "s": (0.098, 0.025), "t": (0.072, 0.009), "l": (0.109, -0.010),
+    "th": (0.094, -0.003), "k": (0.093, -0.015), "y": (0.099, 0.070), "h": (0.096, -0.016),
+    "f": (0.060, -0.011), "m": (0.000, 0.000),
 }  # fmt: skip
-"""Opening and width of each class beyond those at rest, in outer eye-corner distances; see the module's text."""
+"""Opening and width of each class beyond those at rest, in IOD; see the module."""
 CLASSES: Mapping[str, str] = {
-    "a": "ɑ ɐ̃ a ʌː aː ɒː ɑ̃", "ae": "æ", "uh": "ʌ ɐ ɜ̃", "e": "ɛ e", "ey": "eː", "i": "ɪ ɨ ᵻ y", "ee": "i iː", "schwa": "ə ᵊ", "er": "ɚ ɜ ɝ",
-    "aw": "ɔ ɒ", "o": "o oː", "oo": "ʊ", "u": "u ʉ", "w": "w ʍ", "r": "ɹ r ɻ", "sh": "ʃ ʒ ʧ ʤ", "s": "s z", "t": "t d n ɾ ʔ n̩",
-    "l": "l ɫ", "th": "θ ð", "k": "k ɡ g ŋ x q c ɲ", "y": "j", "h": "h ɦ", "f": "f v ʋ", "m": "p b m",
+    "a": "ɑ ɐ̃ a ʌː aː ɒː ɑ̃", "ae": "æ", "uh": "ʌ ɐ ɜ̃", "e": "ɛ e", "ey": "eː", "i": "ɪ ɨ ᵻ y",
+    "ee": "i iː", "schwa": "ə ᵊ", "er": "ɚ ɜ ɝ", "aw": "ɔ ɒ", "o": "o oː", "oo": "ʊ", "u": "u ʉ",
+    "w": "w ʍ", "r": "ɹ r ɻ", "sh": "ʃ ʒ ʧ ʤ", "s": "s z", "t": "t d n ɾ ʔ n̩", "l": "l ɫ",
+    "th": "θ ð", "k": "k ɡ g ŋ x q c ɲ", "y": "j", "h": "h ɦ", "f": "f v ʋ", "m": "p b m",
 }  # fmt: skip
 DIPHTHONGS: Mapping[str, tuple[str, str]] = {
-    "eɪ": ("eː", "ɪ"), "A": ("eː", "ɪ"), "aɪ": ("a", "ɪ"), "I": ("a", "ɪ"), "ɔɪ": ("ɔ", "ɪ"), "Y": ("ɔ", "ɪ"), "aʊ": ("a", "ʊ"),
-    "W": ("a", "ʊ"),
-    "oʊ": ("o", "ʊ"), "O": ("o", "ʊ"), "əʊ": ("ə", "ʊ"), "Q": ("ə", "ʊ"), "ɪɹ": ("ɪ", "ɹ"), "ɛɹ": ("ɛ", "ɹ"), "ɑːɹ": ("ɑ", "ɹ"),
-    "ɔːɹ": ("ɔ", "ɹ"), "oːɹ": ("ɔ", "ɹ"), "ʊɹ": ("ʊ", "ɹ"), "iə": ("ɪ", "ə"), "ɪə": ("ɪ", "ə"), "eə": ("ɛ", "ə"), "ʊə": ("ʊ", "ə"),
-    "tʃ": ("t", "ʃ"), "dʒ": ("d", "ʒ"), "aɪə": ("a", "ə"), "aʊə": ("a", "ə"), "əl": ("ə", "l"), "aɪɚ": ("a", "ɚ"), "ɪɚ": ("ɪ", "ɚ"),
+    "eɪ": ("eː", "ɪ"), "A": ("eː", "ɪ"), "aɪ": ("a", "ɪ"), "I": ("a", "ɪ"), "ɔɪ": ("ɔ", "ɪ"),
+    "Y": ("ɔ", "ɪ"), "aʊ": ("a", "ʊ"), "W": ("a", "ʊ"), "oʊ": ("o", "ʊ"), "O": ("o", "ʊ"),
+    "əʊ": ("ə", "ʊ"), "Q": ("ə", "ʊ"), "ɪɹ": ("ɪ", "ɹ"), "ɛɹ": ("ɛ", "ɹ"), "ɑːɹ": ("ɑ", "ɹ"),
+    "ɔːɹ": ("ɔ", "ɹ"), "oːɹ": ("ɔ", "ɹ"), "ʊɹ": ("ʊ", "ɹ"), "iə": ("ɪ", "ə"), "ɪə": ("ɪ", "ə"),
+    "eə": ("ɛ", "ə"), "ʊə": ("ʊ", "ə"), "tʃ": ("t", "ʃ"), "dʒ": ("d", "ʒ"), "aɪə": ("a", "ə"),
+    "aʊə": ("a", "ə"), "əl": ("ə", "l"), "aɪɚ": ("a", "ɚ"), "ɪɚ": ("ɪ", "ɚ"),
 }  # fmt: skip
 """Two-part phones: the first part takes 55 % of the time."""
 VISEME_OF: Mapping[str, str] = {
@@ -139,12 +126,12 @@ VISEME_OF: Mapping[str, str] = {
 }
 BILABIAL, LABIODENTAL = ("p", "b", "m"), ("f", "v")
 ROUNDED_LEAD, OTHER_LEAD, TRAIL = 0.085, 0.055, 0.050
-"""Seconds in which a dominance falls to 1/e before (rounding is anticipated furthest) and after a phone."""
+"""Seconds in which a dominance falls to 1/e before a phone (rounding begins first) and after it."""
 
 
 @dataclass(frozen=True)
 class ArticulationStyle:
-    """How one person moves the lips: gains of opening, spreading and rounding, and by how much lips lead sound (s)."""
+    """One person's gains of opening, spreading and rounding, and the lips' lead over audio in s."""
 
     opening: float = 1.0
     spreading: float = 1.0
@@ -152,14 +139,14 @@ class ArticulationStyle:
     lead: float = 0.035
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> ArticulationStyle:
+    def sample(rng: np.random.Generator) -> ArticulationStyle:
         gains = np.exp(np.clip(rng.normal(0.0, (0.2, 0.15, 0.12)), -0.35, 0.35))
         return ArticulationStyle(*(float(g) for g in gains), lead=float(rng.uniform(0.025, 0.045)))
 
 
 @dataclass(frozen=True)
 class Articulation:
-    """``exp`` ``(T, 28)`` of speech alone; ``closure`` and ``contact`` ``(T,)``: how far lips must touch, or lip and teeth, 0..1."""
+    """``exp (T, 28)`` of speech; ``closure``, ``contact (T,)``: lips, or lip and teeth, touch."""
 
     exp: np.ndarray
     closure: np.ndarray
@@ -167,13 +154,13 @@ class Articulation:
 
 
 def prior(viseme: Viseme) -> tuple[float, float]:
-    """Opening and width of the units' own sizes, less closed where rounded and more where spread, narrower where open."""
+    """Opening and width by the units' sizes, corrected for rounding, spreading and opening."""
     opening, width = float(viseme.targets() @ OPENING_BY), float(viseme.targets() @ WIDTH_BY)
     return opening + ROUNDED_CLOSES * width, width - OPEN_NARROWS * opening
 
 
-def towards(viseme: Viseme, opening: float, width: float) -> np.ndarray:
-    """The viseme's units, ``(len(UNITS),)``, with the jaw, and spreading or pucker, such that the lips get this open and wide."""
+def reach(viseme: Viseme, opening: float, width: float) -> np.ndarray:
+    """The viseme's units ``(len(UNITS),)``, with jaw, spread and pucker set for this lip shape."""
     targets = viseme.targets()
     jaw, spread, pucker = (UNITS.index(name) for name in ("AU26", "AU20", "pucker"))
     smile = slice(UNITS.index("AU12_L"), UNITS.index("AU10"))
@@ -193,9 +180,9 @@ def towards(viseme: Viseme, opening: float, width: float) -> np.ndarray:
 
 
 TARGETS: Mapping[str, np.ndarray] = {
-    name: towards(viseme, *LIPS[name]) for name, viseme in VISEMES.items()
+    name: reach(viseme, *LIPS[name]) for name, viseme in VISEMES.items()
 }
-"""What each class asks of :data:`UNITS`."""
+"""Target :data:`UNITS` of each class."""
 
 
 def viseme_of(phone: str) -> str:
@@ -213,15 +200,15 @@ def articulate(
     style: ArticulationStyle = ArticulationStyle(),
     effort_db: float = 0.0,
 ) -> Articulation:
-    """The movements that make these sounds.
+    """Speech movements of phones.
 
     Args:
         speech: sound with its phones.
         frames: T, of 40 ms.
-        effort_db: how much louder than this person's neutral they speak: 8 dB open the mouth a quarter wider.
+        effort_db: level over this person's neutral; 8 dB open the mouth a quarter wider.
 
     Returns:
-        Speech movements; a frame stands for its 40 ms, and a closure inside it, however short, is kept.
+        A frame covers its 40 ms, and a closure inside it, however short, is kept.
     """
     steps = frames * RATE // FPS
     times = (np.arange(steps) + 0.5) / RATE
@@ -268,7 +255,7 @@ def segments(phones: list[tuple[str, float, float]]) -> list[tuple[str, float, f
 
 
 def dominance(viseme: Viseme, start: float, end: float, times: np.ndarray) -> np.ndarray:
-    """How much a phone has to say at ``times``, 0..1. The plateau is its middle half; long ones keep their target all along."""
+    """A phone's dominance at ``times``, 0..1, with a plateau over its middle."""
     quarter = min(0.25 * (end - start), 0.05)
     before, after = (
         np.maximum(start + quarter - times, 0.0),
@@ -279,7 +266,7 @@ def dominance(viseme: Viseme, start: float, end: float, times: np.ndarray) -> np
 
 
 def gates(speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far lips must touch, and lip and teeth, 0..1 at ``times``."""
+    """Contact of the lips, and of lip and teeth, 0..1 at ``times``."""
     closure = _gate(times, _contacts(speech, BILABIAL), 0.045, 0.040)
     return closure, _gate(times, _contacts(speech, LABIODENTAL), 0.050, 0.045)
 
@@ -304,7 +291,7 @@ def _blend(times: np.ndarray, parts: list[tuple[str, float, float, float]]) -> n
 
 
 def _contacts(speech: Speech, phones: tuple[str, ...]) -> list[tuple[float, float]]:
-    """When the lips really touch: a stop opens at its burst, and after silence its label starts with the burst."""
+    """When the lips touch: until a stop's burst, with which its label begins after silence."""
     spans = []
     for before, (symbol, start, end) in zip(
         [("", 0.0, 0.0), *speech.phones], speech.phones, strict=False
@@ -322,7 +309,7 @@ def _contacts(speech: Speech, phones: tuple[str, ...]) -> list[tuple[float, floa
 
 
 def _burst(wave: np.ndarray, start: float, end: float) -> float:
-    """When, within a stop, high-frequency energy first jumps; two thirds through it when none does."""
+    """When high-frequency energy first jumps in a stop; two thirds through it otherwise."""
     step = SAMPLE_RATE // 200
     first, last = int(start * 200), max(int(end * 200), int(start * 200) + 1)
     piece = np.diff(wave[first * step : last * step + step], prepend=0.0)
@@ -350,14 +337,14 @@ def _gate(
 
 
 def _strongest(gate: np.ndarray, per: int) -> np.ndarray:
-    """A frame's gate is the strongest within its 40 ms if that is a full one, else the mean: no closure is lost."""
+    """A frame's gate: the maximum within its 40 ms if that is full, else the mean."""
     blocks = gate.reshape(-1, per)
     strongest = blocks.max(axis=1)
     return np.where(strongest > 0.98, strongest, blocks.mean(axis=1))
 
 
 def loudness(wave: np.ndarray, steps: int) -> np.ndarray:
-    """Opening gain 0.5..1.3 from loudness relative to the clip's own loud parts, smoothed over 100 ms."""
+    """Opening gain 0.5..1.3 by loudness relative to the clip's loud parts, smoothed over 100 ms."""
     step = SAMPLE_RATE // RATE
     padded = (
         np.pad(wave, (0, max(steps * step - len(wave), 0)))[: steps * step]

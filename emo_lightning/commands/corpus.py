@@ -1,9 +1,9 @@
-"""Make the embedded corpus: talking heads of which every coefficient, sound of speech, emotion and level is known.
+"""Make the embedded corpus: talking heads whose coefficients, phones, emotion and level are exact.
 
   emo corpus --out data/corpus
   emo corpus --out data/corpus --clips 480 --seed 1 --workers 2 --portrait me.jpg --portrait you.png
 
-It takes no data and no network: speech comes from text, faces are painted or taken from the portraits given.
+It takes no data and no network: speech is synthesised, faces are painted or from the portraits given.
 """
 
 from __future__ import annotations
@@ -18,59 +18,27 @@ SUMMARY = "make the embedded training corpus"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a new or empty folder for the shards",
-    )
-    parser.add_argument(
-        "--clips",
-        type=integer("--clips", 1),
-        default=240,
-        metavar="N",
-        help="clips of 2 to 7 s each (default 240)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=integer("--seed", 0, 2**31),
-        default=0,
-        metavar="S",
-        help="same seed, same corpus (default 0)",
-    )
-    parser.add_argument(
-        "--size",
-        type=integer("--size", 64, 1024, 2),
-        default=128,
-        metavar="S",
-        help="side of frames (default 128)",
-    )
-    workers = integer("--workers", 1, 256)
-    parser.add_argument(
-        "--workers",
-        type=workers,
-        default=1,
-        metavar="N",
-        help="processes that make clips (default 1)",
-    )
-    parser.add_argument(
-        "--speakers",
-        type=integer("--speakers", 1),
-        metavar="N",
-        help="people with painted heads (default by clips)",
-    )
+    add, whole = parser.add_argument, integer
+    about = "a new or empty folder for the shards"
+    add("--out", type=Path, required=True, metavar="DIR", help=about)
+    about = "clips of 2 to 7 s each (default 240)"
+    add("--clips", type=whole("--clips", 1), default=240, metavar="N", help=about)
+    about = "same seed, same corpus (default 0)"
+    add("--seed", type=whole("--seed", 0, 2**31), default=0, metavar="S", help=about)
+    about = "side of the frames in pixels (default 128)"
+    add("--size", type=whole("--size", 64, 1024, 2), default=128, metavar="S", help=about)
+    about = "processes that make clips (default 1)"
+    add("--workers", type=whole("--workers", 1, 256), default=1, metavar="N", help=about)
+    about = "people with painted heads (default by clips)"
+    add("--speakers", type=whole("--speakers", 1), metavar="N", help=about)
     about = "picture whose face joins the painted ones; may be repeated"
-    parser.add_argument(
-        "--portrait", type=Path, action="append", default=[], metavar="P", help=about
-    )
-    parser.add_argument(
-        "--no-video", action="store_true", help="light shards alone, enough for stages 1 and 2"
-    )
+    add("--portrait", type=Path, action="append", default=[], metavar="P", help=about)
+    about = "light shards alone, enough for stages 1 and 2"
+    add("--no-video", action="store_true", help=about)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the clips and say what came of it."""
+    """Make the clips and report."""
     from datamodules.corpus.build import build_corpus
 
     index = build_corpus(
@@ -83,6 +51,5 @@ def run(args: argparse.Namespace) -> None:
         speakers=args.speakers,
         workers=args.workers,
     )
-    print(
-        f"wrote {args.out}: {index['samples']} samples, {60 * index['hours']:.1f} min, {len(index['speakers'])} speakers"
-    )
+    minutes, speakers = 60 * index["hours"], len(index["speakers"])
+    print(f"wrote {args.out}: {index['samples']} samples, {minutes:.1f} min, {speakers} speakers")

@@ -173,6 +173,6 @@ def test_wrong_arguments_are_named_before_any_work(
 
 def test_a_bad_picture_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="--portraits"):
+    with pytest.raises(UserError, match="--portrait"):
         build_corpus(tmp_path / "out", clips=6, portraits=[tmp_path / "no.png"], progress=False)
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datamodules.corpus.heads import Looks, draw_head, with_irises
+from datamodules.corpus.heads import HeadAppearance, paint_head, with_irises
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.landmarks import open_landmarker
 
@@ -13,7 +13,8 @@ from emo_lightning.face.landmarks import open_landmarker
 @pytest.fixture(scope="module")
 def portraits() -> list:
     return [
-        draw_head(Looks.draw(np.random.default_rng([7, i]), float(i % 2)), 192, i) for i in range(6)
+        paint_head(HeadAppearance.sample(np.random.default_rng([7, i]), float(i % 2)), 192, i)
+        for i in range(6)
     ]
 
 
@@ -41,7 +42,7 @@ def test_a_landmarker_finds_the_faces_where_they_are(portraits: list) -> None:
 
 
 def test_people_differ_and_repeat(portraits: list) -> None:
-    again = draw_head(Looks.draw(np.random.default_rng([7, 0]), 0.0), 192, 0)
+    again = paint_head(HeadAppearance.sample(np.random.default_rng([7, 0]), 0.0), 192, 0)
     assert (again.image == portraits[0].image).all()
     assert np.abs(portraits[0].coefficients["id"] - portraits[1].coefficients["id"]).max() > 0.5
     assert np.abs(portraits[0].coefficients["tex"] - portraits[2].coefficients["tex"]).max() > 0.01

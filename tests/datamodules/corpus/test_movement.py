@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from datamodules.corpus.emotion_acting import ActingStyle, act, combine
-from datamodules.corpus.motion import MotionStyle, drift, move
+from datamodules.corpus.emotion_acting import ActingStyle, acted_emotion, combine
+from datamodules.corpus.motion import MotionStyle, drift, head_motion
 from datamodules.corpus.prosody import prosody_for
 from datamodules.corpus.speech import Prosody, Speech, Voice, synthesise
 from datamodules.corpus.visemes import ArticulationStyle, articulate, viseme_of
@@ -59,7 +59,7 @@ def test_lips_touch_on_every_p_b_and_m(emotion: str, rate: float) -> None:
         "Maybe Bob put a number of purple maps above my piano.", VOICE, Prosody(rate=rate)
     )
     frames = frames_for(len(speech.wave))
-    feeling = act(emotion, level, frames, ActingStyle.plain(), np.random.default_rng(0))
+    feeling = acted_emotion(emotion, level, frames, ActingStyle.plain(), np.random.default_rng(0))
     gap, _ = lips(
         combine(articulate(speech, frames, effort_db=8.0), feeling, np.zeros(28, np.float32))
     )
@@ -116,7 +116,7 @@ def test_louder_and_livelier_people_open_wider() -> None:
 
 @pytest.mark.parametrize("emotion", FEELINGS)
 def test_fifteen_levels_are_even_steps_in_the_signature_units(emotion: str) -> None:
-    style = ActingStyle.draw(np.random.default_rng(4))
+    style = ActingStyle.sample(np.random.default_rng(4))
     rows = [
         i
         for i, n in enumerate(EXP_NAMES)
@@ -127,7 +127,10 @@ def test_fifteen_levels_are_even_steps_in_the_signature_units(emotion: str) -> N
     )
     frames = frames_for(len(speech.wave))
     said = articulate(speech, frames)
-    felt = [act(emotion, level, frames, style, np.random.default_rng(1)) for level in range(1, 16)]
+    felt = [
+        acted_emotion(emotion, level, frames, style, np.random.default_rng(1))
+        for level in range(1, 16)
+    ]
     shown = [combine(said, feeling, style.resting)[:, rows].mean() for feeling in felt]
     steps = np.diff(shown)
     assert (steps > 0).all()
@@ -135,14 +138,16 @@ def test_fifteen_levels_are_even_steps_in_the_signature_units(emotion: str) -> N
 
 
 def test_contempt_is_one_sided_and_neutral_is_nothing() -> None:
-    feeling = act(
-        "contempt", 15, 50, ActingStyle.draw(np.random.default_rng(0)), np.random.default_rng(0)
+    feeling = acted_emotion(
+        "contempt", 15, 50, ActingStyle.sample(np.random.default_rng(0)), np.random.default_rng(0)
     )
     assert (
         feeling[:, EXP_NAMES.index("AU14_L")].mean() > 0.5
         and feeling[:, EXP_NAMES.index("AU14_R")].max() == 0.0
     )
-    assert not act("neutral", None, 50, ActingStyle.plain(), np.random.default_rng(0)).any()
+    assert not acted_emotion(
+        "neutral", None, 50, ActingStyle.plain(), np.random.default_rng(0)
+    ).any()
 
 
 def test_brows_move_with_the_stresses_of_what_is_said() -> None:
@@ -153,7 +158,7 @@ def test_brows_move_with_the_stresses_of_what_is_said() -> None:
         ("angry", 8, frown),
     ):
         still, said = (
-            act(emotion, level, 75, ActingStyle.plain(), np.random.default_rng(0), s)
+            acted_emotion(emotion, level, 75, ActingStyle.plain(), np.random.default_rng(0), s)
             for s in ([], [1.5])
         )
         raised = said[:, unit] - still[:, unit]
@@ -164,8 +169,8 @@ def test_brows_move_with_the_stresses_of_what_is_said() -> None:
 
 def test_people_differ_in_how_they_show_the_same() -> None:
     faces = [
-        act(
-            "happy", 10, 50, ActingStyle.draw(np.random.default_rng(s)), np.random.default_rng(0)
+        acted_emotion(
+            "happy", 10, 50, ActingStyle.sample(np.random.default_rng(s)), np.random.default_rng(0)
         ).mean(0)
         for s in range(4)
     ]
@@ -183,7 +188,7 @@ def test_head_motion_is_slow_bounded_and_follows_the_feeling() -> None:
 
     def yaw(emotion: str) -> float:
         moves = [
-            move(emotion, 15, 200, [], MotionStyle(), np.random.default_rng(seed))
+            head_motion(emotion, 15, 200, [], MotionStyle(), np.random.default_rng(seed))
             for seed in range(12)
         ]
         return float(np.mean([motion.angle[:, 1].std() for motion in moves]))
@@ -191,14 +196,16 @@ def test_head_motion_is_slow_bounded_and_follows_the_feeling() -> None:
     assert yaw("angry") > 1.4 * yaw("sad")
     assert (
         np.degrees(
-            np.abs(move("angry", 15, 500, [1.0], MotionStyle(), np.random.default_rng(0)).angle)
+            np.abs(
+                head_motion("angry", 15, 500, [1.0], MotionStyle(), np.random.default_rng(0)).angle
+            )
         ).max()
         < 20
     )
 
 
 def test_turns_shift_the_face_as_on_a_neck() -> None:
-    motion = move("neutral", None, 3000, [], MotionStyle(), np.random.default_rng(1))
+    motion = head_motion("neutral", None, 3000, [], MotionStyle(), np.random.default_rng(1))
     for shift, turn in ((0, 1), (0, 2), (1, 0)):
         assert np.corrcoef(motion.trans[:, shift], motion.angle[:, turn])[0, 1] > 0.3
 
@@ -206,7 +213,7 @@ def test_turns_shift_the_face_as_on_a_neck() -> None:
 def test_stressed_syllables_nod_the_head() -> None:
     style = MotionStyle(nods=1.0)
     still, beat = (
-        move("neutral", None, 100, s, style, np.random.default_rng(5)).angle[:, 0]
+        head_motion("neutral", None, 100, s, style, np.random.default_rng(5)).angle[:, 0]
         for s in ([], [2.0])
     )
     difference = beat - still

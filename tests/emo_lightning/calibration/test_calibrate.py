@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.corpus.heads import Looks, draw_head
+from datamodules.corpus.heads import HeadAppearance, paint_head
 from datamodules.corpus.sentences import HELD_OUT
 from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import ArticulationStyle, articulate
@@ -220,7 +220,7 @@ def video(tmp_path_factory, person, talker) -> Path:
     acceptance would be a matter of chance.
     """
     wave, frames = person[0][: 640 * 25 * 21], 25 * 21
-    head = draw_head(Looks.draw(np.random.default_rng(3), 0.5), 128)
+    head = paint_head(HeadAppearance.sample(np.random.default_rng(3), 0.5), 128)
     track = EmotionTrack.constant("neutral", 1.0)
     exp = np.concatenate(
         [

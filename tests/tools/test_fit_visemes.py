@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from datamodules.corpus.fit_visemes import NAMES, SPREADS, Clip, agreement, fit, phones_of, settled
 from datamodules.corpus.visemes import (
     LIPS,
     OPENING_BY,
@@ -18,10 +17,11 @@ from datamodules.corpus.visemes import (
     VISEMES,
     WIDTH_BY,
     prior,
-    towards,
+    reach,
 )
 from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.losses.lips import OPENING, WIDTH
+from tools.fit_visemes import NAMES, SPREADS, FitClip, agreement, fit, phones_of, rescaled
 
 
 def test_units_reach_the_fitted_lips() -> None:
@@ -50,9 +50,9 @@ def test_lips_keep_what_phonetics_says() -> None:
 
 
 def test_a_closed_rounded_mouth_needs_no_jaw() -> None:
-    units = towards(VISEMES["u"], 0.01, -0.1)
+    units = reach(VISEMES["u"], 0.01, -0.1)
     assert units[UNITS.index("AU26")] == 0.0 and units[UNITS.index("pucker")] > 0.8
-    assert towards(VISEMES["ee"], 0.08, 0.08)[UNITS.index("AU20")] > 0.3
+    assert reach(VISEMES["ee"], 0.08, 0.08)[UNITS.index("AU20")] > 0.3
 
 
 def test_a_fit_finds_the_table_that_moved_the_lips() -> None:
@@ -64,14 +64,14 @@ def test_a_fit_finds_the_table_that_moved_the_lips() -> None:
         shares = rng.dirichlet(np.full(len(NAMES), 0.1), 100)
         shares -= shares.mean(axis=0)
         clips.append(
-            Clip(shares, shares, shares @ truth + rng.normal(0.0, 0.005, (100, 2)), "train")
+            FitClip(shares, shares, shares @ truth + rng.normal(0.0, 0.005, (100, 2)), "train")
         )
     fitted = fit(clips, start, 1.0)
     centred = (fitted - truth) - (fitted - truth).mean(axis=0)
     assert np.abs(centred).max() < 0.01
     assert np.allclose(fit(clips, start, 1e9), start, atol=1e-4)
     assert min(agreement(clips[0], fitted)) > min(agreement(clips[0], start))
-    table = settled(fitted, SPREADS / 0.04)
+    table = rescaled(fitted, SPREADS / 0.04)
     assert not table[NAMES.index("rest")].any() and not table[NAMES.index("m")].any()
 
 

@@ -1,11 +1,12 @@
-"""How open and how wide lips are at each class of phones, fitted on video whose words have known times.
+"""Fit of lip opening and width for each viseme class, on video whose words have known times.
 
-    python -m datamodules.corpus.fit_visemes SHARDS [--strength 1000]
+    python -m tools.fit_visemes SHARDS [--strength 1000]
 
-SHARDS is what ``emo preprocess --source grid`` wrote. Words are cut into phones in espeak-ng's own proportions, the corpus's
-dominances say how much of each frame belongs to each class, and the tracked opening and width of the lips are regressed on
-that, drawn to the prior of :mod:`datamodules.corpus.visemes` (ridge). Prints its table ``LIPS``, and how well the lips of the
-clips that are not for training are followed by the prior and by the fit. GRID has 51 words: what they lack keeps the prior.
+SHARDS is written by ``emo preprocess --source grid``. Words are cut into phones in espeak-ng's own
+proportions, the corpus's dominances give the share of each class in each frame, and the tracked
+opening and width of the lips are regressed on those, with a ridge towards the prior of
+:mod:`datamodules.corpus.visemes`. Prints its table ``LIPS``, and the correlation of prior and fit
+with the lips of clips that are not for training. GRID has 51 words: what they lack keeps the prior.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ VOICE, PACE, PITCH = "en-us", 160, 50
 FLOOR = 0.008
 """Lips that do not touch are at least this far apart."""
 SPREADS = np.array([0.052, 0.026])
-"""Standard deviations of a talking person's opening and width; what a regression loses of them is given back."""
+"""Standard deviations of a talking person's opening and width, to which the fit is rescaled."""
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Shares of the classes in opening and shape ``(T, classes)`` and tracked lips ``(T, 2)``, all less their means."""
+class FitClip:
+    """Class shares in opening and shape ``(T, classes)``, tracked lips ``(T, 2)``; all centred."""
 
     opening: np.ndarray
     shape: np.ndarray
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="weight of the prior, in frames (default 1000)",
     )
     args = parser.parse_args(arguments)
-    clips = read(args.shards)
+    clips = read_clips(args.shards)
     train, held_out = (
         [c for c in clips if (c.split == "train") is wanted] for wanted in (True, False)
     )
@@ -76,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitted = fit(train, start, args.strength)
     for name, table in (("prior", start), ("fitted", fitted)):
         scores = np.array([agreement(clip, table) for clip in held_out or train])
+        opening, width = scores.mean(0)
         print(
-            f"# {name}: correlation of opening {scores[:, 0].mean():.3f}, width {scores[:, 1].mean():.3f} on {len(scores)} clips"
+            f"# {name}: correlation of opening {opening:.3f}, width {width:.3f}; {len(scores)} clips"
         )
     spreads = np.mean(
         [
@@ -86,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ],
         axis=0,
     )
-    for name, (opening, width) in zip(NAMES, settled(fitted, SPREADS / spreads), strict=True):
+    for name, (opening, width) in zip(NAMES, rescaled(fitted, SPREADS / spreads), strict=True):
         print(f'    "{name}": ({opening:.3f}, {width:.3f}),')
 
 
-def read(shards: Path) -> list[Clip]:
+def read_clips(shards: Path) -> list[FitClip]:
     """Every clip that has word times."""
     clips = []
     for sample in iter_samples(shards, None, ("wave", "coefficients", "landmarks")):
@@ -100,7 +102,7 @@ def read(shards: Path) -> list[Clip]:
     return clips
 
 
-def fit(clips: list[Clip], start: np.ndarray, strength: float) -> np.ndarray:
+def fit(clips: list[FitClip], start: np.ndarray, strength: float) -> np.ndarray:
     """Opening and width of every class ``(classes, 2)`` by ridge regression towards ``start``."""
     columns = []
     for column in range(2):
@@ -113,15 +115,15 @@ def fit(clips: list[Clip], start: np.ndarray, strength: float) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def agreement(clip: Clip, table: np.ndarray) -> tuple[float, float]:
-    """Correlation of opening and of width with the tracked lips; the better of a file in sync and one a frame early."""
+def agreement(clip: FitClip, table: np.ndarray) -> tuple[float, float]:
+    """Correlation of opening and width with the tracked lips, for a file in sync or a frame early."""
     made = np.stack([clip.opening @ table[:, 0], clip.shape @ table[:, 1]], axis=1)
     pairs = [(made, clip.lips), (made[:-1], clip.lips[1:])]
     scores = [[float(np.corrcoef(a[:, k], b[:, k])[0, 1]) for k in range(2)] for a, b in pairs]
     return max(s[0] for s in scores), max(s[1] for s in scores)
 
 
-def settled(table: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def rescaled(table: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """The table relative to rest, times ``gain`` (2,); only p, b and m touch."""
     out = (table - table[NAMES.index("rest")]) * gain
     for row, name in enumerate(NAMES):
@@ -159,7 +161,7 @@ def _spoken(word: str) -> tuple[tuple[str, float, float], ...]:
     return tuple(phone for phone in espeak.speak(word, VOICE, PACE, PITCH, PITCH)[2] if phone[0])
 
 
-def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> Clip:
+def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> FitClip:
     """Shares and lips of one clip."""
     assert (
         sample.wave is not None and sample.coefficients is not None and sample.landmarks is not None
@@ -182,11 +184,11 @@ def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> Clip:
         tracked_lips(sample.landmarks, sample.coefficients),
     ]
     opening, shape, lips = (value - value.mean(axis=0) for value in values)
-    return Clip(opening, shape, lips, sample.meta.split)
+    return FitClip(opening, shape, lips, sample.meta.split)
 
 
 def tracked_lips(landmarks: np.ndarray, coefficients: Coefficients) -> np.ndarray:
-    """Gap of the inner lips and width of the mouth ``(T, 2)`` of ``(T, 478, 3)``, head upright, in outer eye-corner distances."""
+    """Inner lip gap and mouth width ``(T, 2)`` of ``(T, 478, 3)``, without head pose, in IOD."""
     upright = np.einsum(
         "tji,tnj->tni", rotation(coefficients["angle"]), landmarks.astype(np.float64)
     )
