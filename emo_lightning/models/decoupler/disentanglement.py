@@ -78,19 +78,14 @@ class Leace(nn.Module):
             return x - (x - self.mean) @ self.projection.T
 
     @torch.no_grad()
-    def update(self, x: Tensor, labels: Tensor, mask: Tensor) -> None:
-        """Add frames to the running moments; without any in the mask nothing changes.
+    def batch_moments(self, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Sums of products over the frames of a mask, a square matrix; processes add up theirs.
 
         Args:
             x: ``(..., C)``.
             labels: ``(...,)`` int64.
             mask: ``(...,)`` bool.
         """
-        self.add_moments(self.batch_moments(x, labels, mask))
-
-    @torch.no_grad()
-    def batch_moments(self, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Sums ``(C + classes + 1, ...)`` of products over the mask; processes add up theirs."""
         with float32_on(x):
             one_hot = F.one_hot(labels, self.classes)
             rows = torch.cat([x.float(), one_hot, torch.ones_like(one_hot[..., :1])], dim=-1)
@@ -99,7 +94,7 @@ class Leace(nn.Module):
 
     @torch.no_grad()
     def add_moments(self, sums: Tensor) -> None:
-        """Update the running moments with the sums of a batch over all processes."""
+        """Update the running moments with a batch's sums; an empty mask changes nothing."""
         count = sums[-1, -1]
         decayed = self.DECAY * self.moments + sums / count.clamp_min(1.0)
         self.moments.copy_(torch.where(count > 0, decayed, self.moments))

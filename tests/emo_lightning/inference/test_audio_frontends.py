@@ -132,6 +132,14 @@ def test_both_kinds_of_file_give_the_same_weights(encoder, model_bin, tmp_path):
         assert torch.equal(downloaded[name], expected), name
 
 
+ONE_ARRAY = (
+    struct.pack("<I", 6)
+    + text("WhisperSpec")
+    + struct.pack("<II", 3, 1)
+    + text("encoder/conv1/bias")
+)
+
+
 @pytest.mark.parametrize("keep", [0, 3, 20, 100, 5000, -1])
 def test_a_file_cut_short_is_refused(model_bin, keep):
     whole = model_bin.read_bytes()
@@ -148,9 +156,8 @@ def test_a_file_cut_short_is_refused(model_bin, keep):
         binary({}, count=2**32 - 1),
         binary({}) + b"more",
         binary({"a": np.zeros(2, np.float16)}, count=1)[:-12] + struct.pack("<BI", 4, 2**32 - 1),
-        struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, 1) + text("encoder/conv1/bias") + struct.pack("<B", 255),
-        struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, 1) + text("encoder/conv1/bias")
-        + struct.pack("<B8IBI", 8, *[2**32 - 1] * 8, 4, 8) + bytes(8),
+        ONE_ARRAY + struct.pack("<B", 255),
+        ONE_ARRAY + struct.pack("<B8IBI", 8, *[2**32 - 1] * 8, 4, 8) + bytes(8),
         b"\x80\x04cos\nsystem\n",
     ],
 )  # fmt: skip
@@ -284,9 +291,9 @@ def test_the_real_encoder_separates_speech_from_silence_at_any_loudness():
     wave = (0.05 * buzz).astype(np.float32)
     features = teacher(wave)
     assert features.shape == (100, 384) and np.isfinite(features).all() and about["blocks"] == 2
-    # One level for all recordings: a quieter one is heard alike.
+    # All recordings are brought to one level.
     np.testing.assert_allclose(teacher(0.25 * wave), features, atol=0.05)
-    # Sound and silence are told apart, twice a second.
+    # The first component follows sound and silence, twice a second.
     centred = features - features.mean(0)
     first = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
     on = np.sin(2 * np.pi * 2 * (np.arange(100) + 0.5) / 50) > 0

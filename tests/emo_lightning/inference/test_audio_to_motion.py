@@ -1,4 +1,4 @@
-"""Sound in, coefficients out: in pieces or whole, repeatable, and still where nothing is said."""
+"""Audio to coefficients: in pieces or whole, repeatable, and still in silence."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_pieces_of_any_length_give_exactly_the_whole(talker: AudioToMotion) -> N
         assert np.array_equal(joined(talker.generate(pieces, portrait(), TRACK, seed=3)), whole)
 
 
-def test_first_pieces_come_before_the_sound_ends(talker: AudioToMotion) -> None:
+def test_first_frames_come_before_the_audio_ends(talker: AudioToMotion) -> None:
     consumed = 0
 
     def arriving() -> object:

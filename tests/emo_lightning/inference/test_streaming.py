@@ -1,4 +1,4 @@
-"""Coefficients while sound arrives: what the whole recording gives, soon enough."""
+"""Live coefficients: those of the whole recording, within the stated latency."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
     assert np.allclose(noise.apply(hiss), hiss)
 
 
-def test_no_sound_is_one_frame_or_none(talker: AudioToMotion) -> None:
+def test_no_audio_is_one_frame_or_none(talker: AudioToMotion) -> None:
     assert len(TalkingStream(talker, SOURCE, TRACK).append(np.zeros(0, np.float32))) == 0
     assert len(talked(talker, np.zeros(100, np.float32), 100)) == 1

@@ -1,4 +1,4 @@
-"""The voice's own strength: read in pieces or whole, about the recording's own middle, and never beyond the band that was asked for."""
+"""Voice intensity: relative to the recording's mean, streaming, and bounded by the band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes feeling out of content and keeps speech in it."""
+"""Probes, gradient reversal and LEACE remove emotion from content and keep speech."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import math
 
 import pytest
 import torch
-from emo_lightning.models.decoupler.disentanglement import Leace, binarize
 
 from emo_lightning.losses.domain_adversarial import (
     LabelProbes,
+    masked_statistics,
     ramp,
     reverse_gradient,
-    masked_statistics,
 )
+from emo_lightning.models.decoupler.disentanglement import Leace, binarize
 from emo_lightning.training.decoupler import PHONES, phone_loss
 
 
-def feeling(strength: float, steps: int = 250) -> tuple[float, float]:
-    """Train a linear encoder against readers; how well the label is read at the end, in nats, and how much is left of the rest."""
+def trained(strength: float, steps: int = 250) -> tuple[float, float]:
+    """Final probe loss in nats, and speech error, of an encoder trained against probes."""
     torch.manual_seed(0)
     labels, mask = torch.arange(48) % 4, torch.ones(48, 6, dtype=torch.bool)
     speech = torch.randn(48, 6, 4)
-    sound = torch.cat([3.0 * torch.eye(4)[labels][:, None].expand(-1, 6, -1), speech], dim=-1)
-    encoder, readers, readout = (
+    audio = torch.cat([3.0 * torch.eye(4)[labels][:, None].expand(-1, 6, -1), speech], dim=-1)
+    encoder, probes, readout = (
         torch.nn.Linear(8, 8),
         LabelProbes(8, 4, hidden=16),
         torch.nn.Linear(8, 4),
     )
     optimizer = torch.optim.Adam(
-        [*encoder.parameters(), *readers.parameters(), *readout.parameters()], lr=0.01
+        [*encoder.parameters(), *probes.parameters(), *readout.parameters()], lr=0.01
     )
     for step in range(steps):
-        content = encoder(sound)
-        read = readers(reverse_gradient(content, strength * ramp(step / steps)), labels, mask)
+        content = encoder(audio)
+        probe = probes(reverse_gradient(content, strength * ramp(step / steps)), labels, mask)
         kept = (readout(content) - speech).square().mean()
         optimizer.zero_grad()
-        (read + kept).backward()
+        (probe + kept).backward()
         optimizer.step()
-    return float(read.detach()), float(kept.detach())
+    return float(probe.detach()), float(kept.detach())
 
 
-def test_readers_find_a_label_and_reversal_hides_it_while_speech_stays() -> None:
-    watched, hidden = feeling(0.0), feeling(1.0)
-    assert watched[0] < 0.1 and hidden[0] > 0.6 * math.log(4)
+def test_probes_find_a_label_and_reversal_hides_it_while_speech_stays() -> None:
+    visible, hidden = trained(0.0), trained(1.0)
+    assert visible[0] < 0.1 and hidden[0] > 0.6 * math.log(4)
     assert hidden[1] < 0.2
 
 
@@ -64,11 +64,11 @@ def test_statistics_leave_out_masked_frames() -> None:
 
 
 def test_too_few_clips_cost_nothing_but_reach_every_weight() -> None:
-    readers, x = LabelProbes(3, 4), torch.randn(2, 5, 3, requires_grad=True)
-    loss = readers(x, torch.tensor([0, 1]), torch.zeros(2, 5, dtype=torch.bool))
+    probes, x = LabelProbes(3, 4), torch.randn(2, 5, 3, requires_grad=True)
+    loss = probes(x, torch.tensor([0, 1]), torch.zeros(2, 5, dtype=torch.bool))
     loss.backward()
     assert float(loss.detach()) == 0.0 and all(
-        weight.grad is not None for weight in readers.parameters()
+        weight.grad is not None for weight in probes.parameters()
     )
 
 
@@ -81,7 +81,7 @@ def test_unknown_phones_do_not_count() -> None:
     assert float(phone_loss(logits, torch.full((2, 6), -1), mask)) == 0.0
 
 
-def test_leace_takes_the_label_s_means_and_nothing_else() -> None:
+def test_leace_equalises_the_means_of_the_labels() -> None:
     torch.manual_seed(0)
     labels = torch.arange(4000) % 4
     x = torch.randn(4000, 10) @ torch.randn(10, 10)
@@ -90,7 +90,7 @@ def test_leace_takes_the_label_s_means_and_nothing_else() -> None:
     assert torch.equal(leace(x), x), "nothing is known yet"
     everywhere = torch.ones(4000, dtype=torch.bool)
     for _ in range(10):
-        leace.update(x, labels, everywhere)
+        leace.add_moments(leace.batch_moments(x, labels, everywhere))
     leace.solve()
     clean = leace(x)
     means = torch.stack([clean[labels == k].mean(dim=0) for k in range(4)])

@@ -1,4 +1,4 @@
-"""Distillation: the loss falls as the pupil's features come to say what the teacher's do, and channels count alike."""
+"""Distillation: the loss falls where the student's features determine the teacher's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from emo_lightning.losses.distillation import FeatureDistillation
 
 
-def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
+def test_informative_features_fit_the_teacher_and_noise_does_not():
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(8, 40, 12, generator=generator)
     mixed = torch.randn(12, 768, generator=generator) * torch.logspace(-2, 2, 768)
@@ -17,11 +17,11 @@ def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
     results = []
     for features in (hidden, noise):
         torch.manual_seed(0)
-        pupil = FeatureDistillation(12)
-        optimizer = torch.optim.Adam(pupil.parameters(), 0.03)
+        student = FeatureDistillation(12)
+        optimizer = torch.optim.Adam(student.parameters(), 0.03)
         losses = []
         for _ in range(150):
-            loss = pupil(features, teacher, mask)
+            loss = student(features, teacher, mask)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -33,15 +33,15 @@ def test_a_pupil_that_knows_learns_to_say_it_and_one_that_does_not_cannot():
     assert never > 0.8
 
 
-def test_frames_that_do_not_count_have_no_say():
+def test_frames_outside_the_mask_do_not_count():
     torch.manual_seed(0)
-    pupil = FeatureDistillation(4)
+    student = FeatureDistillation(4)
     features, teacher = torch.randn(2, 10, 4), torch.randn(2, 20, 384)
     mask = torch.zeros(2, 10, dtype=torch.bool)
     mask[:, 2:6] = True
-    pupil.eval()
-    before = pupil(features, teacher, mask)
+    student.eval()
+    before = student(features, teacher, mask)
     changed = teacher.clone()
     changed[:, :4], changed[:, 12:] = 1e3, -1e3
-    assert torch.equal(pupil(features, changed, mask), before)
-    assert float(pupil(features, teacher, torch.zeros_like(mask))) == 0.0
+    assert torch.equal(student(features, changed, mask), before)
+    assert float(student(features, teacher, torch.zeros_like(mask))) == 0.0

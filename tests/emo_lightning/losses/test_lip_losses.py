@@ -1,4 +1,4 @@
-"""Lips as a loss sees them: the face's own, brief closures told from rest, people's different mouths forgiven."""
+"""Lip losses: the table is the face model's, brief closures differ from rest, offsets are free."""
 
 from __future__ import annotations
 

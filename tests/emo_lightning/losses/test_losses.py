@@ -1,13 +1,13 @@
-"""Each loss is least where it should be, and tells apart what it must."""
+"""Each loss has its minimum where it should."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from emo_lightning.losses.contrastive import au_contrast, emotion_units
 
 from emo_lightning.face.coefficients import BFM, BUILTIN
+from emo_lightning.losses.contrastive import au_contrast, emotion_units
 from emo_lightning.losses.domain_adversarial import reverse_gradient
 from emo_lightning.losses.gan import discriminator_hinge, feature_matching, generator_hinge
 from emo_lightning.losses.keypoint import equivariance, keypoint_prior, random_affine, warp_affine
@@ -104,7 +104,7 @@ def test_motion_losses() -> None:
     )
 
 
-def test_draws_may_differ_but_their_mean_may_not() -> None:
+def test_samples_may_differ_but_their_mean_may_not() -> None:
     torch.manual_seed(0)
     real, noise = torch.randn(200, 32, 6), torch.randn(4, 200, 32, 6)
     assert abs(float(mean_distance(real + noise, real))) < 0.02

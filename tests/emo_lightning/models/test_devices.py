@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -104,7 +105,7 @@ def decoupler(front_end: str) -> Case:
         features = torch.randn(shape, device=device)
         labels = torch.zeros(2, 10, dtype=torch.int64, device=device)
         out = net(features)
-        net.leace.update(out.content, labels, labels == 0)
+        net.leace.add_moments(net.leace.batch_moments(out.content, labels, labels == 0))
         return mean_of((out, net.disentangle(out.content)))
 
     return AudioDecoupler(config), run
@@ -266,6 +267,19 @@ def test_bfloat16_autocast_runs_forwards_and_backwards(name: str) -> None:
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert bool(loss.isfinite()) and gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", CASES)
+def test_fake_tensors_run_forwards_on_the_accelerator(name: str, dtype: torch.dtype) -> None:
+    """CUDA's rules of devices and types without a GPU, where PyTorch has a CUDA build."""
+    device = "cuda" if torch.version.cuda else "cpu"
+    with FakeTensorMode():
+        with torch.device(device):
+            net, run = CASES[name]()
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = run(net, torch.device(device))
+    assert loss.device.type == device
 
 
 def test_the_gradient_of_a_flat_volume_is_right_in_bfloat16() -> None:

@@ -1,4 +1,5 @@
-"""A renderer with a mesh: the face follows its coefficients from the first step, a still one stays, lids do not cross."""
+"""Mesh keypoints move with the coefficients before training; a still face stays, lids never
+cross."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def test_lids_that_close_too_far_meet() -> None:
         anchor_table(10)
 
 
-def test_own_coefficients_leave_the_picture_as_it_is(net: FaceRenderer) -> None:
+def test_own_coefficients_reproduce_the_image(net: FaceRenderer) -> None:
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         source, made = net(image, still_window(face()), still_window(face()))
@@ -101,7 +102,7 @@ def test_own_coefficients_leave_the_picture_as_it_is(net: FaceRenderer) -> None:
     assert made.image.shape == image.shape and net.output_size == 64
 
 
-def test_the_background_is_the_sources_own(net: FaceRenderer) -> None:
+def test_the_background_is_unchanged(net: FaceRenderer) -> None:
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         made = net(image, still_window(face()), still_window(face(jaw=0.8)))[1]
@@ -126,7 +127,7 @@ def test_the_untrained_mesh_moves_the_lips_as_the_model_says(net: FaceRenderer) 
     )
 
 
-def test_frames_of_one_source_are_drawn_at_once_or_one_by_one(net: FaceRenderer) -> None:
+def test_a_batch_of_frames_equals_single_frames(net: FaceRenderer) -> None:
     torch.manual_seed(1)
     windows = torch.cat([still_window(face(jaw=v)) for v in (0.0, 0.4, 0.8)]) + 0.01 * torch.randn(
         3, WINDOW, 1

@@ -14,7 +14,7 @@ from emo_lightning.models.motion.motion_model import MotionModel, MotionModelCon
 from emo_lightning.models.motion.posenet import SMOOTH, PoseNet, PoseStream
 from emo_lightning.models.renderer.face_renderer import FaceRenderer, RendererConfig
 from emo_lightning.models.renderer.keypoint_detector import pose_points, rotation, unpose_points
-from emo_lightning.models.renderer.mapping_net import MappingNet, KeypointMotion, expected_angle
+from emo_lightning.models.renderer.mapping_net import KeypointMotion, MappingNet, expected_angle
 from emo_lightning.motion.emotions import EMOTIONS
 
 SMALL = RendererConfig(
@@ -217,7 +217,9 @@ def test_rotation_is_the_face_model_s() -> None:
 
 def test_unposing_undoes_posing() -> None:
     torch.manual_seed(0)
-    motion = KeypointMotion(torch.randn(2, 3), torch.randn(2, 3) * 0.3, torch.randn(2, 5, 3) * 0.1, None)
+    motion = KeypointMotion(
+        torch.randn(2, 3), torch.randn(2, 3) * 0.3, torch.randn(2, 5, 3) * 0.1, None
+    )
     points = torch.randn(2, 5, 3)
     assert torch.allclose(unpose_points(pose_points(points, motion), motion), points, atol=1e-4)
 
