@@ -20,8 +20,12 @@ from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, smoothst
 
 Point = tuple[tuple[int, float], ...]
 """A place on the face: vertices and their shares."""
-FADE = 0.75
+FADE = 0.9
 """How much of a fold that the portrait has already is taken away as its muscle relaxes."""
+OWN = 0.1
+"""Depth of a portrait's own fold from which its relief is measured in the picture."""
+VALLEY, DEEPEST = 0.17, 0.5
+"""IOD of the widest valley that is a fold, and logarithm of the most light that it loses."""
 CHEEKS = [50, 280, 101, 330, 205, 425, 118, 347]
 ROUGH, YOUNG = (0.006, 0.02), 0.4
 """Median relief of smooth and of lined cheeks as a share of brightness; depth on smooth ones."""
@@ -142,24 +146,32 @@ class Wrinkles:
         places: ``(K, 2)`` int64, row and column of each field's corner.
         fields: one ``(h, w)`` float32 a fold: the logarithm of what it does to the light at
             intensity 1.
+        reliefs: likewise ``(h, w, 3)`` of what the portrait's own fold does, where it has one.
     """
 
     units: np.ndarray
     own: np.ndarray
     places: np.ndarray
     fields: tuple[np.ndarray, ...]
+    reliefs: tuple[np.ndarray | None, ...]
 
     def apply(self, image: np.ndarray, exp: np.ndarray) -> np.ndarray:
         """The portrait ``(S, S, 3)`` uint8 with the folds of an expression ``(E,)``."""
-        own = self.units @ self.own
-        change = np.maximum(self.units @ exp, 0.0) - np.maximum(own, 0.0)
-        change = np.where(change < 0, FADE * change, change)
+        own = np.maximum(self.units @ self.own, 0.0)
+        change = np.maximum(self.units @ exp, 0.0) - own
         active = np.flatnonzero(np.abs(change) > LEAST)
         if len(active) == 0:
             return image
         image = image.copy()
         for k in active:
-            _shade(image, self.fields[k], self.places[k, 0], self.places[k, 1], change[k])
+            (top, left), relief = self.places[k], self.reliefs[k]
+            if change[k] > 0.0 or relief is None:
+                amount = change[k] * (1.0 if change[k] > 0.0 else FADE)
+                _shade(image, self.fields[k], top, left, amount)
+                continue
+            part = image[top : top + relief.shape[0], left : left + relief.shape[1]]
+            lit = part * np.exp(np.float32(FADE * change[k] / own[k]) * relief)
+            part[:] = np.minimum(lit + np.float32(0.5), np.float32(255.0))
         return image
 
 
@@ -173,17 +185,30 @@ def prepare_wrinkles(image: np.ndarray, view: FaceView, exp: np.ndarray) -> Wrin
     """
     points, unit = view.pixels(), view.unit
     skin = _skin_depth(image, points, unit)
-    units, places, fields = [], [], []
+    relief = _valleys(image, unit)
+    units, places, fields, reliefs = [], [], [], []
     for fold in FOLDS:
         line = [sum(share * points[vertex] for vertex, share in place) for place in fold.line]
         width = max(fold.width * unit, 0.6)
         corner, field = _fold_field(_smooth_curve(np.array(line)), width, fold, view.size)
         (top, left), (height, wide) = corner, field.shape
-        field *= skin[top : top + height, left : left + wide]
+        part = np.s_[top : top + height, left : left + wide]
         units.append([fold.units.get(name, 0.0) for name in EXP_NAMES])
+        band = np.clip(field * (-1.5 / fold.depth), 0.0, 1.0) * (skin[part] > 0.02)
+        bent = float(np.dot(units[-1], exp)) > OWN
+        reliefs.append((band[..., None] * relief[part]).astype(np.float32) if bent else None)
         places.append(corner)
-        fields.append(field)
-    return Wrinkles(np.array(units), exp.astype(np.float64), np.array(places), tuple(fields))
+        fields.append(field * skin[part])
+    own = exp.astype(np.float64)
+    return Wrinkles(np.array(units), own, np.array(places), tuple(fields), tuple(reliefs))
+
+
+def _valleys(image: np.ndarray, unit: float) -> np.ndarray:
+    """Logarithm ``(S, S, 3)`` float32, at most 0, of the light that narrow dark valleys lose."""
+    soft = cv2.GaussianBlur(image.astype(np.float32) + 4.0, (0, 0), max(0.7, 0.012 * unit))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, round(VALLEY * unit)) | 1,) * 2)
+    filled = cv2.GaussianBlur(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc), (0, 0), 0.03 * unit)
+    return np.clip(np.log(soft / filled), -DEEPEST, 0.0)
 
 
 def _skin_depth(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:

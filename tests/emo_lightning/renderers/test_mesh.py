@@ -1,4 +1,4 @@
-"""The geometric renderer on a real photograph: what it is asked to do is read back by the tracker."""
+"""The geometric renderer on a real photograph; the tracker reads its frames back."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_every_emotion_renders_at_every_size(
         )
         changed = np.abs(out.astype(int) - portrait.image).mean()
         assert 0.5 < changed < 20.0
-        # No black holes: what is darkest in the portrait's face bounds what is drawn, save a mouth's cavity.
+        # No black holes: only a mouth's cavity is darker than the portrait's face.
         assert (out.max(axis=2) == 0).sum() <= (
             portrait.image.max(axis=2) == 0
         ).sum() + 0.01 * size**2

@@ -1,4 +1,4 @@
-"""The mouth's inside: rows of teeth by anatomy, in the photograph's own light and sharpness, and the portrait's own teeth."""
+"""The mouth: teeth by anatomy or the portrait's own, in its light and blur; cheeks; smiles."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
+from emo_lightning.motion.emotions import prototype_exp
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose, pixels
+from emo_lightning.renderers.mesh.geometry.expression_basis import photographic_basis
 from emo_lightning.renderers.mesh.mouth import teeth, tones
 from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
 
@@ -45,7 +47,7 @@ def source(renderer: MeshRenderer, smile: Portrait) -> PreparedMesh:
 def shot(
     renderer: MeshRenderer, source: PreparedMesh, portrait: Portrait, **units: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A frame with these units alone, and what it shows from the upper lip's edge to the lower one's in the middle, ``(9, 3)``."""
+    """A frame with these units alone, and its RGB ``(9, 3)`` from lip to lip in the middle."""
     exp = np.array([[units.get(n, units.get(n[:-2], 0.0)) for n in EXP_NAMES]], np.float32)
     moving = portrait.coefficients.replace(exp=exp)
     frame = next(renderer.render(source, moving))
@@ -175,3 +177,38 @@ def test_the_lower_row_follows_the_jaw(source: PreparedMesh, smile: Portrait) ->
         drops.append(source.mouth.jaw_drop(source.retarget.vertices(exp)))
     assert drops[0] == pytest.approx(0.0, abs=0.02)
     assert drops[0] < drops[1] < drops[2]
+
+
+@pytest.mark.parametrize(("unit", "down"), [("AU15", 1.0), ("AU12_R", -1.0)])
+def test_the_cheek_follows_the_corner_of_the_mouth(
+    renderer: MeshRenderer, unit: str, down: float
+) -> None:
+    """Beside the corner the cheek moves most of its way, and less and less further out."""
+    row = photographic_basis(renderer.model)[EXP_NAMES.index(unit)]
+    corner, near, beside, far, outer = (down * row[v, 1] for v in (61, 212, 216, 207, 187))
+    assert 1.1 * corner > near > beside > far > outer > 0.0
+    assert near > 0.75 * corner and beside > 0.6 * corner and far > 0.3 * corner
+
+
+def test_another_emotion_takes_the_portrait_s_smile_away(
+    renderer: MeshRenderer, smile: Portrait, source: PreparedMesh
+) -> None:
+    """The corners of the mouth come down to where the mean face has them, and its folds fade."""
+
+    def lift(vertices: np.ndarray) -> float:
+        return float(vertices[[13, 14], 1].mean() - vertices[[61, 291], 1].mean())
+
+    own = smile.coefficients["exp"][0]
+    angry = prototype_exp("angry", EXP_NAMES)
+    assert lift(source.retarget.rest) > 0.05
+    assert lift(source.retarget.vertices(angry)) < lift(renderer.model.mean) + 0.015
+    np.testing.assert_allclose(source.retarget.vertices(own), source.retarget.rest, atol=1e-6)
+    grey = [
+        picture.mean(axis=2) for picture in (smile.image, source.wrinkles.apply(smile.image, angry))
+    ]
+    at = pixels(source.pose.apply(source.retarget.rest), 256)
+    for vertices in ((203, 206, 216), (423, 426, 436)):
+        x, y = at[list(vertices)].astype(int).T
+        low, high = (slice(min(v) - 3, max(v) + 4) for v in (x, y))
+        depth = [g[high, low].min() / np.median(g[high, low]) for g in grey]
+        assert depth[1] >= depth[0] - 0.01

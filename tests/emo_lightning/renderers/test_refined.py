@@ -1,4 +1,4 @@
-"""The refinement: nothing before training, nothing outside the face, streams, learns, and takes its weights from where they are."""
+"""The refined renderer: identity before training, the face alone, streams, weights, training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A renderer of the user's own plugs in by one class: named on the command line, or offered by an installed package."""
+"""A renderer of the user's own: named on the command line, or offered by an installed package."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ class Sketch:
     def render(self, source, coefficients):
         image, own = source
         size = image.shape[0]
-        for angle, trans in zip(coefficients["angle"] - own["angle"], coefficients["trans"] - own["trans"]):
+        angles, shifts = coefficients["angle"] - own["angle"], coefficients["trans"] - own["trans"]
+        for angle, trans in zip(angles, shifts):
             centre = (own["trans"][0, :2] + 1) / 2 * size
-            matrix = cv2.getRotationMatrix2D(centre.tolist(), -np.degrees(float(angle[2])), float(np.exp(trans[2])))
+            roll, zoom = -np.degrees(float(angle[2])), float(np.exp(trans[2]))
+            matrix = cv2.getRotationMatrix2D(centre.tolist(), roll, zoom)
             matrix[:, 2] += trans[:2] / 2 * size
             yield cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
 
@@ -54,8 +56,9 @@ class Calm(Sketch):
 
     def render(self, source, coefficients):
         rows = coefficients.joined()
-        steady = np.stack([self.weights @ rows[t : t + 5] for t in range(len(rows) - 4)]).astype(np.float32)
-        return super().render(source, coefficients.from_joined(coefficients.layout, steady))
+        steady = np.stack([self.weights @ rows[t : t + 5] for t in range(len(rows) - 4)])
+        steady = coefficients.from_joined(coefficients.layout, steady.astype(np.float32))
+        return super().render(source, steady)
 
 
 class Wordy(Sketch):

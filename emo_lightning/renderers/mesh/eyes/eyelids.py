@@ -1,9 +1,9 @@
-"""Closing eyelids: a lid that comes down shows hidden skin, and takes its lashes along.
+"""Closing eyelids: a lid that comes down shows skin that the open eye hides.
 
 When a portrait is prepared, each upper lid's hidden skin is synthesised: the skin around the eye is
-continued smoothly across it (a harmonic membrane, so it meets its surroundings without a seam),
-with the pores of the cheek below. Lashes are what darkens the skin above the lid's margin; as the
-lid closes they swing from up to down.
+continued smoothly across it (a harmonic membrane, so it meets its surroundings without a seam) in
+the tone of the cheek below, with its pores. The portrait's own lashes beside the eye's corners,
+which point up, are covered; the closed lids meet in a soft line.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from emo_lightning.renderers.mesh.eyes import brow_skin
-from emo_lightning.renderers.mesh.eyes.lid_texture import ALONG, HEIGHT, LASH, EyeAxes, lid_textures
+from emo_lightning.renderers.mesh.eyes.lid_texture import (
+    ALONG,
+    HEIGHT,
+    WING,
+    EyeAxes,
+    lid_texture,
+)
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, smoothstep
 from emo_lightning.renderers.mesh.geometry.raster import bilinear, smooth_tears, step
@@ -36,22 +41,17 @@ class Lid:
     Attributes:
         skin: ``(h, w, 4)`` float32 over ALONG by HEIGHT: RGB of the shut lid, and 0 instead of 1
             where hair or the rim of glasses hides it.
-        crease: ``(COLUMNS,)`` height of the crease in the portrait, below the line between the
-            corners.
-        lashes: ``(n, w)`` float32 in [0, 1], light left at LASH above the margin, 0 first.
+        crease: ``(COLUMNS,)`` height of the crease in the portrait, below the corners' line.
         ink: ``(3,)`` RGB of the line where the lids meet.
         open: IOD of its own opening.
         hidden: whether hair or a rim hides part of it, which must not come down with it.
-        brow_skin: the skin between it and the brow.
     """
 
     skin: np.ndarray
     crease: np.ndarray
-    lashes: np.ndarray
     ink: np.ndarray
     open: float
     hidden: bool
-    brow_skin: brow_skin.BrowSkin
 
     def closing(self, rest: np.ndarray, vertices: np.ndarray, upper: np.ndarray) -> float:
         """How far the lid came down between the eye's corners, as a share of its own opening."""
@@ -61,28 +61,25 @@ class Lid:
 
 
 Lids = tuple[Lid, Lid]
-_ROWS = tuple(zip(topology.EYES, topology.LID_ROWS, topology.BROWS, strict=True))
+_ROWS = tuple(zip(topology.EYES, topology.LID_ROWS, strict=True))
 
 
 def prepare_lids(image: np.ndarray, view: FaceView) -> Lids:
     """Textures of a portrait's two upper lids, from its picture ``(S, S, 3)`` uint8."""
-    lids = []
-    for (upper, lower), folds, brow in _ROWS:
-        points = view.pixels()
+    lids, points = [], view.pixels()
+    for (upper, lower), (crease, fold) in _ROWS:
         axes = EyeAxes.of(points[upper])
-        lines = [axes.heights(points[row]) / axes.length for row in (folds[0], upper, folds[1])]
-        skin, lashes, ink = lid_textures(axes.texture(image, HEIGHT), *lines)
-        rows = (axes.places(points[row]) for row in (brow, *folds))
-        above = brow_skin.prepare_brow_skin(axes.texture(image, brow_skin.ABOVE), *rows)
+        lines = [axes.heights(points[row]) / axes.length for row in (crease, upper, fold)]
+        skin, ink = lid_texture(axes.texture(image, HEIGHT), *lines)
         gap = view.vertices[lower[1:-1], 1] - view.vertices[upper[1:-1], 1]
         hidden = bool(skin[..., 3].min() < 0.5)
-        lids.append(Lid(skin, lines[0], lashes, ink, float(gap.max()), hidden, above))
+        lids.append(Lid(skin, lines[0], ink, float(gap.max()), hidden))
     return lids[0], lids[1]
 
 
 def without_occluded_lids(lids: Lids, rest: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """The vertices ``(468, 3)`` for the warp: what hides a lid stays when the lid closes."""
-    for lid, ((upper, _), (crease, _), _) in zip(lids, _ROWS, strict=True):
+    for lid, ((upper, _), (crease, _)) in zip(lids, _ROWS, strict=True):
         closed = lid.closing(rest, vertices, upper)
         if not lid.hidden or closed <= LEAST:
             continue
@@ -115,7 +112,7 @@ def smooth_lower_rims(
 
 
 def paint_lids(frame: np.ndarray, lids: Lids, rest: np.ndarray, view: FaceView) -> None:
-    """Paint both lids over the frame, in place, as far as they came down, and the skin above them.
+    """Paint both lids over the frame, in place, as far as they came down.
 
     Args:
         frame: ``(S, S, 3)`` uint8, the warped portrait.
@@ -125,30 +122,22 @@ def paint_lids(frame: np.ndarray, lids: Lids, rest: np.ndarray, view: FaceView) 
     """
     size, vertices = view.size, view.vertices
     warped = FaceView(without_occluded_lids(lids, rest, vertices), view.pose, size)
-    for lid, ((upper, _), (crease, _), brow) in zip(lids, _ROWS, strict=True):
+    for lid, ((upper, _), (crease, _)) in zip(lids, _ROWS, strict=True):
         closed = lid.closing(rest, vertices, upper)
-        grown = not lid.hidden and brow_skin.has_grown(rest, warped.vertices, crease, brow)
-        if closed <= LEAST and not grown:
-            continue
         margin, fold = view.pixels(upper), warped.pixels(crease)
         axes = EyeAxes.of(margin)
-        if axes.length < 3.0:
-            continue
-        shut = float(smoothstep(LEAST, FULL, closed))
-        if grown:
-            rows = axes.places(warped.pixels(brow)), axes.places(fold)
-            brow_skin.paint_brow_skin(frame, lid.brow_skin, axes, *rows, shut)
-        if closed <= LEAST:
+        if closed <= LEAST or axes.length < 3.0:
             continue
         lines = np.stack([axes.heights(fold), axes.heights(margin)])
         ends = axes.corner + axes.length * np.array([[ALONG[0]], [ALONG[1]]]) * axes.along
-        raised, lowered = 0.2 * axes.length * axes.down, LASH * axes.length * axes.down
-        around = np.concatenate([fold - raised, margin + lowered, ends])
+        reach = 0.25 * axes.length * axes.down
+        around = np.concatenate([fold - reach, margin + reach, ends - reach, ends + reach])
         low = np.maximum(np.floor(around.min(axis=0) - 2).astype(int), 0)
         high = np.minimum(np.ceil(around.max(axis=0) + 2).astype(int), size)
+        shut = float(smoothstep(LEAST, FULL, closed))
         _paint_lid(
             frame, low, high, axes.corner, axes.along, axes.down, axes.length, lines,
-            lid.crease, lid.skin, lid.lashes, lid.ink, closed, shut,
+            lid.crease, lid.skin, lid.ink, closed, shut,
         )  # fmt: skip
 
 
@@ -156,7 +145,7 @@ def paint_lids(frame: np.ndarray, lids: Lids, rest: np.ndarray, view: FaceView) 
 def _paint_lid(
     frame: np.ndarray, low: np.ndarray, high: np.ndarray, corner: np.ndarray, axis: np.ndarray,
     down: np.ndarray, length: float, lines: np.ndarray, own_crease: np.ndarray, skin: np.ndarray,
-    lashes: np.ndarray, ink: np.ndarray, closed: float, amount: float,
+    ink: np.ndarray, closed: float, amount: float,
 ) -> None:  # fmt: skip
     """Blend one lid into the pixels of ``frame`` from ``low`` (x, y) to ``high``.
 
@@ -166,10 +155,7 @@ def _paint_lid(
     """
     last = lines.shape[1] - 1
     tall, wide = skin.shape[0], skin.shape[1]
-    swing = 1.0 - 1.45 * closed  # lashes point up (1), at the viewer (0), down
-    swing = swing if abs(swing) > 0.12 else (0.12 if swing > 0 else -0.12)
-    thick = max(0.6, (0.022 + 0.012 * closed) * length)
-    rise = 0.12 * length
+    rise, thick = 0.12 * length, max(0.55, 0.020 * length)
     for row in range(low[1], high[1]):
         for column in range(low[0], high[0]):
             x, y = column + 0.5 - corner[0], row + 0.5 - corner[1]
@@ -182,43 +168,44 @@ def _paint_lid(
             f = place - k
             crease = lines[0, k] * (1 - f) + lines[0, k + 1] * f
             margin = lines[1, k] * (1 - f) + lines[1, k + 1] * f
-            ends = step(-0.12, 0.03, along) * step(1.12, 0.97, along)
-            cover = amount * ends * step(margin + 0.7, margin - 0.7, below)
-            cover = cover * step(crease - rise, crease + 0.3 * rise, below)
-            u = min(max((along - ALONG[0]) / (ALONG[1] - ALONG[0]) * wide - 0.5, 0.0), wide - 1.001)
+            # Beside the corners the portrait's own lashes point up from where the lids were open.
+            wing = step(0.12, -0.02, along) + step(0.88, 1.02, along)
+            upper, lower = crease - WING * wing * length, margin + 0.3 * WING * wing * length
+            cover = amount * step(ALONG[0], -0.12, along) * step(ALONG[1], 1.12, along)
+            cover *= step(lower + 0.7 + 0.1 * wing * length, lower - 0.7, below)
+            cover *= step(upper - rise, upper + 0.3 * rise, below)
             seen = 1.0
             if cover > 0.004:
+                u = (along - ALONG[0]) / (ALONG[1] - ALONG[0]) * wide - 0.5
+                # The skin is attached to the crease, but not beside the corners and above it.
                 height = (below - crease) / length + own_crease[k] * (1 - f) + own_crease[k + 1] * f
+                free = max(wing, step(0.0, rise, crease - below))
+                height += free * (below / length - height)
                 v = (height - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * tall - 0.5
-                v = min(max(v, 0.0), tall - 1.001)
+                u, v = min(max(u, 0.0), wide - 1.001), min(max(v, 0.0), tall - 1.001)
                 i, j = int(u), int(v)
-                a, b = u - i, v - j
-                t = (below - crease) / max(margin - crease, 1.0)
-                shade = 1.0 + 0.04 * closed * (step(0.0, 0.4, t) - 3.5 * step(0.55, 1.1, t))
-                seen = skin[j, i, 3] * (1 - a) + skin[j, i + 1, 3] * a
+                seen = bilinear(skin, j, i, v - j, u - i, 3)
+                t = min(max((below - crease) / max(margin - crease, 1.0), 0.0), 1.0)
+                across = 2.0 * min(max(along, 0.0), 1.0) - 1.0
+                # The eyeball's curve: lightest in the middle, darker towards crease and lashes.
+                dome = 0.06 * (1.0 - across * across) * step(0.0, 0.45, t) - 0.10 * step(
+                    0.5, 1.0, t
+                )
+                shade = 1.0 + closed * dome * step(-0.1, 0.1, along) * step(1.1, 0.9, along)
                 cover *= seen
                 for c in range(3):
-                    tone = bilinear(skin, j, i, b, a, c)
-                    value = frame[row, column, c] * (1 - cover) + tone * shade * cover
+                    tone = bilinear(skin, j, i, v - j, u - i, c) * shade
+                    value = frame[row, column, c] * (1 - cover) + tone * cover
                     frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
-            away = margin - below
-            reach = away / length / swing
-            if reach < 0.0:
-                soft = away / 0.8
-                light = 1.0 - (1.0 - lashes[0, int(u)]) * np.exp(-0.5 * soft * soft)
-            elif reach < LASH:
-                v = reach / LASH * (lashes.shape[0] - 1.001)
-                i, j = int(u), int(v)
-                light = (lashes[j, i] * (1 - u + i) + lashes[j, i + 1] * (u - i)) * (1 - v + j)
-                light += (lashes[j + 1, i] * (1 - u + i) + lashes[j + 1, i + 1] * (u - i)) * (v - j)
-            else:
-                light = 1.0
-            dark = amount * ends * seen * (1.0 - light) * (1.0 - 0.45 * closed)
-            line = away / (thick if away < 0.0 else 0.7 * thick)
-            line = np.exp(-0.5 * line * line) * amount * seen * 0.6
-            line = line * step(0.0, 0.14, along) * step(1.0, 0.86, along)
-            if dark > 0.01 or line > 0.01:
+            away = (below - margin) / thick
+            taper = step(-0.02, 0.2, along) * step(1.04, 0.8, along)
+            # The line where the lids meet, and the lashes' soft shadow below it.
+            line = 0.75 * np.exp(-0.5 * away * away)
+            if away > 0.0:
+                line = max(line, 0.4 * closed * np.exp(-0.35 * away))
+            line *= amount * seen * taper
+            if line > 0.01:
                 for c in range(3):
-                    value = frame[row, column, c] * (1 - dark)
+                    value = float(frame[row, column, c])
                     value += line * (min(ink[c], value) - value)
                     frame[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

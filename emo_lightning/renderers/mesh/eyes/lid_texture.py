@@ -1,4 +1,4 @@
-"""Textures around an eye in its own axes: skin of the shut lid, lashes, skin without them.
+"""The skin of a shut lid, from the picture around an open eye in the eye's own axes.
 
 Coordinates run along the line between the eye's corners and below it, in lengths of the eye.
 """
@@ -18,10 +18,16 @@ from emo_lightning.renderers.mesh.geometry.coordinates import smoothstep
 ALONG = (-0.22, 1.22)
 HEIGHT = (-0.6, 0.75)
 """Extent of a lid's texture, along the eye and below the corners' line."""
-LASH = 0.2
-"""How far lashes reach above the margin."""
+SHADE = 0.72
+"""Least light of a shut lid's skin against the cheek below."""
+TONE, TONE_FADE = 0.6, 0.12
+"""Share of the cheek's tone in a shut lid's skin, and lengths of an eye over which it fades in."""
 COLUMNS = 33
 """Even places along the eye at which its lines are sampled."""
+OVER = 0.05
+"""How far above the crease a shut lid covers lashes; more would hide low brows."""
+WING = 0.16
+"""How far beside and above the corners open lashes are covered."""
 GRID = (32, 48)
 """Rows and columns on which membranes are solved."""
 DARK = 0.6
@@ -83,10 +89,10 @@ def without_lashes(texture: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(bare, (0, 0), max(0.7, 0.03 * unit))
 
 
-def lid_textures(
+def lid_texture(
     texture: np.ndarray, crease: np.ndarray, margin: np.ndarray, fold: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin, lashes and ink of a shut lid from the picture around an open eye.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Skin and ink of a shut lid from the picture around an open eye.
 
     Args:
         texture: ``(h, w, 3)`` float32 over ALONG by HEIGHT.
@@ -102,24 +108,35 @@ def lid_textures(
     lines = (np.interp(place, np.arange(COLUMNS), line) for line in (crease, margin, fold))
     crease, margin, fold = lines
     unit = columns / (ALONG[1] - ALONG[0])
-    inside = (height > crease) & (height < fold) & (along > -0.04) & (along < 1.04)
+    lid = (height > crease - OVER) & (height < fold) & (along > -0.04) & (along < 1.04)
+    beside = np.abs(along - 0.5) > 0.46
+    wing = beside & (height > margin - WING - 0.06) & (height < margin + 0.3 * WING)
+    inside = lid | (wing & (along > -0.2) & (along < 1.2))
     cover = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(0.7, 0.03 * unit))[..., None]
-    skin = bare + np.clip(2.0 * cover, 0.0, 1.0) * (_lid_membrane(bare, inside) - bare)
+    cheek = bare[(height > fold + 0.06) & (along > 0.1) & (along < 0.9)]
+    tone = np.median(cheek, axis=0) if len(cheek) else bare.mean(axis=(0, 1))
+    filled = _lid_membrane(bare, inside)
+    soft = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), TONE_FADE * unit)[..., None]
+    pale = smoothstep(0.0, 0.12, _saturation(tone) - _saturation(filled))[..., None]
+    filled += np.clip(2.0 * soft - 0.7, 0.0, TONE) * pale * (_in_tone(filled, tone) - filled)
+    skin = texture + np.clip(2.0 * cover, 0.0, 1.0) * (filled - texture)
     skin += cover * _grain(texture, fold, unit)
     clear = 1.0 - _occluded(bare, along, height, crease, margin)
-    light, lit = texture.mean(axis=2), np.maximum(skin.mean(axis=2), 8.0)
-    steps = np.linspace(0.0, LASH, max(6, round(LASH * unit)))
-    at = (margin[None] - steps[:, None] - HEIGHT[0]) / (HEIGHT[1] - HEIGHT[0]) * rows - 0.5
-    across = np.repeat(np.arange(columns, dtype=np.float32)[None], len(steps), axis=0)
-    left = remap_clamped(np.clip(light / lit, 0.1, 1.0), across, at.astype(np.float32))
-    ends = smoothstep(-0.12, 0.04, along), smoothstep(1.12, 0.96, along)
-    fade = smoothstep(LASH, 0.4 * LASH, steps)[:, None] * ends[0] * ends[1]
-    lashes = 1.0 - fade * (1.0 - left)
     dark = texture[(np.abs(height - margin) < 0.04) & (along > 0) & (along < 1)]
     dark = dark[np.argsort(dark.mean(axis=1))[: max(1, len(dark) // 4)]].mean(axis=0)
-    ink = np.minimum(dark, 0.55 * skin[inside].mean(axis=0) if inside.any() else dark)
-    skin = np.dstack([skin, clear])
-    return skin.astype(np.float32), lashes.astype(np.float32), ink.astype(np.float64)
+    ink = np.clip(dark, 0.22 * tone, 0.5 * tone)
+    return np.dstack([skin, clear]).astype(np.float32), ink.astype(np.float64)
+
+
+def _saturation(colours: np.ndarray) -> np.ndarray:
+    """Share ``(...,)`` of a colour's brightest channel that its darkest lacks."""
+    return 1.0 - colours.min(axis=-1) / np.maximum(colours.max(axis=-1), 1.0)
+
+
+def _in_tone(picture: np.ndarray, tone: np.ndarray) -> np.ndarray:
+    """A picture of skin in a given tone ``(3,)``: its own light, at least SHADE of it."""
+    light = picture.mean(axis=2, keepdims=True) / max(float(tone.mean()), 1.0)
+    return (tone * np.clip(light, SHADE, 1.1)).astype(np.float32)
 
 
 def membrane(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:

@@ -12,9 +12,10 @@ import numpy as np
 from numba import njit
 
 from emo_lightning.face.builtin import RIGID, BuiltinFaceModel
-from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, smoothstep
+from emo_lightning.renderers.mesh.geometry.expression_basis import photographic_basis
 
 INNER = slice(1, -1)
 """Rows of lids and lips without their corners."""
@@ -28,6 +29,11 @@ THIN, CLOSE = 0.4, 0.5
 """Least share of its own height to which a lip is pressed, and of its rows' distances."""
 OWN_LID_FLOOR = 0.35
 """Least eye opening of a portrait's own fit, as a share of the mean face's."""
+SMILE = [EXP_NAMES.index("AU12_R"), EXP_NAMES.index("AU12_L")]
+NO_SMILE = [EXP_NAMES.index(name) for name in ("AU1_L", "AU4", "AU9", "AU10", "AU15", "AU20")]
+"""Units of emotions that contradict a smile."""
+SMILE_LIFT, MOST_SMILE = 0.09, 0.05
+"""IOD by which AU12 lifts a mouth's corner, and the most that is taken for a portrait's smile."""
 
 
 def unposed(
@@ -69,7 +75,7 @@ class Retarget:
         self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
         self.identity_basis = model.id_basis.reshape(len(model.id_basis), -1)
         self.identity = np.zeros(len(model.id_basis), np.float32) if identity is None else identity
-        self.basis = model.exp_basis.astype(np.float64).reshape(len(exp), -1)
+        self.basis = photographic_basis(model).reshape(len(exp), -1)
         self.mean = model.mean.astype(np.float64)
         self.spread = _lip_spread(self.mean)
         self.own_gap = _gap(rest, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
@@ -77,6 +83,10 @@ class Retarget:
         lip_rows = [np.stack([row[INNER] for row in rows]) for rows in topology.LIP_ROWS]
         self.lip_rows = [(rows, rest[rows, 1].astype(np.float64)) for rows in lip_rows]
         own = self.mean + self._delta(self.exp)
+        self.hidden_smile = np.zeros(len(exp))
+        corners, lips = self.neutral[[61, 291], 1], self.neutral[[13, 14], 1].mean()
+        lift = np.clip((lips - corners) - (self.mean[13, 1] - self.mean[61, 1]), 0.0, MOST_SMILE)
+        self.hidden_smile[SMILE] = lift / SMILE_LIFT
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
         fitted = [_gap(own, *eye) for eye in topology.EYES]
@@ -98,7 +108,7 @@ class Retarget:
                 lips and lids meet as the expression says.
         """
         exp = exp.astype(np.float64)
-        moved = self.rest + self._delta(exp - self.exp)
+        moved = self.rest + self._delta(exp - self.exp - self._contradicted_smile(exp))
         if identity is not None and not np.array_equal(identity, self.identity):
             change = (identity - self.identity).astype(np.float64)
             moved += (change @ self.identity_basis).reshape(-1, 3)
@@ -112,6 +122,11 @@ class Retarget:
     def _delta(self, exp: np.ndarray) -> np.ndarray:
         return (exp @ self.basis).reshape(-1, 3)
 
+    def _contradicted_smile(self, exp: np.ndarray) -> np.ndarray:
+        """The smile ``(E,)`` in the portrait's shape, as far as the expression contradicts it."""
+        asked = float(np.max((exp - self.exp)[NO_SMILE]))
+        return self.hidden_smile * smoothstep(0.0, 0.6, asked)
+
     def _transfer_lip_gap(self, moved: np.ndarray, driver: np.ndarray) -> None:
         upper, lower = topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER
         gap = _gap(driver, upper, lower)
@@ -124,19 +139,19 @@ class Retarget:
         moved[:, 1] += self.spread @ excess
 
     def _transfer_lid_gap(self, moved: np.ndarray, driver: np.ndarray) -> None:
-        for (upper, lower), (crease, _), own, fitted, mean in zip(
-            topology.EYES,
-            topology.LID_ROWS,
-            self.own_lids,
-            self.fit_lids,
-            self.mean_lids,
-            strict=True,
-        ):
+        rows = zip(topology.EYES, topology.LID_ROWS, strict=True)
+        gaps = zip(self.own_lids, self.fit_lids, self.mean_lids, strict=True)
+        for ((upper, lower), (crease, fold)), (own, fitted, mean) in zip(rows, gaps, strict=True):
             base = np.maximum(fitted, OWN_LID_FLOOR * mean)
             ratio = 1.0 + (_visible_opening(_gap(driver, upper, lower), mean) - fitted) / base
             excess = _gap(moved, upper, lower) - own * np.clip(ratio, 0.0, 1.6)
-            moved[upper[INNER], 1] += excess
-            moved[crease[INNER], 1] += 0.3 * excess
+            # Each lid takes the share that it has in the expression: cheeks raise the lower one.
+            fall, rise = (np.abs(moved[r, 1] - self.rest[r, 1]).sum() for r in (upper, lower))
+            share = (fall + 1e-6) / (fall + rise + 1e-6)
+            moved[upper[INNER], 1] += share * excess
+            moved[crease[INNER], 1] += 0.3 * share * excess
+            moved[lower[INNER], 1] -= (1.0 - share) * excess
+            moved[fold[INNER], 1] -= 0.3 * (1.0 - share) * excess
 
 
 def _gap(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:

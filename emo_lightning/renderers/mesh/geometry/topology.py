@@ -51,6 +51,8 @@ LID_ROWS = (
 
 BROWS = (np.array([46, 53, 52, 65, 55]), np.array([285, 295, 282, 283, 276]))
 """The lower edge of each brow, in the order of :data:`EYES`, left to right."""
+UNDER_BROWS = (np.array([225, 224, 223, 222, 221]), np.array([441, 442, 443, 444, 445]))
+"""The next row below each brow, in the same order."""
 
 IRIS_CENTRES = (468, 473)
 """Iris landmarks beyond the mesh, in the order of :data:`EYES`."""

@@ -12,6 +12,8 @@ ARCH = 2.1
 """Curvature of the dental arch: depth behind the front teeth in IOD is ARCH * x^2."""
 DEEPEST = 0.24
 """IOD of depth at which the arch is taken to run straight on."""
+CORNER = 0.06
+"""IOD from the mouth's corners over which its interior appears."""
 DIM = np.array([1.0, 1.28, 1.42])
 """Powers of a shadow inside the mouth in red, green and blue: light through lips and gums."""
 
@@ -117,12 +119,15 @@ def paint_interior(
             x, y = x / scale, y / scale
             sided = max(1.0 + slant * x, 0.3)
             away = min(place, 32.0 - place) / 32.0 * span
+            # At the corners lips touch: the seam of the picture itself goes on there.
+            alpha *= 0.3 + 0.7 * step(0.0, CORNER, away)
+            flesh = 1.3 + 0.6 * step(2.0 * CORNER, 0.0, away)
             corner = _corner_light(away)
             # The throat is dark; lighter are its front and lips that nearly meet.
             deep = (0.55 + 0.65 * step(0.02, 0.22, under)) * sided * corner
             near = 0.8 * step(0.12, 0.01, under + over) * sided
             for c in range(3):
-                colour[c] = colours[3, c] * deep * (1.0 - near) + 1.3 * colours[4, c] * near
+                colour[c] = colours[3, c] * deep * (1.0 - near) + flesh * colours[4, c] * near
             # Tongue: a soft mound behind the lower teeth.
             tx, ty = x / 0.23, (y - 0.60 * drop - 0.115 + 0.06 * rise) / 0.105
             dome = tx * tx + ty * ty * (1.0 if ty < 0.0 else 0.3)
