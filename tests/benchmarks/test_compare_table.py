@@ -103,13 +103,17 @@ def test_rows_stand_in_the_order_of_what_they_know(report: tuple[dict, Path]) ->
         ("ssim_face", 1),
         ("lip_error", -1),
         ("face_error", -1),
-        ("st_lpips", -1),
     ):
         values = [
             better * mean(found, "self", row, score)
             for row in ("still portrait", "pose only", "mesh")
         ]
         assert values == sorted(values), score
+    # A shift-tolerant score hardly sees a mouth of ten pixels.
+    still, posed, mesh = (
+        mean(found, "self", row, "st_lpips") for row in ("still portrait", "pose only", "mesh")
+    )
+    assert max(posed, mesh) < 0.5 * still
     assert mean(found, "self", "my_luck:Late", "lip_error") > mean(
         found, "self", "mesh", "lip_error"
     )

@@ -15,7 +15,10 @@ from emo_lightning.face.builtin import RIGID, BuiltinFaceModel
 from emo_lightning.face.coefficients import EXP_NAMES, Coefficients
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, smoothstep
-from emo_lightning.renderers.mesh.geometry.expression_basis import photographic_basis
+from emo_lightning.renderers.mesh.geometry.expression_basis import (
+    photographic_basis,
+    shown_intensities,
+)
 
 INNER = slice(1, -1)
 """Rows of lids and lips without their corners."""
@@ -73,6 +76,7 @@ class Retarget:
         identity: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
+        self.own = shown_intensities(self.exp)
         self.identity_basis = model.id_basis.reshape(len(model.id_basis), -1)
         self.identity = np.zeros(len(model.id_basis), np.float32) if identity is None else identity
         self.basis = photographic_basis(model).reshape(len(exp), -1)
@@ -82,7 +86,7 @@ class Retarget:
         self.own_lids = [_gap(rest, *eye) for eye in topology.EYES]
         lip_rows = [np.stack([row[INNER] for row in rows]) for rows in topology.LIP_ROWS]
         self.lip_rows = [(rows, rest[rows, 1].astype(np.float64)) for rows in lip_rows]
-        own = self.mean + self._delta(self.exp)
+        own = self.mean + self._delta(self.own)
         self.hidden_smile = np.zeros(len(exp))
         corners, lips = self.neutral[[61, 291], 1], self.neutral[[13, 14], 1].mean()
         lift = np.clip((lips - corners) - (self.mean[13, 1] - self.mean[61, 1]), 0.0, MOST_SMILE)
@@ -97,7 +101,7 @@ class Retarget:
     @property
     def neutral(self) -> np.ndarray:
         """The portrait's shape with its own expression taken off, ``(468, 3)``."""
-        return self.rest - self._delta(self.exp)
+        return self.rest - self._delta(self.own)
 
     def vertices(self, exp: np.ndarray, identity: np.ndarray | None = None) -> np.ndarray:
         """The portrait's shape with an absolute expression, ``(468, 3)`` model space.
@@ -108,11 +112,12 @@ class Retarget:
                 lips and lids meet as the expression says.
         """
         exp = exp.astype(np.float64)
-        moved = self.rest + self._delta(exp - self.exp - self._contradicted_smile(exp))
+        shown = shown_intensities(exp)
+        moved = self.rest + self._delta(shown - self.own - self._contradicted_smile(exp))
         if identity is not None and not np.array_equal(identity, self.identity):
             change = (identity - self.identity).astype(np.float64)
             moved += (change @ self.identity_basis).reshape(-1, 3)
-        driver = self.mean + self._delta(exp)
+        driver = self.mean + self._delta(shown)
         self._transfer_lip_gap(moved, driver)
         self._transfer_lid_gap(moved, driver)
         for rows, own in self.lip_rows:
