@@ -16,15 +16,19 @@ from emo_lightning.face.builtin import LIPS
 from emo_lightning.face.crop import CropBox
 from emo_lightning.motion.emotions import EMOTIONS
 from emo_lightning.renderers.mesh.geometry.topology import OVAL, VERTICES
-from evaluation.judges import emotion, face_embedding, lpips_net, st_lpips_net
+from evaluation.judges import emotion, face_embedding
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
 from evaluation.judges.face_embedding import FaceEmbeddingJudge
 from evaluation.judges.geometry import FEATURES
+from evaluation.judges.image_networks import (
+    describe_lpips,
+    describe_st_lpips,
+    open_lpips,
+    open_st_lpips,
+)
 from evaluation.judges.landmark_track import Judges, Track, judge_infos
-from evaluation.judges.lpips_net import LpipsJudge
-from evaluation.judges.st_lpips_net import STLpipsJudge
 from evaluation.metrics.csim import csim
 from evaluation.metrics.jitter import jitter
 from evaluation.metrics.landmark_distance import landmark_distance
@@ -108,11 +112,11 @@ class Judging:
         self._faces = self._open(
             "csim", lambda: face_embedding.describe("sface"), lambda: FaceEmbeddingJudge("sface")
         )
-        shifts = self._open("st_lpips", st_lpips_net.describe, STLpipsJudge)
+        shifts = self._open("st_lpips", describe_st_lpips, open_st_lpips)
         patches = self._open(
             "lpips",
-            lambda: lpips_net.describe("alex"),
-            lambda: LpipsJudge("alex", torch.device("cpu")),
+            lambda: describe_lpips("alex"),
+            lambda: open_lpips("alex"),
         )
         self._distances = {"lpips": (patches, NETWORKS_EVERY), "st_lpips": (shifts, SHIFTS_EVERY)}
 
@@ -144,7 +148,7 @@ class Judging:
     def embeddings(self, video: TrackedVideo) -> np.ndarray | None:
         """Who is seen in every 5th frame, ``(n, E)``, nan without a face."""
         if self._faces is not None and "faces" not in video.known:
-            video.known["faces"] = self._faces.look(
+            video.known["faces"] = self._faces.embed_faces(
                 video.frames[::NETWORKS_EVERY], video.track.points[::NETWORKS_EVERY]
             )
         return video.known.get("faces")

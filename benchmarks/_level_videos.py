@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._known_levels import SIGNATURE_FEATURES
 from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
@@ -31,7 +32,6 @@ from evaluation.judges.geometry import FEATURES, interocular, measure
 from evaluation.judges.landmark_track import check_faces, own_box
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.metrics.level_response import LevelResponse, level_response
-from evaluation.suite.known_levels import SIGNATURE_FEATURES
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SIDES = {"right": 61, "left": 291}
@@ -68,7 +68,7 @@ class Booth:
     Args:
         talker: drives the faces.
         every: look at every so many frames; only these are drawn.
-        others: others' judges of emotion, see :mod:`evaluation.suite.others`.
+        others: others' judges of emotion, see :mod:`evaluation.suite.emotion`.
     """
 
     talker: Any
@@ -166,19 +166,19 @@ def corner_rise(points: np.ndarray) -> dict[str, float]:
 
 
 def _ask(judge: Any, kept: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
-    from evaluation.judges.expressions import look, over_clip
+    from evaluation.judges.expressions import clip_probabilities, frame_probabilities
 
     rows = []
     for frame, points in kept:
         box = crop_box(points)
         rows.append(
-            look(
+            frame_probabilities(
                 judge,
                 crop_image(frame, box, size)[None],
                 ((to_crop(points, box) + 1) / 2 * size)[None],
             )
         )
-    mean = over_clip(np.concatenate(rows))
+    mean = clip_probabilities(np.concatenate(rows))
     return np.full(len(EMOTIONS), np.nan) if mean is None else mean
 
 

@@ -16,7 +16,7 @@ import torch
 
 if TYPE_CHECKING:
     from emo_lightning.face.coefficients import Coefficients
-    from evaluation.suite.others import Outsider
+    from evaluation.suite.emotion import ExternalJudge
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 RESAMPLES = 1000
@@ -84,19 +84,19 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return float((middle - half) / (1 + z)), float((middle + half) / (1 + z))
 
 
-def outsiders() -> list[Outsider]:
+def external_judges() -> list[ExternalJudge]:
     """Those of others' judges who can be asked; why the rest cannot is printed."""
     from emo_lightning.core.errors import UserError
     from evaluation.protocol import Unavailable
-    from evaluation.suite.others import OUTSIDERS
+    from evaluation.suite.emotion import EXTERNAL_JUDGES
 
     found = []
-    for outsider in OUTSIDERS:
+    for judge in EXTERNAL_JUDGES:
         try:
-            outsider.describe()
-            found.append(outsider)
+            judge.describe()
+            found.append(judge)
         except (UserError, Unavailable) as error:
-            print(f"{outsider.label} is not asked: {error}")
+            print(f"{judge.label} is not asked: {error}")
     return found
 
 

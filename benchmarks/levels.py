@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks._known_levels import LEVELS, SIGNATURE_FEATURES
 from benchmarks._level_videos import (
     Booth,
     Seen,
@@ -42,15 +43,14 @@ from benchmarks._level_videos import (
     signature_names,
     without_blinks,
 )
-from benchmarks._shared import outsiders, wilson
+from benchmarks._shared import external_judges, wilson
 from emo_lightning.commands.demo import sample_speech, write_astronaut
 from emo_lightning.core.errors import UserError
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
 from evaluation.metrics.level_response import LevelResponse
 from evaluation.report.contact_sheet import captioned
-from evaluation.suite.known_levels import LEVELS, SIGNATURE_FEATURES
-from evaluation.suite.others import OUTSIDERS
+from evaluation.suite.emotion import EXTERNAL_JUDGES
 
 JUDGED = (8, 15)
 SHEET_LEVELS = (1, 4, 8, 12, 15)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
                 args.contact_sheet,
             )
             return
-        booth = Booth(talker, args.every or 3, outsiders())
+        booth = Booth(talker, args.every or 3, external_judges())
         seen, judged = watch(booth, portraits, waves, args.size)
     print(
         f"\n{len(portraits)} portraits, {len(waves)} recordings of {args.seconds:g} s, every "
@@ -185,7 +185,7 @@ def judge_tables(judged: Sequence[Seen], level: float) -> None:
     are left out.
     """
     for judge in judged[0].answers if judged else ():
-        known = {o.label: o.classes for o in OUTSIDERS}.get(judge, EMOTIONS)
+        known = {o.label: o.classes for o in EXTERNAL_JUDGES}.get(judge, EMOTIONS)
         asked = [s for s in judged if s.emotion in known and np.isfinite(s.answers[judge]).all()]
         order = [np.argsort(-s.answers[judge]) for s in asked]
         wanted = [EMOTIONS.index(s.emotion) for s in asked]
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     if args.videos is None:
         run(args)
         return
-    from evaluation.suite import known_levels
+    from benchmarks import _known_levels as known_levels
 
     known = _read(args.reference, args.set) if args.reference else {}
     videos = known_levels.find(args.videos, args.emotions.split(","))

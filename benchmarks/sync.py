@@ -109,7 +109,7 @@ def watch(group: str, path: Path) -> Piece | None:
     """
     from evaluation.judges.landmarks import LandmarkJudge
     from evaluation.protocol import NotScored
-    from evaluation.runner.clip_reader import fit, whole_sound
+    from evaluation.runner.clip_reader import fit, whole_audio
 
     beside = [
         p
@@ -119,7 +119,7 @@ def watch(group: str, path: Path) -> Piece | None:
     judge = LandmarkJudge()
     try:
         points = np.stack([judge.place(frame) for frame in frames_of(path)])
-        wave = load(beside[0]) if beside else whole_sound(path)
+        wave = load(beside[0]) if beside else whole_audio(path)
     except NotScored as error:
         print(f"left out: {error}")
         return None
@@ -130,9 +130,9 @@ def watch(group: str, path: Path) -> Piece | None:
 
 def frames_of(path: Path) -> Iterator[np.ndarray]:
     """Frames at 25 a second."""
-    from evaluation.runner.clip_reader import Film
+    from evaluation.runner.clip_reader import ClipFrames
 
-    yield from Film(path).frames()
+    yield from ClipFrames(path).frames()
 
 
 def load(path: Path) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The plain data that passes between scoring, merging and the results: columns, one record a scored clip, what a set gives."""
+"""Plain data that passes between scoring, merging and the results: columns, records, set
+results."""
 
 from __future__ import annotations
 
@@ -8,50 +9,51 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FAMILIES: dict[str, str] = {
-    "lips": "Lips and sound",
-    "picture": "Picture",
+    "lips": "Lip sync",
+    "picture": "Image quality",
     "distribution": "Distribution",
     "identity": "Identity",
     "landmarks": "Landmarks and action units",
     "emotion": "Emotion",
     "motion": "Motion",
+    "theval": "Part of THEval",
     "level": "Level response",
 }
 """Sections of the results table, in the report's order: name in a column -> heading."""
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricColumn:
     """One column of the results table.
 
     Attributes:
         name: its key in results.json and per_clip.csv.
         label, unit, about: what the report says of it.
         higher_is_better: None where a value is to be near the ground truth's.
-        judge: who scored, where it is always the same; None takes the judges of what the entry needs, if any.
-        decimals: digits shown.
-        low, high: what a score can reach, so that no interval leaves it.
         family: a key of :data:`FAMILIES`.
-        histogram: show the clips' values as a histogram too (whole numbers, such as an offset in frames).
+        decimals: digits shown.
+        judge: who scored, where it is always the same; None takes the judges of what the entry
+            needs.
+        low, high: what a score can reach, so that no interval leaves it.
+        histogram: show the clips' values as a histogram too (whole numbers, such as frames).
     """
 
     name: str
     label: str
-    unit: str
-    higher_is_better: bool | None
-    judge: str | None
-    decimals: int
     about: str
-    low: float | None = None
-    high: float | None = None
+    higher_is_better: bool | None
     family: str = "picture"
+    unit: str = ""
+    decimals: int = 3
+    judge: str | None = None
+    low: float | None = 0.0
+    high: float | None = None
     histogram: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise ValueError(
-                f"family {self.family!r} of column {self.name} is none of {', '.join(FAMILIES)}"
-            )
+            known = ", ".join(FAMILIES)
+            raise ValueError(f"family {self.family!r} of column {self.name} is none of {known}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a clip metric found.
+    """A clip metric's scores of one clip.
 
     Attributes:
         values: column -> score; nan and absent both mean that there is none.
@@ -74,11 +76,11 @@ class Scores:
 
 @dataclass
 class Record:
-    """What was found for one clip of one system.
+    """Scores of one clip of one system.
 
     Attributes:
         system, clip, emotion, level, extra: as in the pairing.
-        values: column -> score, finite or infinite, never nan.
+        values: column -> score, finite.
         missing: column -> why it has no score.
         features: name -> one vector, for metrics over sets and for the report's details.
         facts: numbers of frames, framing, hashes.
@@ -101,24 +103,19 @@ class Record:
     stored: dict[str, str] = field(default_factory=dict)
 
     def put(self, metric: str, value: float) -> None:
-        """Store a score; one that is not a number is stored as missing."""
-        if math.isnan(value):
-            self.missing[metric] = "the computation gave no number"
-        else:
+        """Store a score; one that is not a finite number is stored as missing."""
+        if math.isfinite(value):
             self.values[metric] = float(value)
+        else:
+            self.missing[metric] = "the computation gave no number"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Record:
-        """The inverse of :meth:`to_json`; TypeError for other fields."""
-        return Record(**data)
-
 
 @dataclass(frozen=True)
-class Estimate:
-    """One number of a whole set, with the interval that its metric found itself (a bootstrap, say).
+class SetEstimate:
+    """One number of a whole set with its own interval (of a bootstrap, say).
 
     Attributes:
         value: the score.
@@ -138,16 +135,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SetResult:
-    """What a metric over a set found.
+    """Scores of a metric over a set.
 
     Attributes:
         samples: column -> numbers whose mean is the score, with a Student interval.
         reasons: column -> why there is none.
-        details: plain data for the report; see ``evaluation/suite/base.py`` for the kinds it can draw.
+        details: plain data for the report; see :class:`evaluation.suite.base.SetMetric`.
         estimates: column -> a score that is no mean of samples.
     """
 
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    estimates: Mapping[str, SetEstimate] = field(default_factory=dict)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks._shared import outsiders, wilson
+from benchmarks._shared import external_judges, wilson
 from emo_lightning.motion.emotions import EMOTIONS
 
 if TYPE_CHECKING:
-    from evaluation.suite.others import Outsider
+    from evaluation.suite.emotion import ExternalJudge
 
 
 def label(path: Path) -> str | None:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     if not labelled:
         return
     wanted = np.array([emotion for _, emotion in labelled])
-    others = outsiders()
+    others = external_judges()
     shapes, answers = _look([path for path, _ in labelled], max(args.every, 1), others)
     _report("emotion judge", [EmotionJudge.load().probabilities(clip) for clip in shapes], wanted)
     _report("rules", [rule_probabilities(clip) for clip in shapes], wanted)
@@ -84,16 +84,16 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def _look(
-    paths: Sequence[Path], every: int, others: Sequence[Outsider]
+    paths: Sequence[Path], every: int, others: Sequence[ExternalJudge]
 ) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
     """Each clip's blendshapes, and what each of the others says of it."""
     import torch
 
     from emo_lightning.media.video_reader import iter_frames
     from evaluation.judges.blendshapes import blendshapes
-    from evaluation.judges.expressions import look, over_clip
+    from evaluation.judges.expressions import clip_probabilities, frame_probabilities
     from evaluation.judges.landmarks import LandmarkJudge
-    from evaluation.suite.others import EVERY
+    from evaluation.suite.emotion import EVERY
 
     judges = [outsider.open(torch.device("cpu")) for outsider in others]
     tracker, step = LandmarkJudge(), max(EVERY // every, 1)
@@ -107,10 +107,12 @@ def _look(
             for outsider, judge, found in (
                 zip(others, judges, rows, strict=True) if i % step == 0 else ()
             ):
-                found.append(look(judge, *_head(frame, points[-1], outsider.view.size)))
+                found.append(
+                    frame_probabilities(judge, *_head(frame, points[-1], outsider.view.size))
+                )
         shapes.append(blendshapes(np.stack(points)))
         for outsider, found in zip(others, rows, strict=True):
-            mean = over_clip(np.concatenate(found))
+            mean = clip_probabilities(np.concatenate(found))
             answers[outsider.name].append(np.full(len(EMOTIONS), np.nan) if mean is None else mean)
     tracker.close()
     return shapes, answers

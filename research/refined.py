@@ -39,8 +39,7 @@ from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 from emo_lightning.renderers.refined.conditioning import frame_inputs
 from emo_lightning.renderers.refined.renderer import FILE, RefinedRenderer
 from emo_lightning.renderers.registry import create
-from evaluation.judges.lpips_net import LpipsJudge
-from evaluation.judges.st_lpips_net import STLpipsJudge
+from evaluation.judges.image_networks import open_lpips, open_st_lpips
 from evaluation.metrics.psnr import from_squared_error, squared_error
 from evaluation.metrics.ssim import ssim
 
@@ -165,8 +164,8 @@ def judges() -> dict[str, Distance]:
     """Perceptual distances whose weights are here."""
     found: dict[str, Distance] = {}
     for name, make in (
-        ("ST-LPIPS", STLpipsJudge),
-        ("LPIPS", lambda: LpipsJudge("alex", torch.device("cpu"))),
+        ("ST-LPIPS", open_st_lpips),
+        ("LPIPS", lambda: open_lpips("alex")),
     ):
         with contextlib.suppress(UserError):
             found[name] = make().distance

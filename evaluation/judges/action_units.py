@@ -1,12 +1,15 @@
-"""The action-unit judge: the built-in face model fitted to the landmark judge's points, and blendshapes where they see more.
+"""The action-unit judge: the built-in face model fitted to the landmark judge's points, and
+blendshapes where they see more.
 
-The fit reads mouths well. Frowns, staring eyes and tightened lids lie within a landmark's error of a person's own features,
-and there MediaPipe's blendshape network, which knows many faces, tells more: AU4, AU5 and AU7 are its ``browDown``, ``eyeWide``
-and ``eyeSquint`` on the scale of the units. On 19 clips of five MEAD actors the area under the curve (clips whose emotion has the
-unit against the others) is .91 instead of .69 for AU4, .99 instead of .89 for AU5, .93 instead of .89 for AU7; on EmoSpeaker's
-published angry videos the Spearman correlation with the level is .94 instead of .70 for AU4 and .88 instead of .06 for AU7.
-For the other units the fit is as good or better, or the network never leaves zero (AU6, AU9), and they stay its own.
-Wrinkles are not seen: AU6, AU9, AU14 and AU23 remain the weak ones.
+The fit reads mouths well. Frowns, staring eyes and tightened lids lie within a landmark's error of
+a person's own features, and there MediaPipe's blendshape network, which knows many faces, is
+better: AU4, AU5 and AU7 are its ``browDown``, ``eyeWide`` and ``eyeSquint`` on the scale of the
+units. On 19 clips of five MEAD actors the area under the curve (clips whose emotion has the unit
+against the others) is .91 instead of .69 for AU4, .99 instead of .89 for AU5, .93 instead of .89
+for AU7; on EmoSpeaker's published angry videos the Spearman correlation with the level is .94
+instead of .70 for AU4 and .88 instead of .06 for AU7. For the other units the fit is as good or
+better, or the network never leaves zero (AU6, AU9), and they stay its own. Wrinkles are not seen:
+AU6, AU9, AU14 and AU23 remain the weak ones.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ UNITS = AU_NAMES
 FROM_SHAPES: Mapping[str, tuple[str, float, float]] = {
     "AU4": ("browDown", 0.10, 0.65), "AU5": ("eyeWide", 0.05, 0.47), "AU7": ("eyeSquint", 0.35, 0.48),
 }  # fmt: skip
-"""Unit -> the blendshape (mean of both sides), what it is on an average face at rest, and how far the whole unit (FACS grade E) moves
-it: read off the built-in model's mean face."""
+"""Unit -> the blendshape (mean of both sides), what it is on an average face at rest, and how far
+the whole unit (FACS grade E) moves it: read off the built-in model's mean face."""
 
 
 @lru_cache(maxsize=4)
@@ -43,14 +46,16 @@ def describe(tracker: JudgeInfo) -> JudgeInfo:
 
 
 class ActionUnitJudge:
-    """Seventeen AU intensities and the 28 named expression coefficients under them, one identity a clip."""
+    """Seventeen AU intensities and the 28 named expression coefficients under them, one identity a
+    clip."""
 
     def __init__(self, tracker: JudgeInfo) -> None:
         self._model = BuiltinFaceModel.load()
         self.info = describe(tracker)
 
     def expression(self, points: np.ndarray) -> np.ndarray:
-        """Expression coefficients ``(T, 28)`` of one clip's points ``(T, 478, 3)`` in crop units, irises among them."""
+        """Expression coefficients ``(T, 28)`` of one clip's points ``(T, 478, 3)`` in crop units,
+        irises among them."""
         return with_shapes(self._model.fit(points).coefficients["exp"], blendshapes(points))
 
     def units(self, expression: np.ndarray) -> np.ndarray:
@@ -59,10 +64,11 @@ class ActionUnitJudge:
 
 
 def with_shapes(expression: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Fitted coefficients ``(T, 28)`` with the units of :data:`FROM_SHAPES` read from blendshapes ``(T, 52)``.
+    """Fitted coefficients ``(T, 28)`` with the units of :data:`FROM_SHAPES` read from blendshapes
+    ``(T, 52)``.
 
-    These may fall a little below 0 on faces with wider eyes or higher brows than most: cut off at 0, half of the faces would
-    show no change at low levels.
+    These may fall a little below 0 on faces with wider eyes or higher brows than most: cut off at
+    0, half of the faces would show no change at low levels.
     """
     out = expression.copy()
     for unit, (shape, rest, full) in FROM_SHAPES.items():
@@ -72,7 +78,8 @@ def with_shapes(expression: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 
 
 def signature(expression: np.ndarray, emotion: str) -> float | None:
-    """How strongly a mean expression ``(28,)`` shows an emotion's own units: their mean intensity; None for neutral."""
+    """How strongly a mean expression ``(28,)`` shows an emotion's own units: their mean intensity;
+    None for neutral."""
     wanted = SIGNATURE_UNITS.get(emotion)
     if wanted is None:
         return None

@@ -8,7 +8,8 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class JudgeInfo:
-    """Who scored: a name, the sha256 of the weights (None for plain arithmetic on another judge's output), and one line about it."""
+    """Who scored: a name, the sha256 of the weights (None for plain arithmetic on another judge's
+    output), and one line about it."""
 
     name: str
     sha256: str | None

@@ -1,9 +1,10 @@
-"""The 52 blendshapes of a face from its landmarks: the network inside the landmark judge's file, run by itself.
+"""The 52 blendshapes of a face from its landmarks: the network inside the landmark judge's file,
+run by itself.
 
-MediaPipe's landmarker ends in a small MLP-Mixer that turns 146 of its landmarks, in the picture plane, into 52 intensities.
-Run here on points alone it serves wherever points are known and no picture is: stored tracks, and simulated faces, which is
-what lets a judge be trained on faces that nobody filmed. On tracked frames the results are the landmarker's own to 1e-2
-(its half-precision arithmetic), which a test holds.
+MediaPipe's landmarker ends in a small MLP-Mixer that turns 146 of its landmarks, in the picture
+plane, into 52 intensities. Run here on points alone it serves stored tracks and simulated faces, on
+which a judge can be trained without recordings. On tracked frames the results are the landmarker's
+own to 1e-2 (its half-precision arithmetic), which a test checks.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Network:
-    """An MLP-Mixer (Tolstikhin et al., 2021): ``layers`` are (weights, bias) in order of use, ``scales`` those of its layer norms."""
+class BlendshapeMixer:
+    """An MLP-Mixer (Tolstikhin et al., 2021): ``layers`` are (weights, bias) in order of use,
+    ``scales`` those of its layer norms."""
 
     token: np.ndarray
     layers: list[tuple[np.ndarray, np.ndarray]]
@@ -78,7 +80,8 @@ def blendshapes(points: np.ndarray) -> np.ndarray:
     """Blendshapes of each frame.
 
     Args:
-        points: ``(T, 478, 2 or more)`` landmarks with irises, in pixels or another unit with square axes; nan where none.
+        points: ``(T, 478, 2 or more)`` landmarks with irises, in pixels or another unit with square
+            axes; nan where none.
 
     Returns:
         ``(T, 52)`` float32, 0..1, in the order of :data:`NAMES`; nan where the points are.
@@ -97,7 +100,7 @@ def blendshapes(points: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def load() -> Network:
+def load() -> BlendshapeMixer:
     """The network in the registered landmarker file, whose hash is checked on the way."""
     with zipfile.ZipFile(assets.locate("face_landmarker")) as archive:
         return _read(archive.read(MEMBER))
@@ -113,7 +116,8 @@ def _norm(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 class _Table:
-    """One table of a FlatBuffer, the container of TensorFlow Lite: fields by number, nothing trusted beyond the buffer."""
+    """One table of a FlatBuffer, the container of TensorFlow Lite: fields by number, nothing
+    trusted beyond the buffer."""
 
     def __init__(self, data: bytes, place: int) -> None:
         self._data, self._place = data, place
@@ -153,8 +157,9 @@ class _Table:
         ]
 
 
-def _read(data: bytes) -> Network:
-    """The mixer's weights out of its model file: half-precision constants, met in the order in which the operators use them."""
+def _read(data: bytes) -> BlendshapeMixer:
+    """The mixer's weights out of its model file: half-precision constants, met in the order in
+    which the operators use them."""
     model = _Table(data, struct.unpack_from("<I", data, 0)[0])
     codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
     graph, buffers = model.tables(2)[0], model.tables(4)
@@ -185,7 +190,7 @@ def _read(data: bytes) -> Network:
             factors += [v for v in values if v is not None]
         elif code == _CONCAT:
             token = next(v for v in values if v is not None).reshape(1, 1, -1)
-    return Network(
+    return BlendshapeMixer(
         token,
         layers,
         [f for f in factors if f.ndim == 1],

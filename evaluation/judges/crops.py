@@ -1,4 +1,5 @@
-"""The squares and boxes that other people's face networks look at, cut by landmarks: no second detector runs.
+"""The squares and boxes that other people's face networks look at, cut by landmarks: no second
+detector runs.
 
 Boxes are ``(left, top, width, height)`` in pixels of the picture, the first pixel covering 0..1.
 """
@@ -30,7 +31,8 @@ def square(box: Box, side: float) -> Box:
 
 
 def cut(picture: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
-    """What a box shows, stretched to ``(height, width, 3)``; black beyond the picture ``(H, W, 3)``."""
+    """What a box shows, stretched to ``(height, width, 3)``; black beyond the picture ``(H, W,
+    3)``."""
     left, top, w, h = box
     x, y = w / width, h / height
     # OpenCV counts from the middle of a pixel.
@@ -42,7 +44,8 @@ def cut(picture: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
 
 
 def letterbox(picture: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """What a box shows, in the middle of a black square ``(side, side, 3)``, its proportions kept."""
+    """What a box shows, in the middle of a black square ``(side, side, 3)``, its proportions
+    kept."""
     scale = side / max(box[2:])
     width, height = (min(max(round(length * scale), 1), side) for length in box[2:])
     out = np.zeros((side, side, 3), np.uint8)

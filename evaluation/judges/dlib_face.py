@@ -1,10 +1,13 @@
-"""dlib's face embedding (D. King, 2017): 128 numbers, people told apart by distance, for those who have ``dlib`` installed.
+"""dlib's face embedding (D. King, 2017): 128 numbers compared by distance, for those who have
+``dlib`` installed.
 
-Neither the module nor its weights come with this project: ``pip install --no-deps dlib-bin face_recognition_models``.
+Neither the module nor its weights come with this project: ``pip install --no-deps dlib-bin
+face_recognition_models``.
 
-dlib turns, scales and cuts the face itself (150 x 150, a quarter of padding), by 68 points, which here are MediaPipe's: no detector or
-shape predictor of its own runs. The numbers were trained for distances, two pictures of one person being less than 0.6 apart, and
-have no common length; their cosines lie close together. Over 64 frames of 32 clips: one person .92 to .98 (90 % of pairs), two
+dlib turns, scales and cuts the face itself (150 x 150, a quarter of padding), by 68 points, which
+here are MediaPipe's: no detector or shape predictor of its own runs. The numbers were trained for
+distances, two pictures of one person being less than 0.6 apart, and have no common length; their
+cosines lie close together. Over 64 frames of 32 clips: one person .92 to .98 (90 % of pairs), two
 people .80 to .91. A CSIM by dlib is to be read on that scale, not on SFace's.
 """
 
@@ -53,8 +56,9 @@ class DlibFaceJudge:
         self._dlib = importlib.import_module("dlib")
         self._net = self._dlib.face_recognition_model_v1(str(assets.locate(ASSET)))
 
-    def look(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Embeddings ``(B, 128)`` float32 of faces at ``points`` (B, 478, 3) in pictures ``(B, H, W, 3)`` uint8 RGB; nan without a face."""
+    def embed_faces(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Embeddings ``(B, 128)`` float32 of faces at ``points`` (B, 478, 3) in pictures ``(B, H,
+        W, 3)`` uint8 RGB; nan without a face."""
         found = np.full((len(images), SIZE), np.nan, np.float32)
         for i in np.flatnonzero(np.isfinite(points[:, 0, 0])):
             found[i] = self._net.compute_face_descriptor(self._chip(images[i], to_68(points[i])))

@@ -1,13 +1,16 @@
-"""EmoNet (Toisoul, Kossaifi, Bulat, Tzimiropoulos & Pantic, Nature Machine Intelligence 2021): eight emotions from a face of 256 x 256.
+"""EmoNet (Toisoul, Kossaifi, Bulat, Tzimiropoulos & Pantic, Nature Machine Intelligence 2021):
+eight emotions from a face of 256 x 256.
 
-The weights are not shipped: put ``emonet_8.pth`` (its authors' repository, CC BY-NC-ND 4.0) into the folder that ``EMO_ASSETS`` names.
+The weights are not shipped: put ``emonet_8.pth`` (its authors' repository, CC BY-NC-ND 4.0) into
+the folder that ``EMO_ASSETS`` names.
 
-The network is a face alignment network of two hourglasses (Bulat & Tzimiropoulos, ICCV 2017), whose features, weighted by the sum of
-the 68 heatmaps of the last, go through four more blocks to eight emotions, valence and arousal. The layers are called as in the
-file. Given the same weights and picture, the logits are those of the authors' code (to 2e-6 on random weights).
+The network is a face alignment network of two hourglasses (Bulat & Tzimiropoulos, ICCV 2017), whose
+features, weighted by the sum of the 68 heatmaps of the last, go through four more blocks to eight
+emotions, valence and arousal. The layers are called as in the file. Given the same weights and
+picture, the logits are those of the authors' code (to 2e-6 on random weights).
 
-Pictures are RGB over 255: as in the authors' test, the upright square about the box of the 68 landmarks whose side is 200 / 220 of the
-box's width and height together, black beyond the picture.
+Pictures are RGB over 255: as in the authors' test, the upright square about the box of the 68
+landmarks whose side is 200 / 220 of the box's width and height together, black beyond the picture.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ from torch.nn import functional
 
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
+from emo_lightning.core.external_weights import read_state_dict
 from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.crops import cut, outline, square
-from evaluation.judges.weights import read_state_dict
 
 NAME = "emonet"
 SIDE = 256
@@ -37,7 +40,8 @@ WIDTH, POINTS, DEPTH, STACKS, BLOCKS = 256, 68, 4, 2, 4
 
 
 class Residual(nn.Module):
-    """Three 3 x 3 convolutions, their outputs side by side (a half, a quarter, a quarter), added to the input."""
+    """Three 3 x 3 convolutions, their outputs side by side (a half, a quarter, a quarter), added to
+    the input."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,8 +66,9 @@ class Residual(nn.Module):
         return torch.cat(found, dim=1) + self.downsample(x)
 
 
-class Hourglass(nn.Module):
-    """Halves the picture four times and comes back, at each size adding what it saw there on the way down."""
+class EmoNetHourglass(nn.Module):
+    """Halves the picture four times and comes back, at each size adding what it saw there on the
+    way down."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,8 +88,9 @@ class Hourglass(nn.Module):
         return self.get_submodule(f"b1_{level}")(x) + back
 
 
-class EmoNet(nn.Module):
-    """``(B, 3, 256, 256)`` RGB 0..1 -> ``(B, 10)``: logits of the eight emotions, valence, arousal."""
+class ToisoulEmoNet(nn.Module):
+    """``(B, 3, 256, 256)`` RGB 0..1 -> ``(B, 10)``: logits of the eight emotions, valence,
+    arousal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +101,7 @@ class EmoNet(nn.Module):
             Residual(128, WIDTH),
         )
         for stack in range(STACKS):
-            self.add_module(f"m{stack}", Hourglass())
+            self.add_module(f"m{stack}", EmoNetHourglass())
             self.add_module(f"top_m_{stack}", Residual(WIDTH, WIDTH))
             self.add_module(f"conv_last{stack}", nn.Conv2d(WIDTH, WIDTH, 1))
             self.add_module(f"bn_end{stack}", nn.BatchNorm2d(WIDTH))
@@ -120,7 +126,8 @@ class EmoNet(nn.Module):
         return self.emo_fc_2(last.mean(dim=(2, 3)))
 
     def _align(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The hourglasses' features side by side ``(B, 512, 64, 64)``, and the last one's heatmaps ``(B, 68, 64, 64)``."""
+        """The hourglasses' features side by side ``(B, 512, 64, 64)``, and the last one's heatmaps
+        ``(B, 68, 64, 64)``."""
         found, heatmaps = [], x
         for stack in range(STACKS):
             seen = self.get_submodule(f"top_m_{stack}")(self.get_submodule(f"m{stack}")(x))
@@ -149,13 +156,14 @@ def describe() -> JudgeInfo:
     return _describe(path, path.stat().st_mtime_ns)
 
 
-def load(path: Path) -> EmoNet:
-    """The network with a user's weights; UserError unless the file holds all its tensors and no others."""
+def load(path: Path) -> ToisoulEmoNet:
+    """The network with a user's weights; UserError unless the file holds all its tensors and no
+    others."""
     state = {
         name.removeprefix("module."): value
         for name, value in read_state_dict(path, f"asset {NAME}").items()
     }
-    net = EmoNet()
+    net = ToisoulEmoNet()
     # Files of older versions of torch do not count the batches that a layer was trained on.
     counts = {
         name: value

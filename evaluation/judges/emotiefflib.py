@@ -1,11 +1,14 @@
-"""EmotiEffLib's emotion network (A. Savchenko, HSEmotion): eight emotions of AffectNet, an EfficientNet-B0 by OpenCV.
+"""EmotiEffLib's emotion network (A. Savchenko, HSEmotion): eight emotions of AffectNet, an
+EfficientNet-B0 by OpenCV.
 
-The weights are not shipped: put ``enet_b0_8_best_vgaf.onnx``, or another of that project's networks with eight classes and a face of
-224 x 224 under this name, into the folder that ``EMO_ASSETS`` names.
+The weights are not shipped: put ``enet_b0_8_best_vgaf.onnx``, or another of that project's networks
+with eight classes and a face of 224 x 224 under this name, into the folder that ``EMO_ASSETS``
+names.
 
-As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box stretched to a square. There MTCNN finds
-the box; here it is made of the 68 landmarks (:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`). On an EfficientNet-B0 with random weights,
-exported as that project exports its own, OpenCV's probabilities are those of ONNX Runtime to 1e-6.
+As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box
+stretched to a square. There MTCNN finds the box; here it is made of the 68 landmarks
+(:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`). On an EfficientNet-B0 with random weights, exported
+as that project exports its own, OpenCV's probabilities are those of ONNX Runtime to 1e-6.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ CLASSES = ("angry", "contempt", "disgusted", "fear", "happy", "neutral", "sad", 
 """The network's order, by our names."""
 MEAN, DEVIATION = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
 WIDTH, HEIGHT, RISE = 0.98, 1.3, 0.14
-"""MTCNN's box over that of the 68 landmarks, and how far its centre lies above theirs in heights of theirs: medians over 64 frames of
-32 clips, standard deviations 0.035, 0.064 and 0.042."""
+"""MTCNN's box over that of the 68 landmarks, and how far its centre lies above theirs in heights of
+theirs: medians over 64 frames of 32 clips, standard deviations 0.035, 0.064 and 0.042."""
 
 
 @lru_cache(maxsize=4)
@@ -52,7 +55,8 @@ class EmotiEffJudge:
     """Emotions of faces by EmotiEffLib's network; OpenCV runs it on the CPU.
 
     Raises:
-        UserError: its weights are absent, or are no network of eight classes for faces of 224 x 224.
+        UserError: its weights are absent, or are no network of eight classes for faces of 224 x
+            224.
     """
 
     classes = CLASSES
@@ -80,7 +84,8 @@ class EmotiEffJudge:
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 224, 224, 3)`` uint8 RGB."""
-        # One by one: a file may fix the number of pictures at one, and no answer may depend on the others.
+        # One by one: a file may fix the number of pictures at one, and no answer may depend on the
+        # others.
         return softmax(np.concatenate([self._scores(face[None]) for face in faces]))
 
     def _scores(self, faces: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
-"""The emotion judge: which of the eight emotions a clip's face shows, told from its blendshapes.
+"""The emotion judge: classifies a clip's face into the eight emotions by its blendshapes.
 
-A multinomial logistic regression on what the blendshapes do over the clip (:func:`features`), trained on simulated people alone
-(:mod:`tools.judge_training.emotion`), times a small power of hand-written rules (:func:`rule_probabilities`): the units
-that define each emotion, as blendshapes. No filmed face and no generated video was learned from, so no system has an advantage.
+A multinomial logistic regression on what the blendshapes do over the clip (:func:`features`),
+trained on simulated people alone (:mod:`tools.judge_training.emotion`), times a small power of
+hand-written rules (:func:`rule_probabilities`): the units that define each emotion, as blendshapes.
+No real or generated video was trained on, so no system has an advantage.
 
-How good it is: modest. On 19 clips of five MEAD actors (eight emotions, chance .125) it names the emotion in 9 (.47, 95 % .27 to
-.68); the wanted one is among its two best guesses in 16. The rules alone reach 8, with a worse likelihood. On eleven clips of
-people acting fury, joy, grief and surprise it is right in 6 (.55, .28 to .79), on nine clips of calm speeches and interviews it
-sees neutral in 4, on eleven of GRID in all. It sees points alone, no wrinkles, and one clip cannot tell a person with high
-brows from raised brows: fear, contempt and half of the joy of two actresses with high brows count as surprise, anger and
-disgust as each other. The ridge and the power of the rules were chosen looking at these clips, which flatters it a little.
-Read a system's accuracy beside that on its reference clips, never alone; ``python -m benchmarks emotion --videos DIR`` prints
-the table for other videos.
+How good it is: modest. On 19 clips of five MEAD actors (eight emotions, chance .125) it names the
+emotion in 9 (.47, 95 % .27 to .68); the wanted one is among its two best guesses in 16. The rules
+alone reach 8, with a worse likelihood. On eleven clips of people acting fury, joy, grief and
+surprise it is right in 6 (.55, .28 to .79), on nine clips of calm speeches and interviews it sees
+neutral in 4, on eleven of GRID in all. It sees points alone, no wrinkles, and one clip does not
+separate a person with high brows from raised brows: fear, contempt and half of the joy of two
+actresses with high brows count as surprise, anger and disgust as each other. The ridge and the
+power of the rules were chosen looking at these clips, which flatters it a little. Read a system's
+accuracy beside that on its reference clips, never alone; ``python -m benchmarks emotion --videos
+DIR`` prints the table for other videos.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ LEFT_OUT = (
     "noseSneer",
     "eyeLook",
 )
-"""Blendshapes (by how they start) that the network never gives off zero, and the gaze, which says nothing here."""
+"""Blendshapes (by how they start) that the network never gives off zero, and the gaze, which says
+nothing here."""
 QUANTILES = (0.2, 0.5, 0.8)
 """Over a clip: what stays while the mouth speaks, what is usual, what comes and goes."""
 
@@ -67,8 +71,9 @@ def features(shapes: np.ndarray) -> np.ndarray:
         shapes: ``(T, 52)``, 0..1, T at least 1; frames without a face, nan, are left out.
 
     Returns:
-        ``(F,)`` float64: quantiles over time of the square roots (which spread the low values apart), of shapes in the middle and of
-        the mean of both sides, and the median difference of the sides.
+        ``(F,)`` float64: quantiles over time of the square roots (which spread the low values
+        apart), of shapes in the middle and of the mean of both sides, and the median difference of
+        the sides.
 
     Raises:
         ValueError: another shape, or no frame with a face.
@@ -114,7 +119,8 @@ class EmotionJudge:
             )
 
     def probabilities(self, shapes: np.ndarray) -> np.ndarray:
-        """``(8,)`` in the order of ``EMOTIONS`` for one clip's ``(T, 52)`` blendshapes; ValueError as :func:`features`."""
+        """``(8,)`` in the order of ``EMOTIONS`` for one clip's ``(T, 52)`` blendshapes; ValueError
+        as :func:`features`."""
         joined = (
             self.classify(features(shapes)[None])[0] * rule_probabilities(shapes) ** RULES_POWER
         )
@@ -140,7 +146,8 @@ def describe() -> JudgeInfo:
 
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, object]:
-    """What the shipped weights were trained on, with which seed, and what they reached on simulated people held out."""
+    """What the shipped weights were trained on, with which seed, and what they reached on simulated
+    people held out."""
     with (
         files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
@@ -170,11 +177,13 @@ RULES: Mapping[str, Mapping[str, float]] = {
     },
     "surprised": {"browInnerUp": 0.4, "browOuterUp": 0.5, "eyeWide": 0.5, "jawOpen": 0.5},
 }
-"""Blendshapes that stand for each emotion's action units (``-``: the difference of the sides); weights are ours, never fitted."""
+"""Blendshapes that stand for each emotion's action units (``-``: the difference of the sides);
+weights are ours, never fitted."""
 RESTING, SHARPNESS = 0.35, 8.0
 """The score of a neutral face, and how decided the rules are."""
 RULES_POWER = 0.25
-"""How much the rules say: with them the log-likelihood a clip is -1.32 instead of -1.43 on MEAD, -1.29 instead of -1.40 on calm talk."""
+"""How much the rules say: with them the log-likelihood a clip is -1.32 instead of -1.43 on MEAD,
+-1.29 instead of -1.40 on calm talk."""
 
 
 def rule_probabilities(shapes: np.ndarray) -> np.ndarray:

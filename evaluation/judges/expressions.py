@@ -1,4 +1,5 @@
-"""What the emotion judges that look at single frames share: classes by our names, faces at the landmarks, one answer a clip."""
+"""What the emotion judges that look at single frames share: classes by our names, faces at the
+landmarks, one answer a clip."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from emo_lightning.face.landmarks import to_68
 from emo_lightning.motion.emotions import EMOTIONS
 
 Cutter = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""A picture ``(H, W, 3)`` uint8 RGB and the face's 68 points in it -> the face as the network wants it, uint8 RGB."""
+"""A picture ``(H, W, 3)`` uint8 RGB and the face's 68 points in it -> the face as the network wants
+it, uint8 RGB."""
 
 
 class ExpressionJudge(Protocol):
@@ -32,13 +34,17 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def look(judge: ExpressionJudge, images: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Probabilities ``(B, 8)`` float32 in the order of ``EMOTIONS``, 0 for a class that the judge does not have.
+def frame_probabilities(
+    judge: ExpressionJudge, images: np.ndarray, points: np.ndarray
+) -> np.ndarray:
+    """Probabilities ``(B, 8)`` float32 in the order of ``EMOTIONS``, 0 for a class that the judge
+    does not have.
 
     Args:
         judge: whom to ask.
         images: ``(B, H, W, 3)`` uint8 RGB.
-        points: ``(B, 478, 2 or more)`` in their pixels; nan where there is no face, whose row is nan.
+        points: ``(B, 478, 2 or more)`` in their pixels; nan where there is no face, whose row is
+            nan.
     """
     found = np.full((len(images), len(EMOTIONS)), np.nan, np.float32)
     seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
@@ -51,7 +57,8 @@ def look(judge: ExpressionJudge, images: np.ndarray, points: np.ndarray) -> np.n
     return found
 
 
-def over_clip(rows: np.ndarray) -> np.ndarray | None:
-    """A clip's answer ``(8,)``: the mean over its frames ``(B, 8)`` with a face; None if there is none."""
+def clip_probabilities(rows: np.ndarray) -> np.ndarray | None:
+    """A clip's answer ``(8,)``: the mean over its frames ``(B, 8)`` with a face; None if there is
+    none."""
     seen = rows[np.isfinite(rows[:, 0])]
     return seen.mean(axis=0, dtype=np.float64) if len(seen) else None

@@ -1,7 +1,7 @@
 """Face embedding judges: who is this? SFace from a package, or the user's own ArcFace network.
 
-Both look at a face of 112 x 112 pixels, turned, scaled and moved so that five points (eyes, nose, corners of the mouth) lie
-where the networks were trained to see them (InsightFace's template).
+Both look at a face of 112 x 112 pixels, turned, scaled and moved so that five points (eyes, nose,
+corners of the mouth) lie where the networks were trained to see them (InsightFace's template).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ TEMPLATE = np.array(
         [70.7299, 92.2041],
     ]
 )
-"""Left and right eye in the picture, tip of the nose, left and right corner of the mouth, in pixels of the aligned face."""
+"""Left and right eye in the picture, tip of the nose, left and right corner of the mouth, in pixels
+of the aligned face."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 NOSE, CORNERS = 4, (61, 291)
 NETWORKS = {
@@ -36,13 +37,15 @@ NETWORKS = {
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """The template's points from the 478; ``(478, 2 or more)`` -> ``(5, 2)``. The eyes are the middle of their corners and lids."""
+    """The template's points from the 478; ``(478, 2 or more)`` -> ``(5, 2)``. The eyes are the
+    middle of their corners and lids."""
     eyes = [points[list(eye), :2].mean(axis=0) for eye in EYES]
     return np.stack([*eyes, points[NOSE, :2], *(points[i, :2] for i in CORNERS)]).astype(np.float64)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift ``(2, 3)`` that moves points ``(P, 2)`` nearest to others (S. Umeyama, PAMI 13(4), 1991).
+    """The rotation, scale and shift ``(2, 3)`` that moves points ``(P, 2)`` nearest to others (S.
+    Umeyama, PAMI 13(4), 1991).
 
     In the plane, with complex numbers, it is a straight line's least squares.
     """
@@ -55,8 +58,10 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def align(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The face ``(112, 112, 3)`` of a picture ``(H, W, 3)`` with points ``(478, 2 or more)`` in its pixels."""
-    # OpenCV counts from the middle of a pixel, the points from its corner; the template was made in OpenCV's way.
+    """The face ``(112, 112, 3)`` of a picture ``(H, W, 3)`` with points ``(478, 2 or more)`` in its
+    pixels."""
+    # OpenCV counts from the middle of a pixel, the points from its corner; the template was made in
+    # OpenCV's way.
     matrix = similarity(five_points(points) - 0.5, TEMPLATE)
     return cv2.warpAffine(
         image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
@@ -87,7 +92,8 @@ class FaceEmbeddingJudge:
         self.info = describe(network)
         path = assets.locate(network)
         try:
-            # OpenCV 5's newer engine refuses SFace's 8-bit weights, which the file also names as inputs.
+            # OpenCV 5's newer engine refuses SFace's 8-bit weights, which the file also names as
+            # inputs.
             self._net = cv2.dnn.readNetFromONNX(str(path), cv2.dnn.ENGINE_CLASSIC)
             self._centre, self._scale = (0.0, 1.0) if network == "sface" else (127.5, 1 / 127.5)
             self.size = self.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape[1]
@@ -108,8 +114,9 @@ class FaceEmbeddingJudge:
         self._net.setInput(blob)
         return self._net.forward().reshape(len(faces), -1).astype(np.float32)
 
-    def look(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Embeddings ``(B, E)`` of the faces at ``points`` (B, 478, 3) in pictures ``(B, H, W, 3)`` uint8 RGB; nan where there is none."""
+    def embed_faces(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Embeddings ``(B, E)`` of the faces at ``points`` (B, 478, 3) in pictures ``(B, H, W, 3)``
+        uint8 RGB; nan where there is none."""
         found = np.full((len(images), self.size), np.nan, np.float32)
         seen = np.isfinite(points[:, 0, 0])
         if seen.any():

@@ -1,18 +1,23 @@
-"""face-api.js' expression network (V. Muehler, MIT): seven emotions, no contempt, from a face of 112 x 112 pixels.
+"""face-api.js' expression network (V. Muehler, MIT): seven emotions, no contempt, from a face of
+112 x 112 pixels.
 
-The weights are not shipped: put ``face_expression_model-weights_manifest.json`` and ``face_expression_model-shard1``, as they lie
-in that project's folder ``weights``, into the folder that ``EMO_ASSETS`` names.
+The weights are not shipped: put ``face_expression_model-weights_manifest.json`` and
+``face_expression_model-shard1``, as they lie in that project's folder ``weights``, into the folder
+that ``EMO_ASSETS`` names.
 
-The network: four blocks of four convolutions, each adding up the outputs of those before it; all but the very first are separable
-in depth; every block halves the picture, the mean of the last is classified. Its input is the box of the 68 landmarks, 1.2 times as
-wide and high, letterboxed in black, RGB less the mean of VGG's training set, over 255: what face-api.js does after its landmarks,
-which here are MediaPipe's. On the same pixels the probabilities are those of face-api.js itself to 2e-6.
+The network: four blocks of four convolutions, each adding up the outputs of those before it; all
+but the very first are separable in depth; every block halves the picture, the mean of the last is
+classified. Its input is the box of the 68 landmarks, 1.2 times as wide and high, letterboxed in
+black, RGB less the mean of VGG's training set, over 255: what face-api.js does after its landmarks,
+which here are MediaPipe's. On the same pixels the probabilities are those of face-api.js itself to
+2e-6.
 
-How good it is: about as good as ours. Of the 17 clips of five MEAD actors whose emotion it knows, it names 10 (.59, 95 % .36 to .78;
-ours 9); of eleven clips of people acting fury, joy, grief and surprise 4 (.36, .15 to .65; ours 5). Its mistakes are others: all joy is
-found, and joy in three of seven furious clips too; of 45 videos by a generator it calls all 15 happy ones happy and 28 of the 30
-angry and sad ones neutral (right in 15, ours in 26).
-``python -m benchmarks emotion --videos DIR`` prints the table for other videos when its files are there.
+How good it is: about as good as ours. Of the 17 clips of five MEAD actors whose emotion it knows,
+it names 10 (.59, 95 % .36 to .78; ours 9); of eleven clips of people acting fury, joy, grief and
+surprise 4 (.36, .15 to .65; ours 5). Its mistakes are others: all joy is found, and joy in three of
+seven furious clips too; of 45 videos by a generator it calls all 15 happy ones happy and 28 of the
+30 angry and sad ones neutral (right in 15, ours in 26). ``python -m benchmarks emotion --videos
+DIR`` prints the table for other videos when its files are there.
 """
 
 from __future__ import annotations
@@ -45,7 +50,8 @@ WIDTHS = (3, 32, 64, 128, 256)
 
 
 def _same(x: Tensor, stride: int) -> Tensor:
-    """Borders of zeros as TensorFlow's "same" puts them for a kernel of 3: with stride 2 on an even side, right and below alone."""
+    """Borders of zeros as TensorFlow's "same" puts them for a kernel of 3: with stride 2 on an even
+    side, right and below alone."""
     return functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
 
 
@@ -112,7 +118,8 @@ class Classifier(nn.Module):
 
 
 class ExpressionNet(nn.Module):
-    """``(B, 3, 112, 112)`` RGB 0..255 -> logits ``(B, 7)``; parameters are called as in the manifest, with dots."""
+    """``(B, 3, 112, 112)`` RGB 0..255 -> logits ``(B, 7)``; parameters are called as in the
+    manifest, with dots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,8 +138,9 @@ class ExpressionNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One tensor as the manifest says it is stored: float32, or bytes ``b`` that stand for ``b * scale + low``."""
+class StoredTensor:
+    """One tensor as the manifest says it is stored: float32, or bytes ``b`` that stand for ``b *
+    scale + low``."""
 
     name: str
     shape: tuple[int, ...]
@@ -140,7 +148,8 @@ class Stored:
     low: float = 0.0
 
     def read(self, data: bytes, start: int) -> tuple[Tensor, int]:
-        """The tensor whose first byte is ``data[start]``, and where the next begins; ValueError past the end."""
+        """The tensor whose first byte is ``data[start]``, and where the next begins; ValueError
+        past the end."""
         stop = start + prod(self.shape) * (4 if self.scale is None else 1)
         if stop > len(data):
             raise ValueError(f"the numbers end before {self.name}")
@@ -153,7 +162,7 @@ class Stored:
         return torch.from_numpy(values.reshape(self.shape)), stop
 
 
-def _stored(entry: Mapping[str, Any]) -> Stored:
+def _stored(entry: Mapping[str, Any]) -> StoredTensor:
     name, shape, packing = (
         str(entry["name"]),
         tuple(int(n) for n in entry["shape"]),
@@ -166,16 +175,17 @@ def _stored(entry: Mapping[str, Any]) -> Stored:
     ):
         raise ValueError(f"{name} is neither float32 nor bytes that stand for it")
     return (
-        Stored(name, shape, float(packing["scale"]), float(packing["min"]))
+        StoredTensor(name, shape, float(packing["scale"]), float(packing["min"]))
         if packing
-        else Stored(name, shape)
+        else StoredTensor(name, shape)
     )
 
 
 def read_shard(manifest: Path, shard: Path) -> dict[str, Tensor]:
     """The tensors of a TensorFlow.js weights file, by name, in its own layout.
 
-    The manifest says which they are and how they are stored; the name of the file that it gives is not used.
+    The manifest says which they are and how they are stored; the name of the file that it gives is
+    not used.
 
     Raises:
         ValueError: not such a manifest, another type of numbers, or a shard of another length.
@@ -208,7 +218,8 @@ ORDER: Mapping[str, Sequence[int]] = {
 
 
 def from_tensorflow(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors by the names and in the layout of :class:`ExpressionNet`; ValueError for a kind that it does not have."""
+    """The same tensors by the names and in the layout of :class:`ExpressionNet`; ValueError for a
+    kind that it does not have."""
     found = {}
     for name, value in tensors.items():
         axes = ORDER.get(name.rsplit("/", 1)[-1], ())

@@ -1,7 +1,8 @@
 """Readable distances on the 478-point face, the features over which a level response is drawn.
 
-All are in units of the outer eye-corner distance of the same frame, measured in the picture plane. Heights are along the
-face's own axis, from the chin (152) to the forehead (10), so a tilted head changes nothing.
+All are in units of the outer eye-corner distance of the same frame, measured in the picture plane.
+Heights are along the face's own axis, from the chin (152) to the forehead (10), so a tilted head
+changes nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def measure(points: np.ndarray) -> np.ndarray:
     """The features of each frame.
 
     Args:
-        points: ``(T, 468 or more, 2 or more)`` in pixels or any other unit with square axes, y down.
+        points: ``(T, 468 or more, 2 or more)`` in pixels or any other unit with square axes, y
+            down.
 
     Returns:
         ``(T, 9)`` float64 in the order of :data:`FEATURES`.

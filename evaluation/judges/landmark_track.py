@@ -1,4 +1,5 @@
-"""What the judges of the landmarks saw of one clip: points in every frame, from which all track metrics are computed."""
+"""What the judges of the landmarks saw of one clip: points in every frame, from which all track
+metrics are computed."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ def scaled_box(box: CropBox, factor: float) -> CropBox:
 
 
 def shared_box(size: tuple[int, int], reference: Track) -> CropBox | None:
-    """The reference's crop in a picture of this size, or None where the two do not show the same view."""
+    """The reference's crop in a picture of this size, or None where the two do not show the same
+    view."""
     return (
         scaled_box(reference.box, size[0] / reference.size[0])
         if same_framing(size, reference.size)
@@ -137,7 +139,8 @@ def shared_box(size: tuple[int, int], reference: Track) -> CropBox | None:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a face lies beside another: ``theirs = scale * mine + shift``, in pixels, at one moment."""
+    """Where a face lies beside another: ``theirs = scale * mine + shift``, in pixels, at one
+    moment."""
 
     scale: float
     shift: np.ndarray
@@ -149,8 +152,8 @@ class Placement:
 
 
 def place_beside(points: np.ndarray, reference: Track) -> Placement:
-    """Scale and shift of points ``(T, 478, 3)`` onto the reference's, by least squares over those on bone, at the first frame in
-    which both show a face.
+    """Scale and shift of points ``(T, 478, 3)`` onto the reference's, by least squares over those
+    on bone, at the first frame in which both show a face.
 
     Raises:
         NotScored: there is no such frame.

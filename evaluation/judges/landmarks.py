@@ -20,7 +20,8 @@ def describe() -> JudgeInfo:
 
 
 class LandmarkJudge:
-    """MediaPipe's 478 points, each frame looked at alone; among several faces, the one nearest to the frame before."""
+    """MediaPipe's 478 points, each frame looked at alone; among several faces, the one nearest to
+    the frame before."""
 
     def __init__(self) -> None:
         self.info = describe()
@@ -32,7 +33,8 @@ class LandmarkJudge:
         self._centre = None
 
     def place(self, frame: np.ndarray) -> np.ndarray:
-        """Points of the next frame ``(H, W, 3)`` uint8 RGB: ``(478, 3)`` float32 pixels, all nan without a face."""
+        """Points of the next frame ``(H, W, 3)`` uint8 RGB: ``(478, 3)`` float32 pixels, all nan
+        without a face."""
         faces = self._landmarker.detect(frame)
         if not faces:
             return np.full((POINTS, 3), np.nan, np.float32)

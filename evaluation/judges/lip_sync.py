@@ -1,12 +1,14 @@
-"""Our lip-sync judge, ``emo-sync-1``: two small streams into one space, where lips and sound of the same moment lie close together.
+"""Our lip-sync judge, ``emo-sync-1``: two small streams embed lips and audio of one moment close
+together.
 
-The protocol is SyncNet's: windows of 5 frames and 0.2 s of sound, one frame apart, compared at shifts of up to 15 frames.
-What it looks at is not: not pixels but the lips' and chin's landmarks with the head's movement and the person's resting
-mouth taken out (:mod:`evaluation.judges.mouth`), because one person's pictures cannot teach what other people look like,
-while anyone's lips open and close alike. What it hears is a log-mel spectrogram without its mean, which removes most of
-what a microphone adds. Embeddings have unit length, so distances lie between 0 and 2.
+The protocol is SyncNet's: windows of 5 frames and 0.2 s of audio, one frame apart, compared at
+shifts of up to 15 frames. Its input is not: not pixels but the landmarks of lips and chin, without
+the head's movement and the person's resting mouth (:mod:`evaluation.judges.mouth`), because one
+person's frames do not generalise to other faces, while lips open and close alike. The audio is a
+log-mel spectrogram without its mean, which removes most of a microphone's coloration. Embeddings
+have unit length, so distances lie between 0 and 2.
 
-Scores carry the judge's name; they are not SyncNet's. ``python -m benchmarks sync`` prints how far they can be trusted.
+Scores carry the judge's name; they are not SyncNet's. ``python -m benchmarks sync`` measures it.
 """
 
 from __future__ import annotations
@@ -35,9 +37,10 @@ ROWS = 4
 """Mel rows a frame."""
 DIMENSION = 64
 FLOOR = 8.0
-"""Natural-log units under the sound's loud parts beyond which nothing is heard."""
+"""Natural-log units under the sound's loud parts beyond which audio counts as silence."""
 MOVEMENT, GAP, LOUDNESS = 0.04, 0.08, 2.0
-"""Usual sizes, by which inputs are divided: movement of a lip point and distance between the lips (IOD), log magnitude."""
+"""Usual sizes, by which inputs are divided: movement of a lip point and distance between the lips
+(IOD), log magnitude."""
 _PLACE = {int(vertex): row for row, vertex in enumerate(POINTS)}
 UPPER = [_PLACE[int(v)] for v in LIP_INNER[0][1:-1]]
 LOWER = [_PLACE[int(v)] for v in LIP_INNER[1][1:-1]]
@@ -46,44 +49,51 @@ INPUTS = 3 * len(POINTS) + len(UPPER)
 
 
 class LipSyncNet(nn.Module):
-    """Both streams. A clip goes through at once: what a window's embedding depends on is the window alone."""
+    """Both streams. A clip goes through at once: what a window's embedding depends on is the window
+    alone."""
 
     def __init__(
-        self, dimension: int = DIMENSION, width: int = 128, hearing: int = 160, dropout: float = 0.1
+        self,
+        dimension: int = DIMENSION,
+        width: int = 128,
+        audio_width: int = 160,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.reduce = nn.Conv1d(INPUTS, width // 2, 1)
-        self.see = nn.ModuleList(
+        self.lip_layers = nn.ModuleList(
             [_Layer(width // 2, width, 3), _Layer(width, width, 3), _Layer(width, width, 1)]
         )
-        self.seen = nn.Conv1d(width, dimension, 1)
+        self.lip_output = nn.Conv1d(width, dimension, 1)
         self.bands = nn.ModuleList([_Band(1, 12), _Band(12, 24)])
-        self.hear = nn.ModuleList(
+        self.audio_layers = nn.ModuleList(
             [
-                _Layer(24 * (N_MELS // 4), hearing, ROWS, ROWS),
-                _Layer(hearing, hearing, 2),
-                _Layer(hearing, hearing, 3),
+                _Layer(24 * (N_MELS // 4), audio_width, ROWS, ROWS),
+                _Layer(audio_width, audio_width, 2),
+                _Layer(audio_width, audio_width, 3),
             ]
         )
-        self.heard = nn.Conv1d(hearing, dimension, 1)
+        self.audio_output = nn.Conv1d(audio_width, dimension, 1)
 
     def lips(self, shape: Tensor) -> Tensor:
-        """Mouth shapes ``(B, T, 45, 3)`` of whole clips (:func:`find_mouth`) -> unit vectors ``(B, T - 4, D)``."""
+        """Mouth shapes ``(B, T, 45, 3)`` of whole clips (:func:`find_mouth`) -> unit vectors ``(B,
+        T - 4, D)``."""
         hidden = self.reduce(self.drop(lip_inputs(shape)).transpose(1, 2))
-        for layer in self.see:
+        for layer in self.lip_layers:
             hidden = layer(self.drop(hidden))
-        return normalize(self.seen(hidden).transpose(1, 2), dim=-1)
+        return normalize(self.lip_output(hidden).transpose(1, 2), dim=-1)
 
     def voice(self, mel: Tensor) -> Tensor:
-        """Log-mel spectrograms ``(B, 4 T, 80)`` of whole clips -> unit vectors ``(B, T - 4, D)``."""
+        """Log-mel spectrograms ``(B, 4 T, 80)`` of whole clips -> unit vectors ``(B, T - 4,
+        D)``."""
         hidden = voice_inputs(mel)[:, None]
         for band in self.bands:
             hidden = band(hidden)
         hidden = hidden.transpose(2, 3).flatten(1, 2)
-        for layer in self.hear:
+        for layer in self.audio_layers:
             hidden = layer(self.drop(hidden))
-        return normalize(self.heard(hidden).transpose(1, 2), dim=-1)
+        return normalize(self.audio_output(hidden).transpose(1, 2), dim=-1)
 
 
 class _Layer(nn.Module):
@@ -112,14 +122,16 @@ class _Band(nn.Module):
 
 
 def lip_inputs(shape: Tensor) -> Tensor:
-    """``(B, T, 45, 3)`` -> ``(B, T, 144)``: movement about each point's median over the clip, and nine distances between the lips."""
+    """``(B, T, 45, 3)`` -> ``(B, T, 144)``: movement about each point's median over the clip, and
+    nine distances between the lips."""
     movement = shape - shape.median(dim=1, keepdim=True).values
     gap = torch.linalg.vector_norm(shape[:, :, LOWER] - shape[:, :, UPPER], dim=-1)
     return torch.cat([movement.flatten(2) / MOVEMENT, gap / GAP], dim=-1)
 
 
 def voice_inputs(mel: Tensor) -> Tensor:
-    """``(B, 4 T, 80)`` log-mel, quiet parts levelled and each band's mean over the clip taken away."""
+    """``(B, 4 T, 80)`` log-mel, quiet parts levelled and each band's mean over the clip taken
+    away."""
     loud = mel.flatten(1).quantile(0.99, dim=1)[:, None, None]
     mel = torch.maximum(mel, loud - FLOOR)
     return (mel - mel.mean(dim=1, keepdim=True)) / LOUDNESS
@@ -142,9 +154,8 @@ class LipSyncJudge:
         self.info = describe()
         self._device = device or torch.device("cpu")
         self._net = LipSyncNet()
-        self._net.load_state_dict(
-            {name: value.float() for name, value in load_file(weights).items()}, strict=True
-        )
+        state = {n: value.float() for n, value in load_file(weights).items()}
+        self._net.load_state_dict(state, strict=True)
         self._net.eval().to(self._device)
 
     @torch.inference_mode()
@@ -155,7 +166,8 @@ class LipSyncJudge:
             points: ``(T, 468 or more, 3)`` in any unit, nan where no face was found.
 
         Returns:
-            ``(T - 4, D)`` float32, nan for windows in which fewer than three of five frames show a face.
+            ``(T - 4, D)`` float32, nan for windows in which fewer than three of five frames show a
+            face.
 
         Raises:
             ValueError: fewer than five frames, or no face at all.
@@ -172,7 +184,8 @@ class LipSyncJudge:
 
     @torch.inference_mode()
     def voice(self, wave: np.ndarray) -> np.ndarray:
-        """``(640 T,)`` float32 at 16 kHz -> ``(T - 4, D)`` float32; ValueError for fewer than five frames of sound."""
+        """``(640 T,)`` float32 at 16 kHz -> ``(T - 4, D)`` float32; ValueError for fewer than five
+        frames of sound."""
         mel = log_mel(wave)
         if len(mel) < ROWS * WINDOW:
             raise ValueError(

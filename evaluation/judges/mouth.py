@@ -1,8 +1,9 @@
-"""Where the mouth is and what shape it has, with the head's movement taken out: the picture side of the lip-sync judge.
+"""Where the mouth is and what shape it has, with the head's movement taken out: the picture side of
+the lip-sync judge.
 
-The head's pose is a similarity fitted to bone-borne landmarks alone (eye corners, nose bridge), so neither jaw nor lips
-move it. Turned upright by it, the lips and chin of anyone are points around one place in units of the eye-corner
-distance (IOD).
+The head's pose is a similarity fitted to bone-borne landmarks alone (eye corners, nose bridge), so
+neither jaw nor lips move it. Turned upright by it, the lips and chin of anyone are points around
+one place in units of the eye-corner distance (IOD).
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ SIDE = 1.1
 
 
 @dataclass(frozen=True)
-class Mouth:
+class MouthTrack:
     """A clip's mouth.
 
     Attributes:
         shape: ``(T, 45, 3)`` float32, upright, IOD, origin at the nasion.
-        centre: ``(T, 2)`` where the resting mouth of the mean face would be, in the unit of the landmarks.
+        centre: ``(T, 2)`` where the resting mouth of the mean face would be, in the unit of the
+            landmarks.
         axis: ``(T, 2)`` one IOD along the face's horizontal axis, in that unit.
     """
 
@@ -50,7 +52,7 @@ def _rest() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def find_mouth(points: np.ndarray) -> Mouth:
+def find_mouth(points: np.ndarray) -> MouthTrack:
     """Take the head's movement out of a clip's landmarks.
 
     Args:
@@ -76,7 +78,7 @@ def find_mouth(points: np.ndarray) -> Mouth:
     )
     centre = scale[:, None] * (turn @ middle) + shift
     direction = turn[:, :2, 0] / np.linalg.norm(turn[:, :2, 0], axis=1, keepdims=True)
-    return Mouth(shape.astype(np.float32), centre[:, :2], direction * scale[:, None])
+    return MouthTrack(shape.astype(np.float32), centre[:, :2], direction * scale[:, None])
 
 
 def mouth_picture(frame: np.ndarray, centre: np.ndarray, axis: np.ndarray, size: int) -> np.ndarray:

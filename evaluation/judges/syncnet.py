@@ -1,16 +1,18 @@
-"""SyncNet (Chung & Zisserman 2016): the network of ``syncnet_v2.model``, what it looks at and what it hears.
+"""SyncNet (Chung & Zisserman 2016): the network of ``syncnet_v2.model``, its inputs.
 
-The weights are not shipped: put ``syncnet_v2.model`` (Oxford VGG's download, research use) into the folder that ``EMO_ASSETS``
-names. Given the same weights and the same 224 x 224 pictures, embeddings and scores are those of syncnet_python.
+The weights are not shipped: put ``syncnet_v2.model`` (Oxford VGG's download, research use) into the
+folder that ``EMO_ASSETS`` names. Given the same weights and the same 224 x 224 pictures, embeddings
+and scores are those of syncnet_python.
 
 **Sound**: 13 MFCCs a hundred times a second (:func:`mfcc`), twenty of them a window.
 
-**Pictures**: syncnet_python crops the face by S3FD's box: with half side ``b`` of the longer edge (median over 13 frames), from
-b above the box's centre to 1.8 b below it and 1.4 b to either side, scaled to 224 x 224, BGR 0..255. Here everything is
-the same but where the box comes from: no second detector runs; the box is that of the face's landmarks, 1.2 times as large and
-moved up by 0.15 of its half side, which is how a detector trained on the same annotations (WIDER FACE) sees them: 1.22 and 0.16,
-standard deviation 0.08 and 0.06 over 102 frames of thirty clips. It is the median over the window's five frames, and beyond
-the picture the border is repeated instead of grey.
+**Pictures**: syncnet_python crops the face by S3FD's box: with half side ``b`` of the longer edge
+(median over 13 frames), from b above the box's centre to 1.8 b below it and 1.4 b to either side,
+scaled to 224 x 224, BGR 0..255. Here everything is the same but where the box comes from: no second
+detector runs; the box is that of the face's landmarks, 1.2 times as large and moved up by 0.15 of
+its half side, which is how a detector trained on the same annotations (WIDER FACE) sees them: 1.22
+and 0.16, standard deviation 0.08 and 0.06 over 102 frames of thirty clips. It is the median over
+the window's five frames, and beyond the picture the border is repeated instead of grey.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from torch import Tensor, nn
 
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
+from emo_lightning.core.external_weights import read_state_dict
 from emo_lightning.core.provenance import sha256_of
 from evaluation.judges.base import JudgeInfo
-from evaluation.judges.weights import read_state_dict
 
 ASSET = "syncnet"
 WINDOW = 5
@@ -41,7 +43,8 @@ CROP_SCALE = 0.4
 SPAN = 2 * (1 + CROP_SCALE)
 """Side of the crop in half sides of the face's box."""
 BOX_SCALE, BOX_RISE = 1.2, 0.15
-"""A detector's box over that of the landmarks, and how far its centre lies above theirs in half sides of theirs."""
+"""A detector's box over that of the landmarks, and how far its centre lies above theirs in half
+sides of theirs."""
 _RATE, _LENGTH, _HOP, _FFT, _FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = (
     16_000,
     400,
@@ -139,10 +142,11 @@ def load(path: Path) -> SyncNet:
 
 
 def mfcc(wave: np.ndarray) -> np.ndarray:
-    """MFCCs as ``python_speech_features.mfcc`` 0.6 computes them with its defaults on 16-bit sound at 16 kHz (to 1e-9).
+    """MFCCs as ``python_speech_features.mfcc`` 0.6 computes them with its defaults on 16-bit sound
+    at 16 kHz (to 1e-9).
 
-    Frames of 25 ms without a window, every 10 ms; 26 triangular filters on 512 points from 0 to 8 kHz; the first
-    coefficient is the frame's log energy.
+    Frames of 25 ms without a window, every 10 ms; 26 triangular filters on 512 points from 0 to 8
+    kHz; the first coefficient is the frame's log energy.
 
     Args:
         wave: ``(N,)`` int16.
@@ -195,7 +199,8 @@ def face_windows(crops: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.
         points: ``(B, P, 2 or more)`` landmarks in their pixels, nan where no face was found.
 
     Returns:
-        ``(B - 4, 5, 224, 224, 3)`` uint8 BGR, and ``(B - 4,)`` bool: windows in which a face was found.
+        ``(B - 4, 5, 224, 224, 3)`` uint8 BGR, and ``(B - 4,)`` bool: windows in which a face was
+        found.
     """
     low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)
     count = len(crops) - WINDOW + 1
@@ -230,7 +235,8 @@ def _cut(picture: np.ndarray, left: float, top: float, side: float) -> np.ndarra
 
 
 class SyncNetJudge:
-    """Embeddings of lips and voice by a :class:`SyncNet`, one row a window, windows one frame apart."""
+    """Embeddings of lips and voice by a :class:`SyncNet`, one row a window, windows one frame
+    apart."""
 
     def __init__(self, net: SyncNet, device: torch.device, batch: int = 20) -> None:
         self._net, self._device, self._batch = net.eval().to(device), device, batch
@@ -258,9 +264,9 @@ class SyncNetJudge:
             raise ValueError(
                 f"the sound has {len(wave)} samples, at least {(WINDOW + 1) * ROWS * _HOP} are needed"
             )
-        heard = torch.from_numpy(mfcc(wave).T.astype(np.float32))
+        coefficients = torch.from_numpy(mfcc(wave).T.astype(np.float32))
         windows = torch.stack(
-            [heard[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)]
+            [coefficients[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)]
         )
         return torch.cat(
             [

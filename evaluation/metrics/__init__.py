@@ -1,4 +1,5 @@
-"""One metric a file: a pure function and a thin torchmetrics class. Nothing of ours is imported here.
+"""Metrics as pure functions, one subject a file; nothing of ours is imported here.
 
-States are sums, or features joined end to end where every pair of them counts, so ranks may have seen any number of clips.
+What a library already computes is taken from it where it is used: LPIPS and ST-LPIPS from their
+authors' packages, the confusion matrix and KID's subsets from torchmetrics.
 """

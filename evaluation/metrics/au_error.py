@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics.checks import same_shape
-from evaluation.metrics.mean_metric import MeanMetric
 
 
 def au_error(generated: Tensor, reference: Tensor) -> Tensor:
@@ -27,19 +26,3 @@ def au_error(generated: Tensor, reference: Tensor) -> Tensor:
     """
     same_shape(generated, reference, 2, "(T, U)")
     return (generated.to(torch.float64) - reference.to(torch.float64)).abs().mean(dim=0)
-
-
-class AUError(MeanMetric):
-    """Mean absolute error of each of ``units`` units over every frame seen: ``(U,)``."""
-
-    higher_is_better = False
-
-    def __init__(self, units: int = 17) -> None:
-        super().__init__((units,))
-
-    def update(self, generated: Tensor, reference: Tensor) -> None:
-        """Add frames ``(T, U)``."""
-        error = au_error(generated, reference)
-        if len(error) != len(self.total):
-            raise ValueError(f"generated has {len(error)} units, expected {len(self.total)}")
-        self.add(error.expand(len(generated), -1))

@@ -1,15 +1,15 @@
-"""Beat alignment: do the head's movements fall on the beats of the speech?
+"""Beat alignment: whether the head's movements coincide with the beats of the speech.
 
-Bailando's score (Siyao et al., CVPR 2022), which SadTalker (Zhang et al., CVPR 2023) carried over from dancers to heads: each
-audio beat is compared with the nearest motion beat,
+Bailando's score (Siyao et al., CVPR 2022), which SadTalker (Zhang et al., CVPR 2023) applied to
+heads: each audio beat is compared with the nearest motion beat,
 
-    score = mean over audio beats a of exp(-min over motion beats m of (t_m - t_a)^2 / (2 sigma^2)),   sigma = 3 frames,
+    score = mean over audio beats a of exp(-min over motion beats m of (t_m - t_a)^2 / (2 sigma^2)),
+    sigma = 3 frames.
 
-equal to Bailando's code on the same beats to rounding (1e-12). Motion beats are the strict local minima of the speed, smoothed by a
-Gaussian of 83 ms (five of Bailando's 60 frames a second); the speed is that of the head's rotation here: the head comes to rest
-or turns about. Three frames are ours of 40 ms, as in the talking-head papers. Audio beats are onsets or the beats that a
-tracker derives from them; speech has no steady beat, so the suite passes onsets (``librosa.onset``). A head that trembles has
-beats everywhere and scores high, so a value means something beside the reference's own and that of foreign sound alone.
+Motion beats are the strict local minima of the speed of the head's rotation, smoothed by a Gaussian
+of 83 ms (five of Bailando's 60 frames a second). Speech has no steady beat, so the suite passes
+onsets (``librosa.onset``) as audio beats. A trembling head has beats everywhere and scores high:
+compare with the reference and with foreign audio.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from evaluation.metrics.mean_metric import MeanMetric
-
 SIGMA_FRAMES = 3.0
 SMOOTH_SECONDS = 5 / 60
 STILL = 0.02
-"""Degrees a frame: a head slower than this at its fastest has no beats, only the tracker's noise."""
+"""Degrees a frame: a head that never moves faster has no beats, only the tracker's noise."""
 
 
 def motion_beats(angles: Tensor, fps: float = 25.0) -> Tensor:
-    """Moments, in frames, at which the head comes to rest or turns about.
+    """Moments, in frames, at which the head comes to rest or turns back.
 
     Args:
         angles: ``(T, 3)`` radians, consecutive frames.
         fps: frames a second.
 
     Returns:
-        ``(M,)`` float64, rising; the moment between frames k and k + 1 is k + 0.5. Empty for a still head.
+        ``(M,)`` float64, rising; the moment between frames k and k + 1 is k + 0.5. Empty for a
+        still head.
 
     Raises:
         ValueError: another shape.
@@ -43,9 +42,8 @@ def motion_beats(angles: Tensor, fps: float = 25.0) -> Tensor:
         raise ValueError(f"angles have shape {tuple(angles.shape)}, expected (T, 3)")
     if len(angles) < 4:
         return torch.zeros(0, dtype=torch.float64)
-    speed = torch.linalg.vector_norm(
-        torch.rad2deg(angles.detach().cpu().to(torch.float64)).diff(dim=0), dim=1
-    )
+    degrees = torch.rad2deg(angles.detach().cpu().to(torch.float64))
+    speed = torch.linalg.vector_norm(degrees.diff(dim=0), dim=1)
     smooth = torch.from_numpy(gaussian_filter1d(speed.numpy(), SMOOTH_SECONDS * fps))
     if float(smooth.max()) < STILL:
         return torch.zeros(0, dtype=torch.float64)
@@ -54,7 +52,7 @@ def motion_beats(angles: Tensor, fps: float = 25.0) -> Tensor:
 
 
 def beat_alignment(motion: Tensor, audio: Tensor, sigma: float = SIGMA_FRAMES) -> Tensor:
-    """How near a motion beat each audio beat has.
+    """Mean closeness of each audio beat to its nearest motion beat.
 
     Args:
         motion: ``(M,)`` moments in frames.
@@ -67,34 +65,12 @@ def beat_alignment(motion: Tensor, audio: Tensor, sigma: float = SIGMA_FRAMES) -
     Raises:
         ValueError: no audio beat, another shape, or a sigma that is not positive.
     """
-    if motion.ndim != 1:
-        raise ValueError(f"motion beats have shape {tuple(motion.shape)}, expected (M,)")
-    if audio.ndim != 1 or not len(audio):
-        raise ValueError(
-            f"audio beats have shape {tuple(audio.shape)}, expected (A,) with A at least 1"
-        )
+    if motion.ndim != 1 or audio.ndim != 1 or not len(audio):
+        shapes = f"{tuple(motion.shape)}, audio beats {tuple(audio.shape)}"
+        raise ValueError(f"motion beats have shape {shapes}; expected (M,) and (A,), A at least 1")
     if sigma <= 0:
         raise ValueError(f"sigma is {sigma}, expected a number above 0")
     if not len(motion):
         return torch.zeros((), dtype=torch.float64)
-    apart = (
-        (audio.to(torch.float64)[:, None] - motion.to(torch.float64)[None, :])
-        .abs()
-        .min(dim=1)
-        .values
-    )
-    return torch.exp(-apart.square() / (2 * sigma**2)).mean()
-
-
-class BeatAlignment(MeanMetric):
-    """Mean score over clips."""
-
-    higher_is_better = True
-
-    def __init__(self, sigma: float = SIGMA_FRAMES) -> None:
-        super().__init__()
-        self.sigma = sigma
-
-    def update(self, motion: Tensor, audio: Tensor) -> None:
-        """Add one clip's beats; see :func:`beat_alignment`."""
-        self.add(beat_alignment(motion, audio, self.sigma).reshape(1))
+    gaps = (audio.to(torch.float64)[:, None] - motion.to(torch.float64)[None, :]).abs()
+    return torch.exp(-gaps.min(dim=1).values.square() / (2 * sigma**2)).mean()

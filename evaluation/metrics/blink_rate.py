@@ -1,10 +1,12 @@
 """Blinks: how many a minute and how long each lasts, from how far the eyelids stand apart.
 
-The eye aspect ratio (Soukupova & Cech, CVWW 2016: aperture over the eye's width, mean of both eyes) is compared with the
-clip's own open eye, its 90th percentile, so that narrow eyes and squints do not count. A blink is a run of frames under
-:data:`CLOSED` of that, at most :data:`LONGEST` long; longer runs are closed eyes, and a run cut by the clip's start or end
-is left out. A blink's duration is the time under :data:`OPEN` around it, interpolated between frames. People blink about 10 to
-25 times a minute in conversation (Bentivoglio et al., 1997), for 0.1 to 0.4 s; better is what is near the reference's own.
+The eye aspect ratio (Soukupova & Cech, CVWW 2016: aperture over the eye's width, mean of both eyes)
+is compared with the clip's own open eye, its 90th percentile, so that narrow eyes and squints do
+not count. A blink is a run of frames under :data:`CLOSED` of that, at most :data:`LONGEST` long;
+longer runs are closed eyes, and a run cut by the clip's start or end is left out. A blink's
+duration is the time under :data:`OPEN` around it, interpolated between frames. People blink about
+10 to 25 times a minute in conversation (Bentivoglio et al., 1997), for 0.1 to 0.4 s; better is what
+is near the reference's own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 CLOSED, OPEN = 0.5, 0.8
 """Shares of the open eye's aperture."""
@@ -24,7 +25,8 @@ OPEN_QUANTILE = 0.9
 
 @dataclass(frozen=True)
 class Blinks:
-    """``starts`` and ``durations`` ``(B,)`` float64 in seconds, and the clip's length in seconds."""
+    """``starts`` and ``durations`` ``(B,)`` float64 in seconds, and the clip's length in
+    seconds."""
 
     starts: Tensor
     durations: Tensor
@@ -39,7 +41,8 @@ def eye_aspect_ratio(eyes: Tensor) -> Tensor:
     """Aperture over width, mean of both eyes.
 
     Args:
-        eyes: ``(T, 12, 2)`` the 36th to 47th iBUG points: six of each eye, from a corner along the upper lid and back.
+        eyes: ``(T, 12, 2)`` the 36th to 47th iBUG points: six of each eye, from a corner along the
+            upper lid and back.
 
     Returns:
         ``(T,)`` float64.
@@ -61,11 +64,13 @@ def blinks(aperture: Tensor, fps: float = 25.0) -> Blinks:
     """The blinks of one clip.
 
     Args:
-        aperture: ``(T,)`` eyelid distance in any unit, consecutive frames, nan where the face was not found.
+        aperture: ``(T,)`` eyelid distance in any unit, consecutive frames, nan where the face was
+            not found.
         fps: frames a second.
 
     Raises:
-        ValueError: another shape, fewer than three frames that are not nan, or an eye that never opens.
+        ValueError: another shape, fewer than three frames that are not nan, or an eye that never
+            opens.
     """
     if aperture.ndim != 1 or int(torch.isfinite(aperture).sum()) < 3:
         raise ValueError(
@@ -102,7 +107,8 @@ def blinks(aperture: Tensor, fps: float = 25.0) -> Blinks:
 
 
 def _crossing(share: list[float], frame: int, step: int) -> float:
-    """The moment, in frames, at which the lid passes ``OPEN`` on the way out of a blink, or where what is known ends."""
+    """The moment, in frames, at which the lid passes ``OPEN`` on the way out of a blink, or where
+    what is known ends."""
     while 0 <= frame + step < len(share):
         here, there = share[frame], share[frame + step]
         if there != there:
@@ -111,32 +117,3 @@ def _crossing(share: list[float], frame: int, step: int) -> float:
             return frame + step * (OPEN - here) / (there - here)
         frame += step
     return float(frame)
-
-
-class BlinkRate(Metric):
-    """Blinks a minute and their mean duration in seconds over all clips seen, long clips counting for more."""
-
-    higher_is_better = None
-    is_differentiable = False
-    full_state_update = False
-
-    count: Tensor
-    duration: Tensor
-    seconds: Tensor
-
-    def __init__(self, fps: float = 25.0) -> None:
-        super().__init__()
-        self.fps = fps
-        for name in ("count", "duration", "seconds"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, aperture: Tensor) -> None:
-        """Add one clip ``(T,)``; see :func:`blinks`."""
-        found = blinks(aperture, self.fps)
-        self.count += len(found.starts)
-        self.duration += found.durations.sum().to(self.duration.device)
-        self.seconds += found.seconds
-
-    def compute(self) -> Tensor:
-        """``(2,)``: blinks a minute, nan before the first clip; mean duration, nan without a blink."""
-        return torch.stack([60.0 * self.count / self.seconds, self.duration / self.count])

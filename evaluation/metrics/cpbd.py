@@ -1,10 +1,12 @@
 """CPBD: cumulative probability of blur detection, a sharpness measure that needs no reference.
 
-N. Narvekar, L. Karam, "A no-reference image blur metric based on the cumulative probability of blur detection (CPBD)", IEEE
-TIP 20(9), 2011. In each 64 x 64 block with edges, the width of every vertical edge (P. Marziliano's method) is compared with
-the width at which blur is just noticed at the block's contrast; CPBD is the share of edges whose blur is not noticed. Agrees with the
-``cpbd`` package 1.0.7 to 1e-12, its treatment of flat gradients included; a picture without any edge,
-to which that package gives 0, has no score here. It depends on the picture's size: compare at one size.
+N. Narvekar, L. Karam, "A no-reference image blur metric based on the cumulative probability of blur
+detection (CPBD)", IEEE TIP 20(9), 2011. In each 64 x 64 block with edges, the width of every
+vertical edge (P. Marziliano's method) is compared with the width at which blur is just noticed at
+the block's contrast; CPBD is the share of edges whose blur is not noticed. Agrees with the ``cpbd``
+package 1.0.7 to 1e-12, its treatment of flat gradients included; a picture without any edge, to
+which that package gives 0, has no score here. It depends on the picture's size: compare at one
+size.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ import torch
 from scipy.ndimage import convolve
 from skimage.feature import canny
 from torch import Tensor
-
-from evaluation.metrics.mean_metric import MeanMetric
 
 BLOCK = 64
 EDGE_SHARE = 0.002
@@ -28,13 +28,15 @@ LOW_CONTRAST, WIDE, NARROW = 50, 5.0, 3.0
 
 
 def grey(frames: Tensor) -> np.ndarray:
-    """Luma of ITU-R 601 in whole numbers, as Pillow rounds it; ``(B, 3, H, W)`` uint8 -> ``(B, H, W)`` uint8."""
+    """Luma of ITU-R 601 in whole numbers, as Pillow rounds it; ``(B, 3, H, W)`` uint8 -> ``(B, H,
+    W)`` uint8."""
     r, g, b = frames.to("cpu", torch.int32).unbind(1)
     return ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16).to(torch.uint8).numpy()
 
 
 def _vertical_edges(image: np.ndarray) -> np.ndarray:
-    """Sobel edges, thinned: strong cells that are the strongest of their row's or of their column's neighbours."""
+    """Sobel edges, thinned: strong cells that are the strongest of their row's or of their column's
+    neighbours."""
     sobel = np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]], np.float64) / 8
     strength = convolve(image, sobel.T) ** 2
     strength[strength <= 2 * np.sqrt(strength.mean())] = 0
@@ -53,7 +55,8 @@ def _runs(steps: np.ndarray) -> np.ndarray:
 
 
 def _walk(image: np.ndarray, sign: int) -> np.ndarray:
-    """Width of an edge at each cell if brightness moves with ``sign`` to the right: both ways to the nearest extremum."""
+    """Width of an edge at each cell if brightness moves with ``sign`` to the right: both ways to
+    the nearest extremum."""
     steps = np.diff(image, axis=1) * sign > 0
     left, right = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.int64)
     left[:, 2:] = _runs(steps)[:, :-1]
@@ -62,9 +65,11 @@ def _walk(image: np.ndarray, sign: int) -> np.ndarray:
 
 
 def edge_widths(image: np.ndarray) -> np.ndarray:
-    """Marziliano's edge widths in pixels, 0 where there is no vertical edge; ``(H, W)`` float64 -> ``(H, W)``."""
+    """Marziliano's edge widths in pixels, 0 where there is no vertical edge; ``(H, W)`` float64 ->
+    ``(H, W)``."""
     gradient_y, gradient_x = np.gradient(image)
-    # Where brightness is flat along the row the reference leaves the angle at 0, so such cells count as rising.
+    # Where brightness is flat along the row the reference leaves the angle at 0, so such cells
+    # count as rising.
     angle = np.where(gradient_x != 0, np.degrees(np.arctan2(gradient_y, gradient_x)), 0.0)
     widths = np.zeros(image.shape, np.int64)
     if not angle.any():
@@ -106,14 +111,3 @@ def cpbd(image: np.ndarray) -> float:
                 detected.append(1 - np.exp(-((found / noticed) ** BETA)))
     shares = np.concatenate(detected) if detected else np.zeros(0)
     return float(np.mean(np.round(shares * 100) < NOT_NOTICED)) if len(shares) else float("nan")
-
-
-class CPBD(MeanMetric):
-    """Mean CPBD over every frame seen that has an edge."""
-
-    higher_is_better = True
-
-    def update(self, frames: Tensor) -> None:
-        """Add frames ``(B, 3, H, W)`` uint8."""
-        values = torch.tensor([cpbd(image) for image in grey(frames)], dtype=torch.float64)
-        self.add(values[~values.isnan()])

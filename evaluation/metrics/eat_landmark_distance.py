@@ -1,14 +1,18 @@
-"""Landmark distances as EAT's evaluation code computes them, for comparison with numbers published that way.
+"""Landmark distances as EAT's evaluation code computes them, for comparison with numbers published
+that way.
 
-EAT (Gan et al., "Efficient Emotional Adaptation for Audio-Driven Talking-Head Generation", ICCV 2023) takes dlib's 68 landmarks in
-pixels of the aligned 256 x 256 crop. M-LMD: each frame's 20 mouth points are moved onto their mean, and the distance of
-matching points is averaged over points and frames. F-LMD: the same with all 68. The velocities compare frame-to-frame
-differences of the points where they lie, not centred, and divide by the number of frames, not of differences. Its code adds
-the mouth's velocity error to the face's sum in place of the face's own, so that the published face velocity is 20/68 of the mouth's:
-``face_velocity`` reproduces that. With the same points the four numbers equal that code's to rounding (1e-9); which frames are
-compared is the protocol's matter (EAT stretches the shorter clip by index, we compare equal timestamps), and so are the
-points (MediaPipe's at the same places, here). Our own M-LMD and F-LMD (:mod:`evaluation.metrics.landmark_distance`) are divided
-by the inter-ocular distance, and our F-LMD is not centred.
+EAT (Gan et al., "Efficient Emotional Adaptation for Audio-Driven Talking-Head Generation", ICCV
+2023) takes dlib's 68 landmarks in pixels of the aligned 256 x 256 crop. M-LMD: each frame's 20
+mouth points are moved onto their mean, and the distance of matching points is averaged over points
+and frames. F-LMD: the same with all 68. The velocities compare frame-to-frame differences of the
+points where they lie, not centred, and divide by the number of frames, not of differences. Its code
+adds the mouth's velocity error to the face's sum in place of the face's own, so that the published
+face velocity is 20/68 of the mouth's: ``face_velocity`` reproduces that. With the same points the
+four numbers equal that code's to rounding (1e-9); which frames are compared is the protocol's
+matter (EAT stretches the shorter clip by index, we compare equal timestamps), and so are the points
+(MediaPipe's at the same places, here). Our own M-LMD and F-LMD
+(:mod:`evaluation.metrics.landmark_distance`) are divided by the inter-ocular distance, and our
+F-LMD is not centred.
 """
 
 from __future__ import annotations
@@ -20,7 +24,6 @@ from torch import Tensor
 
 from evaluation.metrics.checks import same_shape
 from evaluation.metrics.landmark_distance import centred
-from evaluation.metrics.mean_metric import MeanMetric
 
 MOUTH = slice(48, 68)
 NAMES = ("mouth", "face", "mouth_velocity", "face_velocity")
@@ -62,17 +65,3 @@ def eat_landmark_distances(generated: Tensor, reference: Tensor) -> EatDistances
         mouth_velocity=float(velocity_error / 20),
         face_velocity=float(velocity_error / 68),
     )
-
-
-class EatLandmarkDistance(MeanMetric):
-    """Mean over clips of the four distances in pixels, in the order of :data:`NAMES`."""
-
-    higher_is_better = False
-
-    def __init__(self) -> None:
-        super().__init__((len(NAMES),))
-
-    def update(self, generated: Tensor, reference: Tensor) -> None:
-        """Add one clip; see :func:`eat_landmark_distances`."""
-        found = eat_landmark_distances(generated, reference)
-        self.add(torch.tensor([[getattr(found, name) for name in NAMES]], dtype=torch.float64))

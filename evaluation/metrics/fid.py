@@ -1,13 +1,15 @@
-"""FID: Fréchet distance between Gaussians fitted to the features of two sets of pictures.
+"""FID: Fréchet distance between Gaussians fitted to the features of two sets of images.
 
-M. Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NIPS 2017. On the
-Inception features of pytorch-fid it agrees with that package to 1e-3; the formula itself agrees with
-``pytorch_fid.fid_score.calculate_frechet_distance`` to 1e-6 of the value where that is well defined (it adds 1e-6 to the
-diagonal of singular covariances, which are the rule with fewer pictures than features; here they need no such help).
+M. Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash
+equilibrium", NIPS 2017. On the Inception features of pytorch-fid it agrees with that package to
+1e-3; the formula itself agrees with ``pytorch_fid.fid_score.calculate_frechet_distance`` to 1e-6 of
+the value where that is well defined (it adds 1e-6 to the diagonal of singular covariances, which
+are the rule with fewer images than features; here they need no such help).
 
-The estimate is biased upwards, roughly as 1 / pictures, and the more the richer the features: numbers from sets of different size do not
-compare, and with fewer than 2,048 pictures (the number of Inception's features) the fitted covariance is not even of full
-rank. An interval from :mod:`evaluation.metrics.bootstrap` says how far the number depends on the choice of clips; it does
+The estimate is biased upwards, roughly as 1 / images, and the more the richer the features:
+numbers from sets of different size do not compare, and with fewer than 2,048 images (the number
+of Inception's features) the fitted covariance is not even of full rank. An interval from
+:mod:`evaluation.metrics.bootstrap` says how far the number depends on the choice of clips; it does
 not contain that bias.
 """
 
@@ -15,11 +17,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-FEATURES = 2048
+from evaluation.metrics.checks import two_sets
+
 ENOUGH = 2048
-"""Pictures a side below which a FID is not to be trusted."""
+"""Images a side below which a FID is not to be trusted."""
 
 
 def _root_trace(values: Tensor) -> Tensor:
@@ -32,8 +34,8 @@ def frechet_distance(
 ) -> Tensor:
     """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
 
-    The trace of the root of a product, which is not symmetric, is taken from the symmetric ``C_a^(1/2) C_b C_a^(1/2)``: its
-    eigenvalues are the same, real and found stably.
+    The trace of the root of a product, which is not symmetric, is taken from the symmetric
+    ``C_a^(1/2) C_b C_a^(1/2)``: its eigenvalues are the same, real and found stably.
 
     Args:
         mean_a, mean_b: ``(D,)``.
@@ -45,15 +47,13 @@ def frechet_distance(
     Raises:
         ValueError: shapes that do not fit, or numbers that are not finite.
     """
-    if mean_a.ndim != 1 or mean_a.shape != mean_b.shape:
-        raise ValueError(
-            f"means have shapes {tuple(mean_a.shape)} and {tuple(mean_b.shape)}, expected two of (D,)"
-        )
     size = (len(mean_a), len(mean_a))
+    if mean_a.ndim != 1 or mean_a.shape != mean_b.shape:
+        shapes = f"{tuple(mean_a.shape)} and {tuple(mean_b.shape)}"
+        raise ValueError(f"means have shapes {shapes}, expected two of (D,)")
     if covariance_a.shape != size or covariance_b.shape != size:
-        raise ValueError(
-            f"covariances have shapes {tuple(covariance_a.shape)} and {tuple(covariance_b.shape)}, expected two of {size}"
-        )
+        shapes = f"{tuple(covariance_a.shape)} and {tuple(covariance_b.shape)}"
+        raise ValueError(f"covariances have shapes {shapes}, expected two of {size}")
     mean_a, mean_b, covariance_a, covariance_b = (
         x.to(torch.float64) for x in (mean_a, mean_b, covariance_a, covariance_b)
     )
@@ -83,28 +83,22 @@ def fid(
 ) -> Tensor:
     """Fréchet distance of two sets of features.
 
-    With fewer pictures than features the D x D covariances ``A'A`` and ``B'B`` are never formed: the trace of the root of
-    their product is the sum of the singular values of ``A B'``, a matrix of pictures by pictures.
+    With fewer images than features the D x D covariances ``A'A`` and ``B'B`` are never formed:
+    the trace of the root of their product is the sum of the singular values of ``A B'``, a matrix
+    of images by images.
 
     Args:
         generated: ``(N, D)``, N at least 2.
         reference: ``(M, D)``, M at least 2.
-        weights: how often each picture counts, ``(N,)`` and ``(M,)``; once each by default.
+        weights: how often each image counts, ``(N,)`` and ``(M,)``; once each by default.
 
     Returns:
         Scalar float64, at least 0.
 
     Raises:
-        ValueError: shapes that do not fit, or fewer than two pictures on a side.
+        ValueError: shapes that do not fit, or fewer than two images on a side.
     """
-    if generated.ndim != 2 or reference.ndim != 2 or generated.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"generated has shape {tuple(generated.shape)}, reference {tuple(reference.shape)}, expected (N, D) and (M, D)"
-        )
-    if min(len(generated), len(reference)) < 2:
-        raise ValueError(
-            f"{len(generated)} generated and {len(reference)} reference pictures; at least 2 on each side are needed"
-        )
+    two_sets(generated, reference)
     weights_a, weights_b = weights if weights is not None else (None, None)
     (mean_a, a), (mean_b, b) = _fitted(generated, weights_a), _fitted(reference, weights_b)
     if min(len(a), len(b)) > generated.shape[1]:
@@ -115,52 +109,3 @@ def fid(
     return (
         (mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2 * crossed
     ).clamp_min(0)
-
-
-class FID(Metric):
-    """FID of everything seen. States are sums, so a rank without pictures adds nothing and does no harm.
-
-    Args:
-        features: D.
-    """
-
-    higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
-
-    count: Tensor
-    total: Tensor
-    outer: Tensor
-
-    def __init__(self, features: int = FEATURES) -> None:
-        super().__init__()
-        # Row 0 is the generated side, row 1 the reference.
-        self.add_state("count", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros(2, features, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state(
-            "outer", torch.zeros(2, features, features, dtype=torch.float64), dist_reduce_fx="sum"
-        )
-
-    def update(self, features: Tensor, real: bool) -> None:
-        """Add features ``(N, D)`` of the reference (``real``) or of the generated pictures.
-
-        Raises:
-            ValueError: another shape.
-        """
-        if features.ndim != 2 or features.shape[1] != self.total.shape[1]:
-            raise ValueError(
-                f"features have shape {tuple(features.shape)}, expected (N, {self.total.shape[1]})"
-            )
-        features = features.to(self.total)
-        self.count[int(real)] += len(features)
-        self.total[int(real)] += features.sum(dim=0)
-        self.outer[int(real)] += features.T @ features
-
-    def compute(self) -> Tensor:
-        """The distance; nan with fewer than two pictures on a side."""
-        if bool((self.count < 2).any()):
-            return torch.full((), float("nan"), dtype=torch.float64)
-        mean = self.total / self.count[:, None]
-        scatter = self.outer - self.count[:, None, None] * mean[:, :, None] * mean[:, None, :]
-        covariance = scatter / (self.count - 1)[:, None, None]
-        return frechet_distance(mean[0], covariance[0], mean[1], covariance[1])

@@ -1,10 +1,11 @@
 """Head-motion diversity: how much the head moves within a clip.
 
-SadTalker (Zhang et al., CVPR 2023) and its successors report the standard deviation of "head pose feature embeddings" of
-generated frames, from a pose network that is not published with it. Here the features are the pose itself, rotation
-angles of a fitted face model: for each of pitch, yaw and roll the standard deviation over the clip's frames (n - 1 below
-the line), and the mean of the three, in degrees. A still head has 0. Better is what is near the reference's own: a head that shakes
-scores high as well.
+SadTalker (Zhang et al., CVPR 2023) and its successors report the standard deviation of "head pose
+feature embeddings" of generated frames, from a pose network that is not published with it. Here the
+features are the pose itself, rotation angles of a fitted face model: for each of pitch, yaw and
+roll the standard deviation over the clip's frames (n - 1 below the line), and the mean of the
+three, in degrees. A still head has 0. Better is what is near the reference's own: a head that
+shakes scores high as well.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evaluation.metrics.mean_metric import MeanMetric
-
 
 def head_motion(angles: Tensor) -> Tensor:
     """Spread of a clip's head pose.
 
     Args:
-        angles: ``(T, 3)`` pitch, yaw, roll in radians, T at least 2; small enough not to wrap around.
+        angles: ``(T, 3)`` pitch, yaw, roll in radians, T at least 2; small enough not to wrap
+            around.
 
     Returns:
         ``(3,)`` float64 standard deviations in degrees. Their mean is the clip's score.
@@ -32,16 +32,3 @@ def head_motion(angles: Tensor) -> Tensor:
             f"angles have shape {tuple(angles.shape)}, expected (T, 3) with T at least 2"
         )
     return torch.rad2deg(angles.to(torch.float64)).std(dim=0, correction=1)
-
-
-class HeadMotion(MeanMetric):
-    """Mean over clips of each angle's spread, ``(3,)`` degrees."""
-
-    higher_is_better = None
-
-    def __init__(self) -> None:
-        super().__init__((3,))
-
-    def update(self, angles: Tensor) -> None:
-        """Add one clip ``(T, 3)``; see :func:`head_motion`."""
-        self.add(head_motion(angles)[None])

@@ -1,16 +1,15 @@
 """Temporal jitter: how much landmarks tremble from frame to frame beyond smooth motion.
 
-The mean length of the second difference of each point over time, ``|p[t+1] - 2 p[t] + p[t-1]|``: a face that stands still
-or moves evenly has none. It is an acceleration, so a lively talker has some too and a still picture has
-none: better is what is near the reference's own, neither higher nor lower.
+The mean length of the second difference of each point over time, ``|p[t+1] - 2 p[t] + p[t-1]|``: a
+face that stands still or moves evenly has none. It is an acceleration, so a lively talker has some
+too and a still picture has none: better is what is near the reference's own, neither higher nor
+lower.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from evaluation.metrics.mean_metric import MeanMetric
 
 
 def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
@@ -25,7 +24,8 @@ def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
         ``(T - 2,)`` float64, inter-ocular distances per second squared.
 
     Raises:
-        ValueError: fewer than three frames, no points, or an inter-ocular distance that is not positive.
+        ValueError: fewer than three frames, no points, or an inter-ocular distance that is not
+            positive.
     """
     if points.ndim != 3 or len(points) < 3 or points.shape[1] == 0:
         raise ValueError(
@@ -37,17 +37,3 @@ def jitter(points: Tensor, interocular: Tensor, fps: float = 25.0) -> Tensor:
     points = points.to(torch.float64)
     second = points[2:] - 2 * points[1:-1] + points[:-2]
     return torch.linalg.vector_norm(second, dim=-1).mean(dim=1) / unit * fps**2
-
-
-class Jitter(MeanMetric):
-    """Mean jitter over every inner frame seen; one update is one clip."""
-
-    higher_is_better = None
-
-    def __init__(self, fps: float = 25.0) -> None:
-        super().__init__()
-        self.fps = fps
-
-    def update(self, points: Tensor, interocular: Tensor) -> None:
-        """Add one clip's points ``(T, P, D)``; see :func:`jitter`."""
-        self.add(jitter(points, interocular, self.fps))

@@ -1,9 +1,11 @@
-"""Distances between the landmarks of a generated clip and its reference at the same moments, in inter-ocular distances.
+"""Distances between the landmarks of a generated clip and its reference at the same moments, in
+inter-ocular distances.
 
-F-LMD compares all points where they lie in the common crop, so it sees shape, expression and head motion together.
-M-LMD compares the mouth's points after moving each frame's mouth onto its own centre (L. Chen et al., "Lip movements
-generation at a glance", ECCV 2018), so it sees the mouth's shape alone. Both are divided by the reference's
-inter-ocular distance (outer eye corners), which makes them independent of the resolution.
+F-LMD compares all points where they lie in the common crop, so it sees shape, expression and head
+motion together. M-LMD compares the mouth's points after moving each frame's mouth onto its own
+centre (L. Chen et al., "Lip movements generation at a glance", ECCV 2018), so it sees the mouth's
+shape alone. Both are divided by the reference's inter-ocular distance (outer eye corners), which
+makes them independent of the resolution.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics.checks import same_shape
-from evaluation.metrics.mean_metric import MeanMetric
 
 
 def landmark_distance(generated: Tensor, reference: Tensor, interocular: Tensor) -> Tensor:
@@ -45,24 +46,7 @@ def centred(points: Tensor) -> Tensor:
 
 
 def mouth_distance(generated: Tensor, reference: Tensor, interocular: Tensor) -> Tensor:
-    """M-LMD of each frame: :func:`landmark_distance` of mouth points ``(T, P, D)``, each frame on its own centre."""
+    """M-LMD of each frame: :func:`landmark_distance` of mouth points ``(T, P, D)``, each frame on
+    its own centre."""
     same_shape(generated, reference, 3, "(T, P, D)")
     return landmark_distance(centred(generated), centred(reference), interocular)
-
-
-class LandmarkDistance(MeanMetric):
-    """Mean F-LMD over every frame seen."""
-
-    higher_is_better = False
-
-    def update(self, generated: Tensor, reference: Tensor, interocular: Tensor) -> None:
-        """Add frames ``(T, P, D)``; see :func:`landmark_distance`."""
-        self.add(landmark_distance(generated, reference, interocular))
-
-
-class MouthDistance(LandmarkDistance):
-    """Mean M-LMD over every frame seen."""
-
-    def update(self, generated: Tensor, reference: Tensor, interocular: Tensor) -> None:
-        """Add frames of mouth points ``(T, P, D)``; see :func:`mouth_distance`."""
-        self.add(mouth_distance(generated, reference, interocular))

@@ -1,15 +1,18 @@
-"""Lip-sync error from embeddings of lips and sound: LSE-D, LSE-C, the offset, and the same at offset 0.
+"""Lip-sync error from embeddings of lips and sound: LSE-D, LSE-C, the offset, and the same at
+offset 0.
 
-Chung & Zisserman, "Out of time: automated lip sync in the wild" (ACCV workshops 2016), as Prajwal et al. score with it
-("A lip sync expert is all you need", ACM MM 2020). Windows of lips are compared with windows of sound at every shift of up
-to 15 frames; the mean distance over the clip is a curve over shifts. LSE-D is its minimum, LSE-C its median minus its
-minimum, and the offset is where the minimum lies. Because the best shift is chosen, a constant lag leaves
-LSE-D and LSE-C unchanged; the values at offset 0 show it.
+Chung & Zisserman, "Out of time: automated lip sync in the wild" (ACCV workshops 2016), as Prajwal
+et al. score with it ("A lip sync expert is all you need", ACM MM 2020). Windows of lips are
+compared with windows of sound at every shift of up to 15 frames; the mean distance over the clip is
+a curve over shifts. LSE-D is its minimum, LSE-C its median minus its minimum, and the offset is
+where the minimum lies. Because the best shift is chosen, a constant lag leaves LSE-D and LSE-C
+unchanged; the values at offset 0 show it.
 
-**Sign of the offset**, as in syncnet_python: positive when the sound comes early (before the lips), negative when it is late.
+**Sign of the offset**, as in syncnet_python: positive when the sound comes early (before the lips),
+negative when it is late.
 
-:func:`padded_distances` and :func:`sync_score` agree with syncnet_python's numbers to 1e-6 given equal embeddings (in practice
-to the last bit).
+:func:`padded_distances` and :func:`sync_score` agree with syncnet_python's numbers to 1e-6 given
+equal embeddings (in practice to the last bit).
 """
 
 from __future__ import annotations
@@ -19,8 +22,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, pairwise_distance
-
-from evaluation.metrics.mean_metric import MeanMetric
 
 REACH = 15
 """Frames that the sound is shifted either way."""
@@ -36,7 +37,8 @@ class SyncScore:
         offset: frames, positive when the sound is early.
         distance: LSE-D.
         confidence: LSE-C.
-        distance_at_0, confidence_at_0: the same where the sound is left where it is; the confidence may then be negative.
+        distance_at_0, confidence_at_0: the same where the sound is left where it is; the confidence
+            may then be negative.
     """
 
     offset: int
@@ -47,7 +49,8 @@ class SyncScore:
 
 
 def padded_distances(lips: Tensor, sound: Tensor, reach: int = REACH) -> Tensor:
-    """Mean distance at each shift as syncnet_python computes it: beyond its ends the sound's embeddings are zero vectors.
+    """Mean distance at each shift as syncnet_python computes it: beyond its ends the sound's
+    embeddings are zero vectors.
 
     Args:
         lips: ``(N, D)``, one row a window; a window that is nan (no face) does not count.
@@ -69,7 +72,8 @@ def padded_distances(lips: Tensor, sound: Tensor, reach: int = REACH) -> Tensor:
 def overlap_distances(
     lips: Tensor, sound: Tensor, reach: int = REACH, least: int = LEAST_PAIRS
 ) -> Tensor:
-    """Like :func:`padded_distances`, but only windows that exist are compared; nan at a shift with fewer than ``least`` pairs.
+    """Like :func:`padded_distances`, but only windows that exist are compared; nan at a shift with
+    fewer than ``least`` pairs.
 
     Raises:
         ValueError: shapes that differ, or fewer than ``least`` windows.
@@ -119,23 +123,3 @@ def _seen(lips: Tensor, sound: Tensor) -> Tensor:
     if not bool(seen.any()):
         raise ValueError("lips have no window that is a number")
     return seen
-
-
-class LipSyncDistance(MeanMetric):
-    """Mean LSE-D over clips; one update is one clip's curve."""
-
-    higher_is_better = False
-
-    def update(self, curve: Tensor) -> None:
-        """Add a clip's distances over shifts; see :func:`padded_distances`."""
-        self.add(torch.tensor([sync_score(curve).distance], dtype=torch.float64))
-
-
-class LipSyncConfidence(LipSyncDistance):
-    """Mean LSE-C over clips."""
-
-    higher_is_better = True
-
-    def update(self, curve: Tensor) -> None:
-        """Add a clip's distances over shifts."""
-        self.add(torch.tensor([sync_score(curve).confidence], dtype=torch.float64))

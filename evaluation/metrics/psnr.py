@@ -1,8 +1,9 @@
 """Peak signal-to-noise ratio of 8-bit frames, in decibels.
 
-A clip has one PSNR, that of its pooled squared error: averaging decibels over frames instead would let one still frame
-(infinite) or one very good frame speak for the clip. Agrees with ``skimage.metrics.peak_signal_noise_ratio`` and with
-torchmetrics on the same frames to 1e-5 dB. Frames that are equal to the last bit give infinity.
+A clip has one PSNR, that of its squared error pooled over frames: averaging decibels would let one
+still frame speak for the clip. Equal to ``torchmetrics``' ``peak_signal_noise_ratio`` on the whole
+clip. Identical clips have no finite PSNR; the error is therefore never taken as smaller than that
+of rounding to 8 bits, 1/12 grey value squared, which is 58.9 dB.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics.checks import same_shape
-from evaluation.metrics.mean_metric import MeanMetric
 
 PEAK = 255.0
+QUANTISATION_ERROR = 1 / 12
+"""Variance of the rounding error of 8-bit values, grey values squared."""
 
 
 def squared_error(generated: Tensor, reference: Tensor) -> Tensor:
@@ -35,35 +37,9 @@ def squared_error(generated: Tensor, reference: Tensor) -> Tensor:
 
 
 def from_squared_error(error: Tensor) -> Tensor:
-    """Decibels of a mean squared error in grey values squared; infinity for 0."""
-    return 10.0 * torch.log10(PEAK**2 / error.to(torch.float64))
+    """Decibels of a mean squared error in grey values squared, at most those of 8-bit rounding."""
+    return 10.0 * torch.log10(PEAK**2 / error.to(torch.float64).clamp_min(QUANTISATION_ERROR))
 
 
-def psnr(generated: Tensor, reference: Tensor) -> Tensor:
-    """PSNR of a clip, ``10 log10(255^2 / mse)`` with the error pooled over all its frames.
-
-    Args:
-        generated: ``(T, C, H, W)``, values 0..255.
-        reference: the same shape.
-
-    Returns:
-        Scalar float64, decibels; infinity when the clips are equal.
-
-    Raises:
-        ValueError: shapes that differ, are not four-dimensional or are empty.
-    """
-    return from_squared_error(squared_error(generated, reference).mean())
-
-
-class PSNR(MeanMetric):
-    """PSNR of everything seen, pooled over frames, updates and ranks."""
-
-    higher_is_better = True
-
-    def update(self, generated: Tensor, reference: Tensor) -> None:
-        """Add frames ``(B, C, H, W)``, values 0..255; all updates must have one frame size."""
-        self.add(squared_error(generated, reference))
-
-    def compute(self) -> Tensor:
-        """Decibels; nan before the first frame."""
-        return from_squared_error(super().compute())
+CAP = float(from_squared_error(torch.tensor(0.0)))
+"""Decibels of identical clips."""

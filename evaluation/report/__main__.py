@@ -12,10 +12,8 @@ from evaluation.report import write
 def main(arguments: Sequence[str]) -> int:
     """Write the reports of one folder again."""
     if len(arguments) != 1 or not (Path(arguments[0]) / "results.json").is_file():
-        print(
-            "usage: python -m evaluation.report DIR   (a folder with results.json and per_clip.csv)",
-            file=sys.stderr,
-        )
+        usage = "usage: python -m evaluation.report DIR   (with results.json and per_clip.csv)"
+        print(usage, file=sys.stderr)
         return 2
     write(Path(arguments[0]))
     return 0

@@ -1,127 +1,103 @@
-"""Small inline SVG charts for the report, from plain numbers; colours come from the page's style sheet."""
+"""Inline SVG charts by matplotlib; colours come from the page's style sheet, so that dark mode
+works."""
 
 from __future__ import annotations
 
-import math
+import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 250, 170
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 30
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 Curve = tuple[Sequence[float], Sequence[float]]
+SIZE = (3.3, 2.2)
+"""Inches."""
+SOFT, LINE = "#010101", "#020202"
+"""Placeholders that become variables of the style sheet."""
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 8}
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers that cover ``low..high``, which must differ."""
-    raw = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [i * step for i in range(first, last + 1)]
+def _colour(number: int) -> str:
+    return f"#0303{number:02x}"
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_axes((0.14, 0.2, 0.83, 0.74))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=SOFT, length=0)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str, values: str) -> Markup:
+    """The figure as an SVG element; ``values`` is its tooltip."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
+    text = text[text.index("<svg") :]
+    names = {SOFT: "--soft", LINE: "--line"} | {_colour(n): f"--c{n}" for n in range(8)}
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, f"var({name})")
+    start = f'<svg role="img" aria-label="{escape(title)}"'
+    text = re.sub(r'^<svg width="\S+" height="\S+"|^<svg', start, text, count=1)
+    return Markup(text.replace(">", f"><title>{escape(values)}</title>", 1))
 
 
 def line_chart(
     title: str, curves: Mapping[str, Curve], colours: Mapping[str, int], least_span: float
-) -> str:
+) -> Markup:
     """Lines over levels 1..15.
 
     Args:
-        title: said to screen readers.
+        title: for screen readers.
         curves: name -> levels (rising) and values.
         colours: name -> number of its colour.
-        least_span: the value axis covers at least this, so that noise does not fill the picture.
+        least_span: the value axis covers at least this, so that noise does not fill the chart.
     """
-    values = [v for _, ys in curves.values() for v in ys]
-    low, high = min(values), max(values)
-    if high - low < least_span:
-        middle = (low + high) / 2
-        low, high = middle - least_span / 2, middle + least_span / 2
-    marks = ticks(low, high)
-    low, high = marks[0], marks[-1]
-
-    def x(level: float) -> float:
-        return LEFT + (level - 1) / 14 * (WIDTH - LEFT - RIGHT)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
-    ]
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>'
-        )
-    for level in (1, 5, 8, 11, 15):
-        parts.append(
-            f'<text class="tick" x="{x(level):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{level}</text>'
-        )
-    parts.append(
-        f'<text class="tick" x="{x(8):.1f}" y="{HEIGHT - 3}" text-anchor="middle">level</text>'
-    )
-    for name, (levels, ys) in curves.items():
-        points = [(x(level), y(value)) for level, value in zip(levels, ys, strict=True)]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        colour = f"c{colours[name]}"
-        parts.append(f'<polyline class="curve {colour}" points="{path}"/>')
-        for (a, b), level, value in zip(points, levels, ys, strict=True):
-            tip = f"{escape(name)}, level {level:g}: {value:.3f}"
-            parts.append(
-                f'<circle class="dot {colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.2"><title>{tip}</title></circle>'
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes()
+        for name, (levels, values) in curves.items():
+            axes.plot(
+                levels, values, "o-", color=_colour(colours[name]), linewidth=1.4, markersize=3
             )
-    return "".join(parts) + "</svg>"
-
-
-def _short(value: float, marks: Sequence[float]) -> str:
-    """A tick's number with as many decimals as the step between ticks needs."""
-    step = marks[1] - marks[0]
-    decimals = next((d for d in range(6) if abs(round(step, d) - step) < 1e-9 * step), 6)
-    return f"{value:.{decimals}f}"
-
-
-def bar(value: float, top: float, colour: int) -> str:
-    """A horizontal bar for a table cell, ``value`` of ``top``."""
-    width = 100 * value / top if top > 0 else 0.0
-    return f'<span class="bar"><span class="c{colour}" style="width:{width:.1f}%"></span></span>'
+        axes.set_xlim(0.5, 15.5)
+        axes.set_xticks([1, 5, 8, 11, 15])
+        axes.set_xlabel("level", color=SOFT)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        low, high = axes.get_ylim()
+        if high - low < least_span:
+            middle = (low + high) / 2
+            axes.set_ylim(middle - least_span / 2, middle + least_span / 2)
+        points = [
+            f"{name}, level {level:g}: {value:.3f}"
+            for name, curve in curves.items()
+            for level, value in zip(*curve, strict=True)
+        ]
+        return _svg(figure, title, "\n".join(points))
 
 
 def bar_chart(
     title: str, bins: Sequence[object], counts: Sequence[float], colour: int, unit: str
-) -> str:
+) -> Markup:
     """Upright bars, one a bin."""
-    top = max([*counts, 1])
-    marks = ticks(0, top)
-    width = (WIDTH - LEFT - RIGHT) / len(bins)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - value / marks[-1] * (HEIGHT - TOP - BOTTOM)
-
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
-    ]
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{LEFT - 5}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{_short(mark, marks)}</text>'
-        )
-    every = max(1, math.ceil(len(bins) / 9))
-    # Labels are counted from the bin called 0 where there is one, so that it is always named.
-    first = next((i for i, name in enumerate(bins) if str(name) == "0"), 0) % every
-    for i, (name, count) in enumerate(zip(bins, counts, strict=True)):
-        left, tip = LEFT + i * width, f"{escape(str(name))} {escape(unit)}: {count:g}"
-        size = f'x="{left + 0.08 * width:.1f}" width="{0.84 * width:.1f}" y="{y(count):.1f}" height="{HEIGHT - BOTTOM - y(count):.1f}"'
-        parts.append(f'<rect class="dot c{colour}" {size} rx="1"><title>{tip}</title></rect>')
-        if i % every == first:
-            middle = left + width / 2
-            parts.append(
-                f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{escape(str(name))}</text>'
-            )
-    parts.append(
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(unit)}</text>'
-    )
-    return "".join(parts) + "</svg>"
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes()
+        names = [str(name) for name in bins]
+        axes.bar(range(len(names)), counts, 0.84, color=_colour(colour))
+        every = max(1, -(-len(names) // 9))
+        # Labels are counted from the bin called 0 where there is one, so that it is always named.
+        first = next((i for i, name in enumerate(names) if name == "0"), 0) % every
+        ticks = range(first, len(names), every)
+        axes.set_xticks(ticks, [names[i] for i in ticks])
+        axes.set_xlabel(unit, color=SOFT)
+        axes.set_ylim(0, max([*counts, 1]) * 1.05)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        points = (f"{n} {unit}: {c:g}" for n, c in zip(names, counts, strict=True))
+        return _svg(figure, title, "\n".join(points))

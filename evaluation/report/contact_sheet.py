@@ -27,7 +27,8 @@ def contact_sheet(
         folder: videos named ``happy-08.mp4``; a missing one leaves its place empty.
         out: the PNG.
         levels: the columns.
-        moments: which frames, as shares of the video's length; the nearest between blinks, if ``EMOTION-LEVEL.npz`` says when.
+        moments: which frames, as shares of the video's length; the nearest between blinks, if
+            ``EMOTION-LEVEL.npz`` says when.
     """
     cells = {
         (e, n): _frames(folder / f"{e}-{n:02d}.mp4", moments) for e in EMOTIONS for n in levels
@@ -55,7 +56,8 @@ def _frames(path: Path, moments: Sequence[float]) -> np.ndarray | None:
 
 
 def _open_eyed(coefficients: Path, frames: int) -> np.ndarray:
-    """Numbers of the frames between blinks, by the coefficients beside the video; of all frames where they do not say."""
+    """Numbers of the frames between blinks, by the coefficients beside the video; of all frames
+    where they do not say."""
     every = np.arange(frames)
     if not coefficients.exists():
         return every

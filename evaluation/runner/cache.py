@@ -1,7 +1,8 @@
-"""Features on disk, so that a clip is looked at once by each judge, whoever compares with it and however often.
+"""Features on disk, so that each extractor processes a clip once, however often it is compared.
 
-A key says what was looked at and by whom: the file's hash, the crop, the extractor and its version, the judge's weights and
-the protocol. An entry is a plain ``.npz``; one that cannot be read counts as absent and is written again.
+A key holds everything the content depends on: the file's hash, the crop, the extractor and its
+version, the judge's weights and the protocol. An entry is a plain ``.npz``; one that cannot be read
+counts as absent and is written again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from evaluation.protocol import PROTOCOL
 
 
 def key(*parts: object) -> str:
-    """The name of an entry from everything that its content depends on, as plain JSON values; floats count to the last bit."""
+    """An entry's name from everything that its content depends on, as plain JSON values; floats to
+    the last bit."""
     return hashlib.sha256(json.dumps([PROTOCOL, *parts]).encode()).hexdigest()
 
 
@@ -38,12 +40,8 @@ class FeatureCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                argument,
-                folder,
-                "a folder that can be written",
-                f"cannot be made ({error.strerror})",
-            ) from None
+            problem = f"cannot be made ({error.strerror})"
+            raise UserError(argument, folder, "a folder that can be written", problem) from None
 
     def path(self, name: str) -> Path:
         """Where an entry is or would be; spread over folders, because there may be very many."""

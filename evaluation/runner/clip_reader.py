@@ -1,8 +1,10 @@
-"""A clip's pictures and sound as the protocol decodes them: once, kept in memory for a second look where they fit."""
+"""Frames and audio of a clip as the protocol decodes them; frames stay in memory for a second pass
+where they fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,81 +15,89 @@ from emo_lightning.media.container import MediaError, open_media
 from emo_lightning.media.video_reader import iter_frames, probe
 from evaluation.protocol import NotScored
 
-HOLD_BYTES = 512 << 20
-"""Most memory for held pictures of one clip. A longer clip is decoded again for the second look, to the same pictures."""
+BUFFER_BYTES = 512 << 20
+"""Most memory for buffered frames of one clip; a longer clip is decoded again, to the same
+frames."""
 
 
-class Film:
+class BoundedFrames:
+    """Frames in memory up to :data:`BUFFER_BYTES`; ``frames`` is None past the limit."""
+
+    def __init__(self) -> None:
+        self.frames: list[np.ndarray] | None = []
+        self._bytes = 0
+
+    def add(self, frame: np.ndarray) -> None:
+        """Keep a frame; one shown repeatedly is one array and counts once."""
+        if self.frames is None:
+            return
+        repeated = bool(self.frames) and self.frames[-1] is frame
+        self._bytes += 0 if repeated else frame.nbytes
+        if self._bytes > BUFFER_BYTES:
+            self.frames = None
+        else:
+            self.frames.append(frame)
+
+
+class ClipFrames:
     """The frames of one video at 25 a second, upright RGB."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._held: list[np.ndarray] | None = []
-        self._bytes = 0
+        self._buffer = BoundedFrames()
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """Decode.
-
-        Raises:
-            NotScored: unreadable, cut off, or without pictures.
-        """
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright frames; NotScored for an unreadable file."""
         try:
-            yield from iter_frames(self.path, fps=FPS, threads=1)
+            info = probe(self.path)
         except MediaError as error:
             raise NotScored(f"{self.path.name} {error.problem}") from None
+        return info.width, info.height
 
-    def hold(self, frame: np.ndarray) -> None:
-        """Keep a frame for :meth:`again`; past the limit nothing is kept."""
-        if self._held is None:
-            return
-        # A picture shown for several frames is one array and is counted once.
-        self._bytes += 0 if self._held and self._held[-1] is frame else frame.nbytes
-        if self._bytes > HOLD_BYTES:
-            self._held = None
-        else:
-            self._held.append(frame)
+    def frames(self, keep: bool = False) -> Iterator[np.ndarray]:
+        """Frames in order; with ``keep`` they are buffered for :meth:`again`.
+
+        Raises:
+            NotScored: unreadable, cut off, or without frames.
+        """
+        empty = True
+        try:
+            for frame in iter_frames(self.path, fps=FPS, threads=1):
+                empty = False
+                if keep:
+                    self._buffer.add(frame)
+                yield frame
+        except MediaError as error:
+            raise NotScored(f"{self.path.name} {error.problem}") from None
+        if empty:
+            raise NotScored(f"{self.path.name} has no frames")
 
     def again(self) -> Iterator[np.ndarray]:
-        """The held frames, which are then given up one by one; decoded anew if they were too many or none were held."""
-        if not self._held:
+        """The buffered frames, which are released one by one; decoded anew if they were too many or
+        none."""
+        held, self._buffer = self._buffer.frames, BoundedFrames()
+        if not held:
             yield from self.frames()
             return
-        held, self._held = self._held[::-1], []
+        held.reverse()
         while held:
             yield held.pop()
 
 
-class Crops:
-    """The protocol's crops of a reference, for the clips that are compared with it; ``None`` past the memory limit."""
-
-    def __init__(self) -> None:
-        self.kept: list[np.ndarray] | None = []
-        self._bytes = 0
-
-    def add(self, crop: np.ndarray) -> None:
-        if self.kept is None:
-            return
-        self._bytes += crop.nbytes
-        if self._bytes > HOLD_BYTES:
-            self.kept = None
-        else:
-            self.kept.append(crop)
+def load_audio(path: Path, frames: int) -> np.ndarray:
+    """A clip's audio, ``(640 frames,)`` float32, 16 kHz mono; NotScored as :func:`whole_audio`."""
+    return fit(whole_audio(path), frames)
 
 
-def load_sound(path: Path, frames: int) -> np.ndarray:
-    """A clip's sound, ``(640 frames,)`` float32, 16 kHz mono; NotScored as :func:`whole_sound`."""
-    return fit(whole_sound(path), frames)
-
-
-def whole_sound(path: Path) -> np.ndarray:
-    """A clip's sound on its pictures' clock, ``(N,)`` float32, 16 kHz mono.
+def whole_audio(path: Path) -> np.ndarray:
+    """A clip's audio on its frames' clock, ``(N,)`` float32, 16 kHz mono.
 
     Raises:
-        NotScored: no sound track, one that cannot be decoded, or silence.
+        NotScored: no audio track, one that cannot be decoded, or silence.
     """
     try:
-        start = probe(path).start
-        blocks = list(iter_audio(path, start=start))
+        blocks = list(iter_audio(path, start=probe(path).start))
         wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
         check_sound(AudioInfo(len(wave), float(np.abs(wave).max(initial=0.0))), path, "clip")
     except MediaError as error:
@@ -95,8 +105,8 @@ def whole_sound(path: Path) -> np.ndarray:
     return wave
 
 
-def has_sound(path: Path) -> bool:
-    """Whether a file says that it has a sound track."""
+def has_audio(path: Path) -> bool:
+    """Whether a file declares an audio track."""
     try:
         with open_media(path, "audio", "clip"):
             return True
@@ -105,7 +115,7 @@ def has_sound(path: Path) -> bool:
 
 
 def fit(wave: np.ndarray, frames: int) -> np.ndarray:
-    """Cut, or filled with silence, to the length of the pictures."""
+    """Cut, or filled with silence, to the length of the frames."""
     wanted = SAMPLES_PER_FRAME * frames
     return np.pad(wave[:wanted], (0, max(0, wanted - len(wave))))
 
@@ -113,13 +123,7 @@ def fit(wave: np.ndarray, frames: int) -> np.ndarray:
 def delayed(wave: np.ndarray, frames: int) -> np.ndarray:
     """The same length, ``frames`` later (earlier if negative); silence where there is nothing."""
     by = SAMPLES_PER_FRAME * frames
+    silence = np.zeros(min(abs(by), len(wave)), wave.dtype)
     if by >= 0:
-        return np.concatenate(
-            [np.zeros(min(by, len(wave)), wave.dtype), wave[: max(0, len(wave) - by)]]
-        )
-    return np.concatenate([wave[-by:], np.zeros(min(-by, len(wave)), wave.dtype)])
-
-
-def looped(wave: np.ndarray, frames: int) -> np.ndarray:
-    """Cut to the length of the pictures, or said again from its start until it has that length."""
-    return np.resize(wave, SAMPLES_PER_FRAME * frames)
+        return np.concatenate([silence, wave[: max(0, len(wave) - by)]])
+    return np.concatenate([wave[-by:], silence])

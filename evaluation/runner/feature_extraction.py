@@ -1,12 +1,15 @@
-"""Finds everything that the judges say of a clip: what the cache does not know is found in one walk along its frames."""
+"""Features of a clip by all extractors: from the cache, or computed in one pass over its frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import torch
 
+from emo_lightning.core.errors import UserError
 from emo_lightning.face.crop import CropBox, crop_image
 from evaluation.judges import action_units, landmarks
 from evaluation.judges.base import JudgeInfo
@@ -20,309 +23,340 @@ from evaluation.judges.landmark_track import (
 )
 from evaluation.protocol import SIZE, NotScored, Unavailable
 from evaluation.runner.cache import FeatureCache, key
-from evaluation.runner.clip_features import SeenClip
-from evaluation.runner.clip_reader import Crops, Film, load_sound
-from evaluation.runner.frame_pass import Look, Sink
-from evaluation.runner.judge_registry import Opened, introduce
+from evaluation.runner.clip_reader import BoundedFrames, ClipFrames, load_audio
+from evaluation.runner.frame_pass import Crop, FramePass
 from evaluation.runner.pairs import Item
+from evaluation.suite import describe_judge
 from evaluation.suite.base import (
+    AudioExtractor,
     Extractor,
     Features,
     FrameExtractor,
     FrameFunction,
-    SoundExtractor,
+    FrameMetric,
     TrackExtractor,
     View,
 )
 
-Prepare = Callable[[CropBox, bool], tuple[Sink | None, Sequence[View]]]
-"""Crop and whether it is the reference's -> who else looks: what takes the protocol's crops, views whose first crop is kept."""
 
+class OpenJudges:
+    """Functions of extractors and frame metrics, opened when first needed, once a process."""
 
-def nobody(box: CropBox, shared: bool) -> tuple[Sink | None, Sequence[View]]:
-    """Nobody else looks."""
-    del box, shared
-    return None, ()
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._functions: dict[str, Callable[..., Any] | Unavailable] = {}
+
+    def function(self, name: str, source: Extractor | FrameMetric) -> Callable[..., Any]:
+        """The opened function; Unavailable, at every call, when its judge cannot be opened."""
+        if name not in self._functions:
+            try:
+                describe_judge(source)
+                self._functions[name] = source.open(self.device)
+            except (Unavailable, UserError, OSError) as error:
+                self._functions[name] = Unavailable(str(error))
+        found = self._functions[name]
+        if isinstance(found, Unavailable):
+            raise found
+        return found
 
 
 @dataclass
-class Watched:
-    """A clip after the walk.
+class ClipFeatures:
+    """One clip as metrics see it.
 
     Attributes:
-        item, sha256: whose.
-        clip: what was found.
-        shared: whether it was seen through its reference's crop, or one aligned with that.
-        look: the walk itself; None when the cache knew everything.
+        name, emotion, level, extra: as in the pairing.
+        track: its landmarks.
+        found: extractor -> its features, or why it has none.
+        stored: extractor -> their key in the cache.
+    """
+
+    name: str
+    emotion: str | None
+    level: float | None
+    extra: Mapping[str, str]
+    track: Track
+    found: dict[str, Features | str] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
+
+    def features(self, extractor: str) -> Features:
+        """Its features; NotScored with the reason why there are none."""
+        found = self.found.get(extractor, f"{extractor} was not computed")
+        if isinstance(found, str):
+            raise NotScored(found)
+        return found
+
+    def put(self, extractor: str, found: Features | str, stored: str | None = None) -> None:
+        """Add an extractor's features and their key, or the reason why there are none."""
+        self.found[extractor] = found
+        self.stored.pop(extractor, None)
+        if stored is not None and not isinstance(found, str):
+            self.stored[extractor] = stored
+
+    def copy(self, track: Track | None = None) -> ClipFeatures:
+        """The same clip, to be changed, perhaps with another track."""
+        track = track or self.track
+        return replace(self, track=track, found=dict(self.found), stored=dict(self.stored))
+
+
+@dataclass
+class OpenClip:
+    """A clip whose crop is known, before its features are computed.
+
+    Attributes:
+        item, sha256: the clip.
+        reader: its frames.
+        points: ``(T, 478, 3)`` landmarks; None where the pass over the frames finds them.
+        box: its crop.
+        shared: whether that is its reference's crop, or one aligned with it.
+    """
+
+    item: Item
+    sha256: str
+    reader: ClipFrames
+    points: np.ndarray | None
+    box: CropBox
+    shared: bool
+
+
+@dataclass
+class ExtractedClip:
+    """A clip with its features.
+
+    Attributes:
+        item, sha256, shared: as in :class:`OpenClip`.
+        clip: its features.
+        first: the first crop with a face in the views that were to be kept.
         crops: protocol crops kept for comparisons.
     """
 
     item: Item
     sha256: str
-    clip: SeenClip
     shared: bool
-    look: Look | None
-    crops: Crops = field(default_factory=Crops)
-
-    @property
-    def box(self) -> CropBox:
-        return self.clip.track.box
+    clip: ClipFeatures
+    first: Mapping[View, Crop]
+    crops: BoundedFrames
 
     def protocol_crops(self) -> Iterator[np.ndarray]:
         """The protocol's crops in order: those kept, or decoded anew where they were too many."""
-        if self.crops.kept:
-            yield from self.crops.kept
+        if self.crops.frames:
+            yield from self.crops.frames
             return
-        for frame in Film(self.item.path).frames():
-            yield crop_image(frame, self.box, SIZE)
+        for frame in ClipFrames(self.item.path).frames():
+            yield crop_image(frame, self.clip.track.box, SIZE)
 
 
-class Watcher:
-    """Looks at clips with one set of extractors; ``align``: see :mod:`evaluation.protocol`."""
+class ClipAnalyzer:
+    """Computes the features of clips with one set of extractors.
+
+    Args:
+        extractors: by name.
+        opened: their functions.
+        judges: the protocol's own judges.
+        cache: where features are kept.
+        align: see :mod:`evaluation.protocol`.
+    """
 
     def __init__(
         self,
         extractors: Mapping[str, Extractor],
-        opened: Opened,
+        opened: OpenJudges,
         judges: Judges,
         cache: FeatureCache,
         align: str | None = None,
     ) -> None:
-        self._extractors, self._opened, self._judges, self.cache, self._align = (
-            extractors,
-            opened,
-            judges,
-            cache,
-            align,
-        )
+        self.extractors, self.opened, self.cache = extractors, opened, cache
+        self._judges, self._align = judges, align
 
-    def watch(
-        self,
-        item: Item,
-        sha256: str,
-        beside: Track | None,
-        prepare: Prepare = nobody,
-        also: Sequence[FrameExtractor] = (),
-    ) -> Watched:
-        """Find everything in a clip.
+    def open(self, item: Item, sha256: str, beside: Track | None) -> OpenClip:
+        """A clip with its crop; its landmarks are found first where the crop depends on them.
 
         Args:
             item: the clip.
             sha256: its file's hash.
             beside: the track of its reference, whose crop it shares where both show the same view.
-            prepare: who else looks.
+
+        Raises:
+            NotScored: unreadable, without frames, without a face in at least half of its frames.
+        """
+        reader = ClipFrames(item.path)
+        known = self.cache.load(_landmark_key(sha256))
+        points = None if known is None else known["points"]
+        aligned = self._align is not None and beside is not None
+        box = None if beside is None or aligned else shared_box(reader.size, beside)
+        if box is not None:
+            return OpenClip(item, sha256, reader, points, box, True)
+        if points is None:
+            self._judges.landmarks.start()
+            frames = reader.frames(keep=True)
+            points = np.stack([self._judges.landmarks.place(frame) for frame in frames])
+            self._save_points(sha256, points)
+        check_faces(points, item.path.name)
+        box = place_beside(points, beside).box(beside.box) if aligned else own_box(points)
+        return OpenClip(item, sha256, reader, points, box, aligned)
+
+    def extract(
+        self,
+        clip: OpenClip,
+        sinks: Sequence[Callable[[np.ndarray], None]] = (),
+        keep_first: Sequence[View] = (),
+        also: Sequence[FrameExtractor] = (),
+    ) -> ExtractedClip:
+        """All features of a clip; its frames are decoded only where something needs them.
+
+        Args:
+            clip: from :meth:`open`.
+            sinks: take the protocol's crops.
+            keep_first: views of which the first crop with a face is to be kept.
             also: further extractors for this clip.
 
         Raises:
-            NotScored: unreadable, without pictures, without a face in at least half of its frames.
+            NotScored: unreadable, without frames, without a face in at least half of its frames.
         """
-        film, walk = Film(item.path), None
-        name = key("landmarks", landmarks.describe().sha256, sha256)
-        known = self.cache.load(name)
-        if known is None:
-            points, size, walk = self._track(
-                film, sha256, None if self._align else beside, prepare, also
-            )
-            self.cache.save(name, {"points": points, "size": np.array(size)})
+        found, keys, wanted = self._plan(clip, also)
+        work = FramePass(clip.box, wanted, sinks, keep_first)
+        if clip.points is None or not work.is_idle:
+            points = self._run(clip, work)
         else:
-            points, size = known["points"], (int(known["size"][0]), int(known["size"][1]))
+            points = clip.points
+        item, box = clip.item, clip.box
         check_faces(points, item.path.name)
-        box = self._beside(points, size, beside)
-        shared = box is not None
-        if walk is None:
-            walk = self._begin(sha256, box or own_box(points), shared, prepare, also)
-            if not walk.look.is_idle:
-                for frame, place in zip(film.again(), points, strict=True):
-                    walk.look.push(frame, place)
         track = Track(
             points,
-            size,
-            walk.look.box,
+            clip.reader.size,
+            box,
             self._judges,
-            lambda what, compute: self._recall(what, compute, sha256, walk.look.box),
+            lambda name, compute: self._recall(name, compute, clip.sha256, box),
         )
-        clip = SeenClip(
-            item.clip, item.emotion, item.level, item.extra, track, walk.found, walk.keys
-        )
-        self._finish(walk, clip)
-        self._listen_and_read(item, sha256, clip)
-        return Watched(item, sha256, clip, shared, walk.look)
+        features = ClipFeatures(item.clip, item.emotion, item.level, item.extra, track, found, keys)
+        for name, rows in work.results().items():
+            if not isinstance(rows, str):
+                self.cache.save(keys[name], rows)
+            features.put(name, rows, keys[name])
+        self._add_track_and_audio(clip, features)
+        crops = BoundedFrames()
+        return ExtractedClip(item, clip.sha256, clip.shared, features, work.first, crops)
 
-    def _beside(
-        self, points: np.ndarray, size: tuple[int, int], reference: Track | None
-    ) -> CropBox | None:
-        """The square through which a clip is compared with its reference; None where it has only its own."""
-        if reference is None:
-            return None
-        return (
-            place_beside(points, reference).box(reference.box)
-            if self._align
-            else shared_box(size, reference)
-        )
-
-    def _track(
-        self,
-        film: Film,
-        sha256: str,
-        beside: Track | None,
-        prepare: Prepare,
-        also: Sequence[FrameExtractor],
-    ) -> tuple[np.ndarray, tuple[int, int], _Walk | None]:
-        """Landmarks of every frame; where the crop is known beforehand everyone looks at once, else the frames are held."""
+    def _run(self, clip: OpenClip, work: FramePass) -> np.ndarray:
+        """Pass over the frames; returns the landmarks, found on the way where they are unknown."""
+        if clip.points is not None:
+            for frame, place in zip(clip.reader.again(), clip.points, strict=True):
+                work.add(frame, place)
+            return clip.points
         rows: list[np.ndarray] = []
-        size, walk = (0, 0), None
         self._judges.landmarks.start()
-        for frame in film.frames():
-            if not rows:
-                size = frame.shape[1], frame.shape[0]
-                box = shared_box(size, beside) if beside is not None else None
-                walk = self._begin(sha256, box, True, prepare, also) if box is not None else None
+        for frame in clip.reader.frames():
             rows.append(self._judges.landmarks.place(frame))
-            if walk is not None:
-                walk.look.push(frame, rows[-1])
-            else:
-                film.hold(frame)
-        if not rows:
-            raise NotScored(f"{film.path.name} has no frames")
-        return np.stack(rows), size, walk
+            work.add(frame, rows[-1])
+        points = np.stack(rows)
+        self._save_points(clip.sha256, points)
+        return points
 
-    def _begin(
-        self,
-        sha256: str,
-        box: CropBox,
-        shared: bool,
-        prepare: Prepare,
-        also: Sequence[FrameExtractor],
-    ) -> _Walk:
-        """What the cache knows of a clip seen through this crop, and a look for the rest."""
+    def _save_points(self, sha256: str, points: np.ndarray) -> None:
+        self.cache.save(_landmark_key(sha256), {"points": points})
+
+    def _plan(
+        self, clip: OpenClip, also: Sequence[FrameExtractor]
+    ) -> tuple[
+        dict[str, Features | str], dict[str, str], dict[str, tuple[FrameExtractor, FrameFunction]]
+    ]:
+        """Cached features of the frames, their keys, and the extractors that still have to run."""
         found: dict[str, Features | str] = {}
         keys: dict[str, str] = {}
         wanted: dict[str, tuple[FrameExtractor, FrameFunction]] = {}
-        for extractor in (*self._extractors.values(), *also):
+        for extractor in (*self.extractors.values(), *also):
             if not isinstance(extractor, FrameExtractor):
                 continue
+            name = extractor.name
             try:
-                keys[extractor.name] = frame_key(extractor, sha256, box)
-                known = self.cache.load(keys[extractor.name])
+                where = frame_key(extractor, clip.sha256, clip.box)
+                known = self.cache.load(where)
                 if known is None:
-                    wanted[extractor.name] = (
-                        extractor,
-                        self._opened.function(extractor.name, extractor),
-                    )
+                    wanted[name] = extractor, self.opened.function(name, extractor)
                 else:
-                    found[extractor.name] = known
+                    found[name] = known
+                keys[name] = where
             except Unavailable as error:
-                keys.pop(extractor.name, None)
-                found[extractor.name] = str(error)
-        return _Walk(Look(box, wanted, *prepare(box, shared)), found, keys)
-
-    def _finish(self, walk: _Walk, clip: SeenClip) -> None:
-        """Take over, and store, what the look found."""
-        for name, features in walk.look.results().items():
-            clip.found[name] = features
-            if isinstance(features, str):
-                clip.stored.pop(name, None)
-            else:
-                self.cache.save(clip.stored[name], features)
+                found[name] = str(error)
+        return found, keys, wanted
 
     def _recall(
-        self, what: str, compute: Callable[[], np.ndarray], sha256: str, box: CropBox
+        self, name: str, compute: Callable[[], np.ndarray], sha256: str, box: CropBox
     ) -> np.ndarray:
-        """What the action-unit judge reads from the landmarks: from the cache, else computed and kept."""
-        judge = action_units.describe(landmarks.describe())
-        name = key(
-            what, *judge_numbers(judge), landmarks.describe().sha256, sha256, box_numbers(box)
-        )
-        known = self.cache.load(name)
+        """An array that the action-unit judge derives from the landmarks: cached, else computed."""
+        info = landmarks.describe()
+        judge = judge_key(action_units.describe(info))
+        where = key(name, *judge, info.sha256, sha256, box_key(box))
+        known = self.cache.load(where)
         if known is None:
-            known = {what: compute()}
-            self.cache.save(name, known)
-        return known[what]
+            known = {name: compute()}
+            self.cache.save(where, known)
+        return known[name]
 
-    def _listen_and_read(self, item: Item, sha256: str, clip: SeenClip) -> None:
-        """Ask the judges of landmarks and of sound."""
-        for extractor in self._extractors.values():
+    def _add_track_and_audio(self, clip: OpenClip, features: ClipFeatures) -> None:
+        frames = len(features.track)
+        for extractor in self.extractors.values():
             if isinstance(extractor, TrackExtractor):
-                where = self.track_key(extractor, sha256, clip.track.box)
-                self.fill(clip, extractor, where, lambda function: function(clip.track))
-            elif isinstance(extractor, SoundExtractor):
-                where = self.sound_key(extractor, sha256, len(clip.track))
-                self.fill(
-                    clip,
-                    extractor,
-                    where,
-                    lambda function: function(load_sound(item.path, len(clip.track))),
-                )
+                parts = track_parts(clip.sha256, clip.box)
+                self.fill(features, extractor, parts, lambda: features.track)
+            elif isinstance(extractor, AudioExtractor):
+                parts = ["sound", clip.sha256, frames]
+                self.fill(features, extractor, parts, lambda: load_audio(clip.item.path, frames))
 
     def fill(
         self,
-        clip: SeenClip,
-        extractor: Extractor,
-        where: str | Unavailable,
-        ask: Callable[[Callable], Features],
+        clip: ClipFeatures,
+        extractor: TrackExtractor | AudioExtractor,
+        parts: Sequence[object],
+        load: Callable[[], Any],
     ) -> None:
-        """Put an extractor's features into the clip: from the cache, else by asking, else the reason why there are none."""
+        """Add an extractor's features to a clip: cached, else computed, else the reason why there
+        are none.
+
+        Args:
+            clip: where they go.
+            extractor: whose.
+            parts: kind of the input, then what else its features depend on.
+            load: the extractor's input.
+        """
         name = extractor.name
         try:
-            if isinstance(where, Unavailable):
-                raise where
+            where = key(parts[0], *extractor_key(extractor), *parts[1:])
             features = self.cache.load(where)
             if features is None:
-                features = ask(self._opened.function(name, extractor))
+                features = self.opened.function(name, extractor)(load())
                 self.cache.save(where, features)
-            clip.found[name], clip.stored[name] = features, where
+            clip.put(name, features, where)
         except (NotScored, Unavailable) as error:
-            clip.found[name] = str(error)
-            clip.stored.pop(name, None)
-
-    def _key(self, kind: str, extractor: Extractor, *parts: object) -> str | Unavailable:
-        try:
-            return key(kind, *who(extractor), *parts)
-        except Unavailable as error:
-            return error
-
-    def track_key(
-        self, extractor: TrackExtractor, sha256: str, box: CropBox, *change: object
-    ) -> str | Unavailable:
-        """Where what is read from a clip's landmarks, changed in some way, lies."""
-        return self._key(
-            "track", extractor, landmarks.describe().sha256, sha256, box_numbers(box), *change
-        )
-
-    def sound_key(
-        self, extractor: SoundExtractor, sha256: str, frames: int, *change: object
-    ) -> str | Unavailable:
-        """Where the features of a clip's sound, changed in some way, lie."""
-        return self._key("sound", extractor, sha256, frames, *change)
+            clip.put(name, str(error))
 
 
-@dataclass
-class _Walk:
-    """A look under way, what was known before it, and where everything is stored."""
-
-    look: Look
-    found: dict[str, Features | str]
-    keys: dict[str, str]
+def _landmark_key(sha256: str) -> str:
+    return key("landmarks", landmarks.describe().sha256, sha256)
 
 
-def who(extractor: Extractor) -> list[object]:
-    """An extractor's part of a key: name, version, judge; Unavailable if nobody would answer."""
-    info = introduce(extractor)
-    return [extractor.name, extractor.version, *judge_numbers(info)]
+def extractor_key(extractor: Extractor) -> list[object]:
+    """An extractor's part of a key: name, version, judge; Unavailable without its judge."""
+    return [extractor.name, extractor.version, *judge_key(describe_judge(extractor))]
 
 
-def judge_numbers(info: JudgeInfo | None) -> list[str | None]:
+def judge_key(info: JudgeInfo | None) -> list[str | None]:
     """A judge's part of a key."""
     return [info.name, info.sha256] if info is not None else [None, None]
 
 
-def box_numbers(box: CropBox) -> list[float]:
+def box_key(box: CropBox) -> list[float]:
     """A crop's part of a key."""
     return [box.cx, box.cy, box.half]
 
 
+def track_parts(sha256: str, box: CropBox, *change: object) -> list[object]:
+    """Key parts of features of a clip's landmarks, changed in some way."""
+    return ["track", landmarks.describe().sha256, sha256, box_key(box), *change]
+
+
 def frame_key(extractor: FrameExtractor, sha256: str, box: CropBox, *change: object) -> str:
-    """Where the features of a clip's frames lie; Unavailable if nobody would answer."""
+    """Cache key of the features of a clip's frames; Unavailable without the extractor's judge."""
     view = extractor.view
     seen = [view.size, view.x, view.y, view.half, extractor.context, extractor.every]
-    return key("frames", *who(extractor), seen, sha256, box_numbers(box), *change)
+    return key("frames", *extractor_key(extractor), seen, sha256, box_key(box), *change)

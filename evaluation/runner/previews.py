@@ -31,11 +31,8 @@ def _open(device: torch.device) -> FrameFunction:
 
     def shrink(crops: np.ndarray, points: np.ndarray) -> Features:
         del points
-        return {
-            "frames": np.stack(
-                [cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for crop in crops]
-            )
-        }
+        size, area = (SIDE, SIDE), cv2.INTER_AREA
+        return {"frames": np.stack([cv2.resize(crop, size, interpolation=area) for crop in crops])}
 
     return shrink
 
@@ -46,24 +43,28 @@ def _encode(rows: Features) -> Features:
     return {"mp4": np.frombuffer(encode_mp4_bytes(frames, crf=CRF, fps=FPS, gop=50), np.uint8)}
 
 
-PREVIEW = FrameExtractor(
-    NAME, lambda: JudgeInfo(NAME, None, "small videos for the report"), _open, finish=_encode
-)
+def _describe() -> JudgeInfo:
+    return JudgeInfo(NAME, None, "small videos for the report")
+
+
+PREVIEW = FrameExtractor(NAME, _describe, _open, finish=_encode)
 
 
 def previews(item: Item) -> Sequence[FrameExtractor]:
-    """What makes a clip's preview, if the report has a place for it: where its emotion is known."""
+    """The extractor of a clip's preview, if the report has a place for it: where its emotion is
+    known."""
     return (PREVIEW,) if item.emotion is not None else ()
 
 
 def collect(
     records: Sequence[Record], cache: FeatureCache, budget: int = BUDGET
 ) -> list[dict[str, Any]]:
-    """Previews for the report's grid: one clip for each system, emotion and level, the first by name.
+    """Previews for the report's grid: one clip for each system, emotion and level, the first by
+    name.
 
     Returns:
-        ``system``, ``clip``, ``emotion``, ``level``, ``type`` and base64 ``data`` of each: videos if all of them fit into the budget
-        together, else first frames, as many as fit.
+        ``system``, ``clip``, ``emotion``, ``level``, ``type`` and base64 ``data`` of each: videos
+        if all of them fit into the budget together, else first frames, as many as fit.
     """
     chosen: dict[tuple[str, str | None, float | None], Record] = {}
     for record in sorted(records, key=lambda r: (r.system, r.clip)):
@@ -76,26 +77,17 @@ def collect(
         features = cache.load(key)
         if features is None:
             continue
-        kind, data = (
-            ("image/jpeg", _poster(features["mp4"].tobytes()))
-            if posters
-            else ("video/mp4", features["mp4"].tobytes())
-        )
+        kind, data = "video/mp4", features["mp4"].tobytes()
+        if posters:
+            kind, data = "image/jpeg", _first_frame(data)
         budget -= len(data)
         if budget < 0:
             break
-        of = {
-            "system": record.system,
-            "clip": record.clip,
-            "emotion": record.emotion,
-            "level": record.level,
-        }
-        found.append({**of, "type": kind, "data": base64.b64encode(data).decode("ascii")})
+        labels = {name: getattr(record, name) for name in ("system", "clip", "emotion", "level")}
+        found.append({**labels, "type": kind, "data": base64.b64encode(data).decode("ascii")})
     return found
 
 
-def _poster(mp4: bytes) -> bytes:
-    frame = decode_mp4_bytes(mp4, [0])[0]
-    return cv2.imencode(
-        ".jpg", np.ascontiguousarray(frame[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80]
-    )[1].tobytes()
+def _first_frame(mp4: bytes) -> bytes:
+    frame = np.ascontiguousarray(decode_mp4_bytes(mp4, [0])[0][:, :, ::-1])
+    return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -1,6 +1,7 @@
 """The suite: every metric that ``emo eval`` can compute, family by family.
 
-Each module here with ``ORDER``, ``ENTRIES`` and perhaps ``EXTRACTORS`` is found by itself; see :mod:`evaluation.suite.base`.
+Each module here with ``ORDER``, ``ENTRIES`` and perhaps ``EXTRACTORS`` is found by itself; see
+:mod:`evaluation.suite.base`.
 """
 
 from __future__ import annotations
@@ -8,42 +9,38 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 
 from emo_lightning.core.errors import UserError
-from evaluation.records import Column
-from evaluation.suite.base import Entry, Extractor, SoundExtractor, columns_of, needs_of
-
-__all__ = ["EXTRACTORS", "SUITE", "choose", "columns", "extractors", "hears"]
-
-
-def _modules() -> list[ModuleType]:
-    found = [
-        importlib.import_module(f"{__name__}.{info.name}")
-        for info in pkgutil.iter_modules(__path__)
-    ]
-    return sorted((m for m in found if hasattr(m, "ENTRIES")), key=lambda m: (m.ORDER, m.__name__))
+from evaluation.judges.base import JudgeInfo
+from evaluation.protocol import Unavailable
+from evaluation.records import MetricColumn
+from evaluation.suite.base import (
+    AudioExtractor,
+    Entry,
+    Extractor,
+    FrameMetric,
+    columns_of,
+    needs_of,
+)
 
 
 def _collect() -> tuple[dict[str, Entry], dict[str, Extractor]]:
+    names = [f"{__name__}.{info.name}" for info in pkgutil.iter_modules(__path__)]
+    modules = [m for m in map(importlib.import_module, names) if hasattr(m, "ENTRIES")]
     entries: dict[str, Entry] = {}
-    looks: dict[str, Extractor] = {}
-    for module in _modules():
-        for name, entry in module.ENTRIES.items():
-            if name in entries:
-                raise ValueError(f"two entries of the suite are called {name}")
-            entries[name] = entry
-        for extractor in getattr(module, "EXTRACTORS", ()):
-            if extractor.name in looks:
-                raise ValueError(f"two extractors of the suite are called {extractor.name}")
-            looks[extractor.name] = extractor
+    extractors: dict[str, Extractor] = {}
+    for module in sorted(modules, key=lambda m: (m.ORDER, m.__name__)):
+        mine = {extractor.name: extractor for extractor in getattr(module, "EXTRACTORS", ())}
+        double = (set(module.ENTRIES) & set(entries)) | (set(mine) & set(extractors))
+        if double:
+            raise ValueError(f"two parts of the suite are called {', '.join(sorted(double))}")
+        entries |= module.ENTRIES
+        extractors |= mine
     for name, entry in entries.items():
-        unknown = set(needs_of(entry)) - set(looks)
+        unknown = set(needs_of(entry)) - set(extractors)
         if unknown:
-            raise ValueError(
-                f"{name} needs extractors that nobody defines: {', '.join(sorted(unknown))}"
-            )
-    return entries, looks
+            raise ValueError(f"{name} needs undefined extractors: {', '.join(sorted(unknown))}")
+    return entries, extractors
 
 
 SUITE: Mapping[str, Entry]
@@ -67,17 +64,52 @@ def choose(names: Sequence[str] | None) -> dict[str, Entry]:
     return {name: entry for name, entry in SUITE.items() if name in names}
 
 
-def columns(entries: Mapping[str, Entry]) -> list[Column]:
+def columns(entries: Mapping[str, Entry]) -> list[MetricColumn]:
     """The columns of the results table that these entries fill."""
     return [column for entry in entries.values() for column in columns_of(entry)]
 
 
 def extractors(entries: Mapping[str, Entry]) -> dict[str, Extractor]:
-    """What these entries need, each once, in the suite's order."""
+    """The extractors that these entries need, each once, in the suite's order."""
     wanted = {name for entry in entries.values() for name in needs_of(entry)}
     return {name: extractor for name, extractor in EXTRACTORS.items() if name in wanted}
 
 
-def hears(entry: Entry) -> bool:
-    """Whether a metric depends on the sound, and so is one of the sound controls'."""
-    return any(isinstance(EXTRACTORS[name], SoundExtractor) for name in needs_of(entry))
+def uses_audio(entry: Entry) -> bool:
+    """Whether a metric depends on the audio, and so is scored on the audio controls."""
+    return any(isinstance(EXTRACTORS[name], AudioExtractor) for name in needs_of(entry))
+
+
+def describe_judge(source: Extractor | FrameMetric) -> JudgeInfo | None:
+    """The judge of an extractor or frame metric; None for a metric that is plain arithmetic.
+
+    Raises:
+        Unavailable: this installation lacks it.
+    """
+    if source.judge is None:
+        return None
+    try:
+        return source.judge()
+    except (UserError, OSError) as error:
+        # An absent or wrong file is the metric's problem and not the run's.
+        raise Unavailable(str(error)) from None
+
+
+def judges_of(entry: Entry) -> list[JudgeInfo]:
+    """The judges behind an entry, each once; Unavailable when this installation lacks one of
+    them."""
+    is_frame = isinstance(entry, FrameMetric)
+    sources = [entry] if is_frame else [EXTRACTORS[name] for name in needs_of(entry)]
+    found = (describe_judge(source) for source in sources)
+    return list(dict.fromkeys(info for info in found if info is not None))
+
+
+def unavailable(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Entry -> why it cannot be computed here, for those of which that is so."""
+    found = {}
+    for name, entry in entries.items():
+        try:
+            judges_of(entry)
+        except Unavailable as error:
+            found[name] = str(error)
+    return found

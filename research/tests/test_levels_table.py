@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from benchmarks._known_levels import SIGNATURE_FEATURES
 from benchmarks._level_videos import corner_rise, units
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
@@ -14,7 +15,6 @@ from emo_lightning.models.motion.motion_model import EXP_CEILING
 from emo_lightning.motion.emotions import EMOTIONS, SIGNATURE_UNITS, prototype_exp
 from evaluation.judges.geometry import FEATURES, measure
 from evaluation.metrics.level_response import level_response
-from evaluation.suite.known_levels import SIGNATURE_FEATURES
 from research.levels_corpus import Held, direction, level_error, truth, uneven_response
 
 LEVELS = np.arange(1, 16)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from emo_lightning.media.video_reader import iter_frames
 from emo_lightning.motion.emotions import EMOTIONS
@@ -16,7 +14,6 @@ from evaluation.judges import emotion
 from evaluation.judges.blendshapes import NAMES, blendshapes
 from evaluation.judges.emotion import EmotionJudge, features, rule_probabilities
 from evaluation.judges.landmarks import LandmarkJudge
-from evaluation.metrics.emotion_accuracy import EmotionAccuracy, accuracy, confusion_matrix
 from tools.judge_training import emotion as training
 from tools.judge_training.simulation import simulate
 
@@ -24,36 +21,6 @@ MIRRORED = [
     NAMES.index(n.replace("Left", "*").replace("Right", "Left").replace("*", "Right"))
     for n in NAMES
 ]
-
-
-def test_confusion_agrees_with_sklearn_and_leaves_unlabelled_clips_out() -> None:
-    rng = np.random.default_rng(0)
-    seen, wanted = rng.integers(0, 8, 200), rng.integers(-1, 8, 200)
-    counts = confusion_matrix(torch.from_numpy(seen), torch.from_numpy(wanted))
-    known = wanted >= 0
-    np.testing.assert_array_equal(
-        counts.numpy(), sklearn_confusion(wanted[known], seen[known], labels=range(8))
-    )
-    assert float(accuracy(counts)) == pytest.approx((seen == wanted)[known].mean())
-
-
-def test_the_class_adds_up_and_counts_what_it_left_out() -> None:
-    metric = EmotionAccuracy()
-    metric.update(torch.tensor([1, 2, 3]), torch.tensor([1, -1, 4]))
-    metric.update(torch.tensor([5]), torch.tensor([5]))
-    assert (
-        float(metric.compute()) == pytest.approx(2 / 3)
-        and int(metric.unlabelled) == 1
-        and int(metric.confusion[4, 3]) == 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("seen", "wanted"), [([8], [0]), ([0], [-2]), ([0, 1], [0]), ([0.5], [0.0])]
-)
-def test_labels_out_of_range_are_refused(seen: list[float], wanted: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"seen|wanted"):
-        confusion_matrix(torch.tensor(seen), torch.tensor(wanted))
 
 
 def test_a_mirrored_face_has_the_same_features_and_frames_without_a_face_do_not_count() -> None:
@@ -152,7 +119,7 @@ def test_real_actors_are_told_apart_above_chance(shared_data: Path) -> None:
 def test_the_suite_counts_what_the_judge_sees_against_what_was_asked_for() -> None:
     """Labelled clips make accuracy and confusion; others are counted; no label at all is a reason and no number."""
     from evaluation.records import Record
-    from evaluation.suite.emotion import PROBABILITIES, _score
+    from evaluation.suite.emotion import ENTRIES, PROBABILITIES
 
     class Clips:
         def __init__(self, labels: list[str | None]) -> None:
@@ -164,8 +131,9 @@ def test_the_suite_counts_what_the_judge_sees_against_what_was_asked_for() -> No
             ]
             self.reference = None
 
-    found = _score(Clips(["happy", "sad", "happy", None]))
+    score = ENTRIES["acc_emo"].score
+    found = score(Clips(["happy", "sad", "happy", None]))
     assert found.samples["acc_emo"] == [1.0, 0.0, 1.0]
     assert found.details["confusion"]["counts"][EMOTIONS.index("sad")][EMOTIONS.index("happy")] == 1
     assert "1 more" in found.details["confusion"]["about"]
-    assert not _score(Clips([None])).samples["acc_emo"] and _score(Clips([None])).reasons
+    assert not score(Clips([None])).samples and score(Clips([None])).reasons

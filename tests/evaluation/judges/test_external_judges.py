@@ -18,14 +18,12 @@ from emo_lightning.face.landmarks import to_68
 from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges import dlib_face, emonet, emotiefflib, faceapi
 from evaluation.judges.crops import cut, grow, letterbox, outline, square
-from evaluation.judges.expressions import look, over_clip
+from evaluation.judges.expressions import clip_probabilities, frame_probabilities
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.protocol import Unavailable
 from evaluation.records import Record
-from evaluation.runner.judge_registry import introduce, unavailable
-from evaluation.suite import EXTRACTORS, SUITE
-from evaluation.suite.emotion import accuracy
-from evaluation.suite.others import OUTSIDERS
+from evaluation.suite import EXTRACTORS, SUITE, describe_judge, unavailable
+from evaluation.suite.emotion import EXTERNAL_JUDGES, accuracy
 
 CPU = torch.device("cpu")
 
@@ -152,12 +150,16 @@ def test_a_smile_is_seen_where_there_is_a_face(
     tracker, picture = LandmarkJudge(), np.ascontiguousarray(astronaut()[:300, 75:375])
     points = np.stack([tracker.place(picture), np.full((478, 3), np.nan, np.float32)])
     tracker.close()
-    found = look(faceapi.FaceApiJudge(CPU), np.stack([picture, picture]), points)
+    found = frame_probabilities(faceapi.FaceApiJudge(CPU), np.stack([picture, picture]), points)
     assert np.isnan(found[1]).all() and found[0].sum() == pytest.approx(1.0, abs=1e-5)
     assert EMOTIONS[int(found[0].argmax())] == "happy" and found[0, EMOTIONS.index("contempt")] == 0
-    mean = over_clip(found)
-    assert mean is not None and mean.argmax() == found[0].argmax() and over_clip(found[1:]) is None
-    assert introduce(EXTRACTORS["emotion_faceapi"]).sha256 == assets.get(faceapi.SHARD).sha256
+    mean = clip_probabilities(found)
+    assert (
+        mean is not None
+        and mean.argmax() == found[0].argmax()
+        and clip_probabilities(found[1:]) is None
+    )
+    assert describe_judge(EXTRACTORS["emotion_faceapi"]).sha256 == assets.get(faceapi.SHARD).sha256
 
 
 # EmotiEffLib
@@ -227,7 +229,7 @@ def test_emotiefflibs_network_sees_rgb_as_imagenet_and_its_classes_keep_their_na
     points = np.zeros((1, 478, 3), np.float32)
     points[0, ::2, :2] = 100.0
     seen, answer = (
-        look(judge, faces[:1], points)[0],
+        frame_probabilities(judge, faces[:1], points)[0],
         judge.probabilities(judge.cut(faces[0], to_68(points[0]))[None])[0],
     )
     named = dict(
@@ -285,7 +287,7 @@ def numbered(module: torch.nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def emonet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    net = emonet.EmoNet()
+    net = emonet.ToisoulEmoNet()
     numbered(net)
     path = tmp_path_factory.mktemp("emonet") / "emonet_8.pth"
     torch.save(
@@ -347,8 +349,8 @@ def test_dlib_knows_a_face_again(dlib_there: None) -> None:
     points = np.stack([tracker.place(picture), np.full((478, 3), np.nan, np.float32)])
     dim = (picture * 0.7).astype(np.uint8)
     tracker.close()
-    found = dlib_face.DlibFaceJudge().look(np.stack([picture, picture]), points)
-    again = dlib_face.DlibFaceJudge().look(dim[None], points[:1])
+    found = dlib_face.DlibFaceJudge().embed_faces(np.stack([picture, picture]), points)
+    again = dlib_face.DlibFaceJudge().embed_faces(dim[None], points[:1])
     assert found.shape == (2, 128) and np.isnan(found[1]).all()
     assert np.linalg.norm(found[0] - again[0]) < 0.4
 
@@ -357,7 +359,7 @@ def test_dlib_knows_a_face_again(dlib_there: None) -> None:
 
 
 def test_without_their_files_each_is_null_for_a_reason_of_one_line(folder: Path) -> None:
-    names = [outsider.column for outsider in OUTSIDERS]
+    names = [judge.column for judge in EXTERNAL_JUDGES]
     if importlib.util.find_spec("dlib") is None:
         names.append("csim_dlib")
     reasons = unavailable({name: SUITE[name] for name in names})
@@ -376,7 +378,7 @@ def test_a_file_of_another_content_is_refused(folder: Path) -> None:
     for asset in (faceapi.MANIFEST, faceapi.SHARD):
         (folder / assets.get(asset).filename).write_bytes(b"[]")
     with pytest.raises(Unavailable, match="another content"):
-        introduce(EXTRACTORS["emotion_faceapi"])
+        describe_judge(EXTRACTORS["emotion_faceapi"])
 
 
 def test_clips_of_an_emotion_that_a_judge_does_not_know_are_left_out_and_counted() -> None:
@@ -395,4 +397,4 @@ def test_clips_of_an_emotion_that_a_judge_does_not_know_are_left_out_and_counted
     assert "1 more have no emotion label" in about and "1 more one that X does not know" in about
     Clips.records = Clips.records[1:2]
     none = accuracy(Clips(), "acc", "seen", "X", faceapi.CLASSES)
-    assert not none.samples["acc"] and "that X knows" in none.reasons["acc"]
+    assert not none.samples and "that X knows" in none.reasons["acc"]

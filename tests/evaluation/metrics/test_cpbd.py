@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.data import astronaut, camera
 
-from evaluation.metrics.cpbd import CPBD, cpbd, edge_widths, grey
+from evaluation.metrics.cpbd import cpbd, edge_widths, grey
 
 
 def luma() -> np.ndarray:
@@ -49,9 +49,5 @@ def test_the_width_of_a_ramp_is_its_length() -> None:
 
 def test_a_flat_picture_has_no_score_and_a_small_one_is_refused() -> None:
     assert np.isnan(cpbd(np.full((64, 64), 7, np.uint8)))
-    metric = CPBD()
-    metric.update(torch.full((1, 3, 64, 64), 7, dtype=torch.uint8))
-    metric.update(torch.from_numpy(astronaut()[:128, :128].copy()).permute(2, 0, 1)[None])
-    assert float(metric.compute()) == pytest.approx(cpbd(luma()[:128, :128]))
     with pytest.raises(ValueError, match="at least 64 x 64"):
         cpbd(np.zeros((63, 64)))

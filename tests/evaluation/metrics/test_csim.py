@@ -65,7 +65,7 @@ def test_the_same_face_stays_itself_when_the_picture_turns(
     for image in (picture, turned):
         tracker.start()
         points.append(tracker.place(image))
-    found = judge.look(
+    found = judge.embed_faces(
         np.stack([picture, turned, picture]),
         np.stack([*points, np.full((478, 3), np.nan, np.float32)]),
     )
@@ -91,7 +91,9 @@ def test_other_people_are_far(
             for frame in islice(iter_frames(clip, fps=25.0), 0, 21, 20)
         ]
         found.append(
-            judge.look(np.stack(frames), np.stack([tracker.place(frame) for frame in frames]))
+            judge.embed_faces(
+                np.stack(frames), np.stack([tracker.place(frame) for frame in frames])
+            )
         )
     within = [float(csim(torch.from_numpy(e[:1]), torch.from_numpy(e[1:]))) for e in found]
     across = [

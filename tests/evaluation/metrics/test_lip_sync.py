@@ -17,8 +17,6 @@ import torch
 from emo_lightning.core.errors import UserError
 from evaluation.judges import syncnet
 from evaluation.metrics.lip_sync import (
-    LipSyncConfidence,
-    LipSyncDistance,
     overlap_distances,
     padded_distances,
     sync_score,
@@ -179,14 +177,3 @@ def test_short_clips() -> None:
         padded_distances(embeddings(11), embeddings(12))
     with pytest.raises(ValueError, match="odd length"):
         sync_score(torch.zeros(4))
-
-
-def test_metric_classes_average_clips() -> None:
-    curves = [padded_distances(embeddings(40, n), embeddings(40, n + 5)) for n in range(3)]
-    distance, confidence = LipSyncDistance(), LipSyncConfidence()
-    for curve in curves:
-        distance.update(curve)
-        confidence.update(curve)
-    scores = [sync_score(curve) for curve in curves]
-    assert float(distance.compute()) == pytest.approx(np.mean([s.distance for s in scores]))
-    assert float(confidence.compute()) == pytest.approx(np.mean([s.confidence for s in scores]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emo_lightning.core import assets
-from evaluation.judges import lpips_net
+from evaluation.judges.image_networks import describe_lpips
 from evaluation.records import Record
 from evaluation.runner.run import evaluate
 from evaluation.suite import SUITE, distributions
@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, make_clip) -> dict:
     shutil.copytree(root / "reference", root / "same")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(assets.ENVIRONMENT, str(root / "none"))
-        lpips_net.describe.cache_clear()
+        describe_lpips.cache_clear()
         return evaluate(
             {"same": root / "same", "blurred": root / "blurred"},
             root / "reference",

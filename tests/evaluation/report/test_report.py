@@ -20,11 +20,12 @@ from emo_lightning.media.video_writer import encode_mp4_bytes
 from evaluation import report
 from evaluation.judges.base import JudgeInfo
 from evaluation.protocol import LATE, REFERENCE, STILL
-from evaluation.records import Column, Record
+from evaluation.records import MetricColumn, Record
 from evaluation.report.cells import best, gap, grouped_failures, number
 from evaluation.runner import previews, results
 from evaluation.runner.cache import FeatureCache
-from evaluation.runner.pairs import Failure
+from evaluation.runner.pairs import Unscored
+from evaluation.runner.table import mean_cell
 from evaluation.suite import choose
 from tests.evaluation.conftest import wobble
 from tests.evaluation.report import browser
@@ -36,8 +37,8 @@ JUDGES = [
 ]
 NASTY = 'a<script>alert("x")</script>|b_%&'
 EMOTIONS = ("happy", "sad")
-OFFSET = Column(
-    "offset", "Offset", "frames", None, None, 1, "the best shift", family="lips", histogram=True
+OFFSET = MetricColumn(
+    "offset", "Offset", "the best shift", None, "lips", "frames", 1, low=None, histogram=True
 )
 
 
@@ -114,17 +115,17 @@ def records() -> list[Record]:
 
 def build() -> dict[str, Any]:
     """Results with every kind of figure that the report can draw."""
-    lost = [Failure("theirs", "gone", "no reference has this name")]
+    lost = [Unscored("theirs", "gone", "no reference has this name")]
     rows = [REFERENCE, "ours", "theirs", LATE, STILL]
     found = results.build(
-        records(), lost, choose(METRICS), JUDGES, rows, results.environment(1, 2.5)
+        records(), lost, choose(METRICS), JUDGES, results.Run(rows, results.environment(1, 2.5))
     )
     found["columns"].insert(0, OFFSET.to_json())
     for system in rows:
         values = [
             r.values["offset"] for r in records() if r.system == system and "offset" in r.values
         ]
-        found["systems"][system]["offset"] = results.summarise(values, OFFSET, [])
+        found["systems"][system]["offset"] = mean_cell(values, OFFSET, [])
     found["systems"]["ours"]["ssim"]["flag"] = "16 clips, fewer than one would like"
     for system, right in (("ours", 8), ("theirs", 4)):
         counts = {
@@ -144,7 +145,7 @@ def clips() -> list[dict[str, str]]:
     return [{**row, "offset": str(values[row["system"], row["clip"]])} for row in rows]
 
 
-def films() -> list[dict[str, Any]]:
+def video_previews() -> list[dict[str, Any]]:
     """A preview of some clips."""
     found = []
     for at, system in enumerate((REFERENCE, "ours")):
@@ -166,7 +167,7 @@ def films() -> list[dict[str, Any]]:
 
 
 def page() -> str:
-    return report.page(build(), clips(), films())
+    return report.page(build(), clips(), video_previews())
 
 
 class Outline(HTMLParser):
@@ -280,12 +281,12 @@ def test_the_report_is_made_again_from_its_files_and_without_torch(tmp_path: Pat
     (tmp_path / "per_clip.csv").write_text(
         results.per_clip(records(), choose(METRICS)), encoding="utf-8"
     )
-    (tmp_path / "previews.json").write_text(json.dumps(films()), encoding="utf-8")
+    (tmp_path / "previews.json").write_text(json.dumps(video_previews()), encoding="utf-8")
     code = "import sys; from evaluation.report.__main__ import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[3]
     )
-    assert 'id="film-data"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'id="video-data"' in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "report.md").is_file() and (tmp_path / "table.tex").is_file()
 
 

@@ -62,7 +62,7 @@ def test_the_shift_and_the_zoom_are_reported(folders: Path, tmp_path: Path) -> N
     assert found["cut"]["face_zoom"] == pytest.approx(ZOOM, rel=0.02)
     assert found["cut"]["face_shift"] > 0.1
     assert found["cut"]["ssim"] < 0.7 < found["same"]["ssim"] == pytest.approx(1.0)
-    assert json.loads((tmp_path / "results.json").read_text())["protocol"] == "emo-eval-1"
+    assert json.loads((tmp_path / "results.json").read_text())["protocol"] == "emo-eval-2"
 
 
 def test_aligned_clips_show_the_same_face_in_the_same_place(folders: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_aligned_clips_show_the_same_face_in_the_same_place(folders: Path, tmp_p
         assert found[name]["f_lmd"] < 0.1 * plain["f_lmd"]
     assert found["cut"]["face_zoom"] == pytest.approx(ZOOM, rel=0.02)
     record = json.loads((tmp_path / "aligned" / "results.json").read_text())
-    assert record["protocol"] == "emo-eval-1+align-face"
+    assert record["protocol"] == "emo-eval-2+align-face"
     assert record["settings"]["align"] == "face"
     with (tmp_path / "aligned" / "per_clip.csv").open(encoding="utf-8") as file:
         assert {

@@ -17,19 +17,19 @@ from emo_lightning.media.video_writer import write_video
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.protocol import CONTROLS, EARLY, LATE, OTHER, REFERENCE, STILL, Unavailable
-from evaluation.records import Column, Scores, SetResult
+from evaluation.records import MetricColumn, Scores, SetResult
 from evaluation.runner import clip_reader
 from evaluation.runner.cache import FeatureCache, key
-from evaluation.runner.clip_reader import delayed, looped
-from evaluation.runner.frame_pass import Rows, hold
+from evaluation.runner.clip_reader import delayed
+from evaluation.runner.frame_pass import ExtractorRows, still_rows
 from evaluation.runner.run import evaluate
 from evaluation.suite import EXTRACTORS, SUITE
 from evaluation.suite.base import (
+    AudioExtractor,
     ClipMetric,
     ClipSet,
     FrameExtractor,
     SetMetric,
-    SoundExtractor,
     View,
 )
 from tests.evaluation.conftest import wobble
@@ -74,15 +74,15 @@ def spread(clips: ClipSet) -> SetResult:
     return SetResult({"rows": [float(n) for n in count]})
 
 
-def column(name: str) -> Column:
-    return Column(name, name, "", None, None, 2, "of the test", family="lips")
+def column(name: str) -> MetricColumn:
+    return MetricColumn(name, name, "of the test", None, "lips")
 
 
 @pytest.fixture
 def suite(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two metrics of the test's own, on one extractor of pictures and one of sound."""
     monkeypatch.setitem(EXTRACTORS, "colour", colour())
-    listener = SoundExtractor(
+    listener = AudioExtractor(
         "loudness", lambda: JudgeInfo("loudness", None, "arithmetic"), lambda device: loudness
     )
     monkeypatch.setitem(EXTRACTORS, "loudness", listener)
@@ -178,7 +178,7 @@ def test_controls_move_the_sound_and_hold_the_picture(
     )
     cells = found["systems"]
     assert (
-        cells[LATE]["ssim"]["reason"] == "says nothing of this control"
+        cells[LATE]["ssim"]["reason"] == "not applicable to this control"
         and cells[STILL]["ssim"]["n"] == 3
     )
     assert cells[STILL]["rows"]["mean"] == cells["one"]["rows"]["mean"] == 42.0
@@ -188,7 +188,7 @@ def test_controls_move_the_sound_and_hold_the_picture(
 
 def test_controls_can_be_left_out(suite: list[str], scene: Path, tmp_path: Path) -> None:
     found = evaluate(
-        {"one": scene / "one"}, scene / "reference", tmp_path, metrics=["ssim"], with_controls=False
+        {"one": scene / "one"}, scene / "reference", tmp_path, metrics=["ssim"], controls=False
     )
     assert not set(found["systems"]) & set(CONTROLS)
 
@@ -247,14 +247,14 @@ def test_blocks_and_context_do_not_change_what_is_found(context: int, batch: int
     extractor = FrameExtractor(
         "sums", lambda: JUDGE, lambda device: sums, context=context, batch=batch
     )
-    rows = Rows(extractor, sums)
+    rows = ExtractorRows(extractor, sums)
     for frame in frames:
         rows.add((frame, points))
     expected = np.convolve(
         frames.reshape(11, -1).sum(axis=1).astype(np.float64), np.ones(context), "valid"
     )
     np.testing.assert_array_equal(rows.result()["sum"], expected)
-    held = hold(extractor, sums, (frames[0], points), 11)["sum"]
+    held = still_rows(extractor, sums, (frames[0], points), 11)["sum"]
     np.testing.assert_array_equal(held, np.full(11 - context + 1, context * float(frames[0].sum())))
 
 
@@ -266,4 +266,3 @@ def test_changed_sound_keeps_its_length() -> None:
         delayed(wave, 1)[SAMPLES_PER_FRAME] == 0 == delayed(wave, 1)[0]
         and delayed(wave, -1)[0] == SAMPLES_PER_FRAME
     )
-    assert len(looped(wave, 9)) == 9 * SAMPLES_PER_FRAME

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from emo_lightning.core.errors import UserError
-from evaluation.runner import distributed, partial_results
-from evaluation.runner.partial_results import PARTS
+from evaluation.runner import distributed, workers
 from evaluation.runner.run import evaluate
+from evaluation.runner.workers import PARTS
 
 METRICS = ["ssim", "jitter"]
 CLIPS = 5
@@ -78,7 +78,13 @@ def test_three_processes_and_two_clips_find_the_same_as_one(
         (tmp_path / "ours").mkdir(exist_ok=True)
         (tmp_path / "ours" / name).symlink_to(scene / "ours" / name)
     found = [
-        evaluate({"ours": tmp_path / "ours"}, scene / "reference", tmp_path / str(n), n, METRICS)
+        evaluate(
+            {"ours": tmp_path / "ours"},
+            scene / "reference",
+            tmp_path / str(n),
+            devices=n,
+            metrics=METRICS,
+        )
         for n in (1, 3)
     ]
     assert strip(found[0]) == strip(found[1]) and found[1]["environment"]["processes"] == 3
@@ -117,7 +123,7 @@ def kill_when_it_has_scored(folder: Path, rank: int) -> Iterator[int]:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         for path in folder.glob(f"*-rank-{rank}-of-*.jsonl"):
-            if partial_results.count_records(path):
+            if workers.count_records(path):
                 process = json.loads(path.read_text().splitlines()[0])["process"]
                 os.kill(process, signal.SIGKILL)
                 yield process
@@ -133,7 +139,9 @@ def test_a_killed_process_costs_only_its_own_clips_and_resume_scores_them(
         target=lambda: killed.extend(kill_when_it_has_scored(tmp_path / PARTS, 1))
     )
     killer.start()
-    broken = evaluate({"ours": scene / "ours"}, scene / "reference", tmp_path, 2, METRICS)
+    broken = evaluate(
+        {"ours": scene / "ours"}, scene / "reference", tmp_path, devices=2, metrics=METRICS
+    )
     killer.join()
     lost = [
         f
@@ -144,7 +152,7 @@ def test_a_killed_process_costs_only_its_own_clips_and_resume_scores_them(
     assert broken["clips"]["ours"] + sum(f["system"] == "ours" for f in lost) == CLIPS
     assert "process died" in (tmp_path / "report.html").read_text(encoding="utf-8")
     whole = evaluate(
-        {"ours": scene / "ours"}, scene / "reference", tmp_path, 1, METRICS, resume=True
+        {"ours": scene / "ours"}, scene / "reference", tmp_path, metrics=METRICS, resume=True
     )
     assert (
         strip(whole) == strip(alone) and whole["unscored"] == 0 and not (tmp_path / PARTS).exists()
@@ -154,7 +162,7 @@ def test_a_killed_process_costs_only_its_own_clips_and_resume_scores_them(
 def test_under_slurm_a_silent_process_is_noticed_and_the_report_written(
     scene: Path, tmp_path: Path, repository: Path
 ) -> None:
-    words = [sys.executable, *command(scene, tmp_path, "--patience", "5")]
+    words = [sys.executable, *command(scene, tmp_path, "--worker-timeout", "5")]
     ranks = [
         subprocess.Popen(
             words,
@@ -171,7 +179,7 @@ def test_under_slurm_a_silent_process_is_noticed_and_the_report_written(
     assert ranks[0].returncode == 1 and "--resume" in said
     found = read(tmp_path)
     assert (
-        any("process 1 gave no sign of life" in f["reason"] for f in found["failures"])
+        any("process 1 gave no heartbeat" in f["reason"] for f in found["failures"])
         and found["clips"]["ours"] >= 3
     )
     assert list((tmp_path / PARTS).glob("*.jsonl")), "what was scored is kept"
@@ -182,16 +190,16 @@ def test_under_slurm_a_silent_process_is_noticed_and_the_report_written(
     [
         ({}, None),
         ({"RANK": "0", "WORLD_SIZE": "1"}, None),
-        ({"RANK": "2", "WORLD_SIZE": "3"}, distributed.Place(2, 3, "torchrun")),
-        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, distributed.Place(1, 4, "SLURM")),
+        ({"RANK": "2", "WORLD_SIZE": "3"}, distributed.Rank(2, 3, "torchrun")),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, distributed.Rank(1, 4, "SLURM")),
     ],
 )
 def test_the_place_comes_from_the_launcher(
-    variables: dict[str, str], expected: distributed.Place | None
+    variables: dict[str, str], expected: distributed.Rank | None
 ) -> None:
-    assert distributed.place(variables) == expected
+    assert distributed.launched_rank(variables) == expected
 
 
 def test_a_place_that_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="WORLD_SIZE 2"):
-        distributed.place({"RANK": "2", "WORLD_SIZE": "2"})
+        distributed.launched_rank({"RANK": "2", "WORLD_SIZE": "2"})

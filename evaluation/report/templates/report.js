@@ -34,37 +34,37 @@ if (feature) {
 }
 
 /* The grid of videos: each cell shows the clip nearest to the slider's level, from where the one before had got to. */
-const films = document.getElementById("films");
-if (films) {
-  const all = JSON.parse(document.getElementById("film-data").textContent);
+const grid = document.getElementById("videos-grid");
+if (grid) {
+  const all = JSON.parse(document.getElementById("video-data").textContent);
   const slider = document.getElementById("level"), said = document.getElementById("level-said");
   const links = new Map();
-  const link = film => {
-    if (!links.has(film)) {
-      const bytes = Uint8Array.from(atob(film.data), letter => letter.charCodeAt(0));
-      links.set(film, URL.createObjectURL(new Blob([bytes], { type: film.type })));
+  const link = clip => {
+    if (!links.has(clip)) {
+      const bytes = Uint8Array.from(atob(clip.data), letter => letter.charCodeAt(0));
+      links.set(clip, URL.createObjectURL(new Blob([bytes], { type: clip.type })));
     }
-    return links.get(film);
+    return links.get(clip);
   };
-  const nearest = (mine, level) => mine.reduce((best, film) => Math.abs(film.level - level) < Math.abs(best.level - level) ? film : best);
-  const cells = [...films.querySelectorAll("td[data-system]")].map(cell => ({
-    cell, shown: null, mine: all.filter(film => film.system === cell.dataset.system && film.emotion === cell.dataset.emotion),
+  const nearest = (mine, level) => mine.reduce((best, clip) => Math.abs(clip.level - level) < Math.abs(best.level - level) ? clip : best);
+  const cells = [...grid.querySelectorAll("td[data-system]")].map(cell => ({
+    cell, shown: null, mine: all.filter(clip => clip.system === cell.dataset.system && clip.emotion === cell.dataset.emotion),
   }));
   const show = level => {
     said.textContent = level;
     for (const entry of cells) {
-      const film = nearest(entry.mine, level), place = entry.cell.querySelector(".film"), old = place.firstElementChild;
-      if (film === entry.shown) continue;
-      entry.shown = film;
-      entry.cell.querySelector("small").textContent = film.level === null ? "no level" : `level ${+film.level.toFixed(1)}`;
-      entry.cell.title = film.clip;
-      const moving = film.type.startsWith("video/");
+      const clip = nearest(entry.mine, level), place = entry.cell.querySelector(".video"), old = place.firstElementChild;
+      if (clip === entry.shown) continue;
+      entry.shown = clip;
+      entry.cell.querySelector("small").textContent = clip.level === null ? "no level" : `level ${+clip.level.toFixed(1)}`;
+      entry.cell.title = clip.clip;
+      const moving = clip.type.startsWith("video/");
       const made = document.createElement(moving ? "video" : "img");
       if (moving) {
         Object.assign(made, { muted: true, loop: true, autoplay: true, playsInline: true });
         if (old) made.currentTime = old.currentTime;
-      } else made.alt = film.clip;
-      made.src = link(film);
+      } else made.alt = clip.clip;
+      made.src = link(clip);
       place.replaceChildren(made);
     }
   };

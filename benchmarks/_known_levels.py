@@ -1,12 +1,14 @@
-"""The level response of a folder of videos, feature by feature, and how it agrees with figures known of them.
+"""The level response of a folder of videos, feature by feature, and how it agrees with figures
+known of them.
 
-Trackers differ in what they make of a hundredth of an eye-corner distance. On EmoSpeaker's 45 published videos, whose response
-was measured before by MediaPipe's older face mesh (in video mode, while this suite looks at each frame alone), the seven
-features that respond clearly there (:data:`CLEAR_RHO`, :data:`CLEAR_RANGE`) come back with the same sign, rho within .043,
-range within .017 and the share at level 8 within .14. Our own tracker on every fourth frame, or on pictures of 0.8 the size,
-stays within .02, .003 and .05 of itself; :data:`TOLERANCE` is the sum of the two, rounded up. The other twenty features hardly move
-there and do not come back one by one, while the order over all 27 holds: Spearman .82 between the two rho, .88 between
-the two ranges.
+Trackers differ in what they make of a hundredth of an eye-corner distance. On EmoSpeaker's 45
+published videos, whose response was measured before by MediaPipe's older face mesh (in video mode,
+while this suite looks at each frame alone), the seven features that respond clearly there
+(:data:`CLEAR_RHO`, :data:`CLEAR_RANGE`) come back with the same sign, rho within .043, range within
+.017 and the share at level 8 within .14. Our own tracker on every fourth frame, or on pictures of
+0.8 the size, stays within .02, .003 and .05 of itself; :data:`TOLERANCE` is the sum of the two,
+rounded up. The other twenty features hardly move there and do not come back one by one, while the
+order over all 27 holds: Spearman .82 between the two rho, .88 between the two ranges.
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ SIGNATURE_FEATURES: Mapping[str, Mapping[str, int]] = {
     "sad": {"brow_in": 1, "corner_height": -1},
     "surprised": {"brow_in": 1, "brow_out": 1, "lip_open": 1},
 }
-"""The distances by which points show each emotion's signature units, and which way they go: what the fit of single units makes of
-AU4, AU6, AU9, AU14 and AU23 is weak. ``corner_left`` is the height of the subject's left mouth corner against the nose's root."""
+"""The distances by which points show each emotion's signature units, and which way they go: what
+the fit of single units makes of AU4, AU6, AU9, AU14 and AU23 is weak. ``corner_left`` is the height
+of the subject's left mouth corner against the nose's root."""
 CLEAR_RHO, CLEAR_RANGE = 0.9, 0.02
 """A known response counts as clear from here on (the range in eye-corner distances)."""
 TOLERANCE: Mapping[str, float] = {"rho": 0.07, "range": 0.02, "half": 0.2}
@@ -62,8 +65,8 @@ def find(folder: Path, emotions: Sequence[str], argument: str = "--videos") -> l
     """The labelled videos of a folder.
 
     Args:
-        folder: with a ``manifest.csv`` (columns generated, emotion, level), or with exactly fifteen videos for each emotion, one
-            emotion after the other by name, levels 1 to 15.
+        folder: with a ``manifest.csv`` (columns generated, emotion, level), or with exactly fifteen
+            videos for each emotion, one emotion after the other by name, levels 1 to 15.
         emotions: their order where there is no manifest.
 
     Raises:
@@ -142,7 +145,8 @@ def responses(
 
 @dataclass(frozen=True)
 class Agreement:
-    """One feature's response beside what is known of it; ``clear`` where the known response is one."""
+    """One feature's response beside what is known of it; ``clear`` where the known response is
+    one."""
 
     emotion: str
     feature: str
@@ -172,7 +176,8 @@ class Agreement:
 def compare(
     found: Responses, known: Mapping[str, Mapping[str, Mapping[str, float]]]
 ) -> Iterator[Agreement]:
-    """Each feature of each emotion, beside the known figures ``{emotion: {feature: {rho, range, r2, half}}}`` where there are any."""
+    """Each feature of each emotion, beside the known figures ``{emotion: {feature: {rho, range, r2,
+    half}}}`` where there are any."""
     for emotion, features in found.items():
         for feature, response in features.items():
             yield Agreement(emotion, feature, response, known.get(emotion, {}).get(feature))
