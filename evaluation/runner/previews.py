@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from emo_lightning.media.video_writer import encode_mp4_bytes
 from emo_lightning.media.video_reader import decode_mp4_bytes
+from emo_lightning.media.video_writer import encode_mp4_bytes
 from evaluation.judges.base import JudgeInfo
 from evaluation.protocol import CONTROLS
 from evaluation.records import Record
