@@ -26,13 +26,7 @@ from typing import Any
 
 from datamodules.shards.splits import assign_splits
 from datamodules.sources.clip import Clip, Place, Rejected
-from datamodules.sources.files import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Found,
-    find_records,
-    read_text,
-)
+from datamodules.sources.files import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Found, find_records, read_text
 from datamodules.sources.labels import EMOTION_OF, INTENSITY_OF, labels_of
 from emo_lightning.core.errors import UserError
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL

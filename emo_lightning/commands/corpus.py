@@ -3,7 +3,7 @@
   emo corpus --out data/corpus
   emo corpus --out data/corpus --clips 480 --seed 1 --workers 2 --portrait me.jpg --portrait you.png
 
-It takes no data and no network: speech is synthesised, faces are painted or from the portraits given.
+It needs no data and no network: speech is synthesised; faces are painted, or those given.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""BFM-2009 in Deep3DFaceRecon's layout, from the user's own ``BFM_model_front.mat`` (Deng et al., *CVPRW* 2019).
+"""BFM-2009 in Deep3DFaceRecon's layout, from the user's own ``BFM_model_front.mat``.
 
-Coefficients keep Deep3D's numbers: 257 = id 80, exp 64, tex 80, angle 3, gamma 27, trans 3. A vertex is
-``v = R (mean + I id + E exp) + trans`` with ``R = Rz Ry Rx``, x right, y up, z towards the camera; the camera sits at z = 10
-and sees ``112 + 1015 v / (10 - v_z)`` in a 224 x 224 picture. So pitch and yaw have the built-in model's signs, roll the
-opposite. Crop units take that picture as [-1, 1].
+Coefficients keep Deep3D's numbers (Deng et al., *CVPRW* 2019): 257 = id 80, exp 64, tex 80,
+angle 3, gamma 27, trans 3. A vertex is ``v = R (mean + I id + E exp) + trans`` with
+``R = Rz Ry Rx``, x right, y up, z towards the camera; the camera is at z = 10 and projects to
+``112 + 1015 v / (10 - v_z)`` in a 224 x 224 picture. So pitch and yaw have the built-in model's
+signs, roll the opposite. Crop units take that picture as [-1, 1].
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class BFMFaceModel:
     """The user's BFM-2009; made by :meth:`load`.
 
     Attributes:
-        mean: ``(V, 3)`` about its own centre, Deep3D's axes; triangles: ``(F, 3)``; landmarks_68: ``(68,)``.
+        mean: ``(V, 3)`` about its own centre, in Deep3D's axes.
+        triangles: ``(F, 3)``; landmarks_68: ``(68,)``.
         id_basis: ``(80, V, 3)``; exp_basis: ``(64, V, 3)``.
     """
 
@@ -108,7 +110,7 @@ class BFMFaceModel:
         return self.mean + flat.reshape(len(coefficients), -1, 3)
 
     def project(self, coefficients: Coefficients) -> np.ndarray:
-        """``(T, V, 3)`` in crop units: x right, y down, z away from the camera, 0 at the depth of the model's centre."""
+        """``(T, V, 3)`` in crop units: x right, y down, z away from the camera, 0 at the centre."""
         turned = self.vertices(coefficients) @ np.swapaxes(
             _deep3d_rotation(coefficients["angle"]), 1, 2
         )
@@ -122,8 +124,8 @@ class BFMFaceModel:
     def fit(self, points: np.ndarray, identity: np.ndarray | None = None) -> FitResult:
         """Identity, expression and pose from landmarks; texture and light stay zero.
 
-        Perspective is undone with the depths of the last round, which leaves the scaled orthographic problem of
-        :mod:`emo_lightning.face.fit`.
+        Perspective is corrected with the depths of the last round, which leaves the scaled
+        orthographic problem of :mod:`emo_lightning.face.fit`.
 
         Args:
             points: ``(T, 68|468|478, 2|3)`` in crop units; only x and y of the 68 are used.
@@ -208,7 +210,7 @@ def read_deep3d_mat(path: str | Path, argument: str = "--coefficients") -> Coeff
         argument: what the user calls the file.
 
     Raises:
-        UserError: not a MATLAB file, no such array, another width, cells or objects in its place, values not finite.
+        UserError: not a MATLAB file, no such array, another width or type, values not finite.
     """
     accepted = (
         f"a MATLAB file with {' or '.join(COEFFICIENT_KEYS)}, numbers of shape (T, {BFM.size})"
@@ -240,7 +242,7 @@ def write_deep3d_mat(path: str | Path, coefficients: Coefficients) -> None:
 def _read_mat(
     path: str | Path, names: tuple[str, ...], argument: str, accepted: str
 ) -> dict[str, np.ndarray]:
-    """The named numeric arrays that a MATLAB file has; cells, structures and objects are refused before they are read."""
+    """The named numeric arrays of a MATLAB file; cells and objects are refused before reading."""
     try:
         with Path(path).open("rb") as file:
             kinds = {name: kind for name, _, kind in scipy.io.whosmat(file) if name in names}

@@ -1,8 +1,9 @@
-"""The built-in linear face model: MediaPipe's 468 vertices, 28 named expression directions, 40 identity directions.
+"""The built-in linear face model: MediaPipe's 468 vertices, 28 expressions, 40 identity directions.
 
-Model space: unit = distance of the outer eye corners of the mean face (IOD), origin at the nasion (vertex 168), x to the
-image's right, y down, z into the scene. Camera: scaled orthographic; ``trans`` is (tx, ty, log s) in crop units, so that
-``p = s * R @ v + (tx, ty, 0)``. :mod:`tools.face_model` says where the numbers come from.
+Model space: unit = distance of the outer eye corners of the mean face (IOD), origin at the nasion
+(vertex 168), x to the image's right, y down, z into the scene. Camera: scaled orthographic;
+``trans`` is (tx, ty, log s) in crop units, so that ``p = s * R @ v + (tx, ty, 0)``.
+:mod:`tools.face_model` builds it.
 """
 
 from __future__ import annotations
@@ -22,26 +23,10 @@ from emo_lightning.face.regions import BROWS, EYELIDS, LIPS, VERTICES
 
 ASSET = Path(__file__).parent / "assets" / "builtin.npz"
 RIGID = {
-    33: 8,
-    133: 8,
-    362: 8,
-    263: 8,
-    168: 6,
-    6: 6,
-    197: 4,
-    195: 3,
-    5: 2,
-    4: 2,
-    127: 1,
-    356: 1,
-    234: 1,
-    454: 1,
-    10: 1,
-    151: 1,
-    9: 1,
-}
-"""Vertices that sit on bone, and how much the pose trusts each; all others count 0.02."""
-
+    33: 8, 133: 8, 362: 8, 263: 8, 168: 6, 6: 6, 197: 4, 195: 3, 5: 2, 4: 2, 127: 1, 356: 1, 234: 1,
+    454: 1, 10: 1, 151: 1, 9: 1,
+}  # fmt: skip
+"""Vertices on bone, and their weight for the pose; all others have 0.02."""
 
 WELL_SEEN = tuple(name for name in AU_NAMES if name not in ("AU17", "AU23"))
 PRIOR = Prior(
@@ -51,11 +36,11 @@ PRIOR = Prior(
     low=0.0,
     high=1.2,
 )
-"""Chosen on portraits and on people at rest; speech shapes, and units that another lip or chin imitates, need more evidence."""
+"""Tuned on people at rest; speech shapes, and units that others imitate, cost more."""
 
 
 def rigid_weights() -> np.ndarray:
-    """``(468,)`` trust of the pose in each vertex."""
+    """``(468,)`` weight of each vertex for the pose."""
     weights = np.full(VERTICES, 0.02)
     weights[list(RIGID)] = list(RIGID.values())
     return weights
@@ -76,12 +61,8 @@ class BuiltinFaceModel:
     def __init__(
         self, mean: np.ndarray, triangles: np.ndarray, exp_basis: np.ndarray, id_basis: np.ndarray
     ) -> None:
-        self.mean, self.triangles, self.exp_basis, self.id_basis = (
-            mean,
-            triangles,
-            exp_basis,
-            id_basis,
-        )
+        self.mean, self.triangles = mean, triangles
+        self.exp_basis, self.id_basis = exp_basis, id_basis
 
     @staticmethod
     @lru_cache(maxsize=1)
@@ -114,14 +95,15 @@ class BuiltinFaceModel:
     def fit(
         self, points: np.ndarray, identity: np.ndarray | None = None, smooth: float = 0.0
     ) -> FitResult:
-        """Coefficients from landmarks; texture is left at zero (see :mod:`emo_lightning.face.texture`).
+        """Coefficients from landmarks; texture is zero (see :mod:`emo_lightning.face.texture`).
 
         Args:
-            points: ``(T, 478|468, 3)`` MediaPipe landmarks, or ``(T, 68, 2|3)`` iBUG landmarks, in crop units; of
+            points: ``(T, 478|468, 3)`` MediaPipe or ``(T, 68, 2|3)`` iBUG landmarks in crop units;
+            of
                 the 68 only x and y are used.
             identity: ``(40,)`` to keep fixed; estimated once for the clip when None.
-            smooth: standard deviation in frames of a Gaussian over time on expression and pose; 0 for none. On a
-                still picture with noise coefficients jitter by 0.01 (landmarks by 0.2 % IOD); 1 frame halves that.
+            smooth: standard deviation in frames of a Gaussian over time on expression and pose; 0
+                for none.
 
         Raises:
             ValueError: another number of landmarks, or values that are not finite.
@@ -157,11 +139,10 @@ class BuiltinFaceModel:
         return FitResult(coefficients, (distance / np.exp(trans[:, 2])).astype(np.float32))
 
     def lookalike(self, spread: float = 0.1) -> np.ndarray:
-        """The likeliest identity that looks like an expression, ``(40, 28)``: ``id = lookalike @ exp``.
+        """The most likely identity that resembles an expression, ``(40, 28)``: ``lookalike @ exp``.
 
-        Regularised least squares over all vertices; ``spread`` (IOD, over the whole face) is what may be missed for one standard
-        deviation of identity. At 0.1 the prototypes at level 15 are 2 to 6 standard deviations long and show a quarter to a half of
-        their own movement; nearer looks need a face like nobody's.
+        Regularised least squares over all vertices; ``spread`` (IOD, over the whole face) is the
+        error that one standard deviation of identity is worth.
         """
         own, wanted = (
             basis.reshape(len(basis), -1).astype(np.float64)

@@ -1,7 +1,7 @@
-"""Named coefficient blocks: what flows from the heads to the renderers and into the shards.
+"""Named coefficient blocks: what flows from the networks to the renderers and into the shards.
 
-A :class:`Layout` says which blocks there are and how wide; :class:`Coefficients` holds one ``(T, n)`` array a block.
-No code slices a coefficient vector by number.
+A :class:`Layout` defines the blocks and their widths; :class:`Coefficients` holds one ``(T, n)``
+array for each. No code slices a coefficient vector by number.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from emo_lightning.core.errors import MismatchError
 AU_NAMES: tuple[str, ...] = tuple(
     f"AU{n}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 )
-"""The seventeen units of ``au.npy``, in OpenFace's order; intensity 0..1, where OpenFace has 0..5."""
+"""The seventeen units of ``au.npy``, in OpenFace's order; 0..1, where OpenFace has 0..5."""
 
 EXP_NAMES: tuple[str, ...] = (
-    "AU1_L", "AU1_R", "AU2_L", "AU2_R", "AU4", "AU5", "AU6", "AU7", "AU9", "AU10", "AU12_L", "AU12_R", "AU14_L", "AU14_R",
-    "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45_L", "AU45_R", "jaw", "pucker", "funnel", "press", "tuck",
+    "AU1_L", "AU1_R", "AU2_L", "AU2_R", "AU4", "AU5", "AU6", "AU7", "AU9", "AU10", "AU12_L",
+    "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45_L", "AU45_R",
+    "jaw", "pucker", "funnel", "press", "tuck",
 )  # fmt: skip
-"""Expression directions of the built-in model; ``_L`` and ``_R`` are the subject's own left and right.
+"""Expression directions of the built-in model; ``_L`` and ``_R`` are the subject's left and right.
 
-``jaw`` lowers the mandible while the lips stay together (AU26 parts them with it); ``pucker`` is AU18, ``funnel`` AU22,
-``press`` AU24, ``tuck`` the lower lip under the upper teeth as for /f/ and /v/.
+``jaw`` lowers the mandible while the lips stay together (AU26 parts them with it); ``pucker`` is
+AU18, ``funnel`` AU22, ``press`` AU24, ``tuck`` the lower lip under the upper teeth, as in /f/, /v/.
 """
 
 BLOCKS: tuple[str, ...] = ("id", "exp", "tex", "angle", "trans")
@@ -36,7 +37,7 @@ BLOCKS: tuple[str, ...] = ("id", "exp", "tex", "angle", "trans")
 class Layout:
     """Widths and names of the coefficient blocks of one face model.
 
-    ``angle`` is (pitch, yaw, roll) in radians; ``trans`` is the model's own three numbers (see each face model).
+    ``angle`` is (pitch, yaw, roll) in radians; ``trans`` differs between face models.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Layout:
         )
 
     def check_same(self, other: Layout, mine: str, theirs: str) -> None:
-        """Raise MismatchError unless both are one layout; ``mine`` and ``theirs`` name the two things to the user."""
+        """Raise MismatchError unless equal; ``mine`` and ``theirs`` name them to the user."""
         if self != other:
             raise MismatchError(
                 theirs,
@@ -100,9 +101,8 @@ class Layout:
 
     def describe(self) -> str:
         """One line for messages."""
-        return (
-            f"{self.name} v{self.version} (" + ", ".join(f"{n} {w}" for n, w in self.widths) + ")"
-        )
+        widths = ", ".join(f"{name} {width}" for name, width in self.widths)
+        return f"{self.name} v{self.version} ({widths})"
 
 
 BUILTIN = Layout(
@@ -120,9 +120,9 @@ LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (BUILTIN, BFM
 
 @dataclass
 class Coefficients:
-    """One clip's coefficients: every block of the layout as a float32 ``(T, n)`` array, T the same for all.
+    """One clip's coefficients: every block of the layout as a float32 ``(T, n)`` array.
 
-    Raises ValueError on a missing block, a wrong width, a wrong length or a value that is not finite.
+    Raises ValueError for a missing block, a wrong width or length, or a value that is not finite.
     """
 
     layout: Layout
@@ -130,16 +130,14 @@ class Coefficients:
 
     def __post_init__(self) -> None:
         if set(self.values) != set(self.layout.blocks):
-            raise ValueError(
-                f"blocks {sorted(self.values)} given, layout {self.layout.name} has {self.layout.blocks}"
-            )
+            given, wanted = sorted(self.values), self.layout.blocks
+            raise ValueError(f"blocks {given} given, layout {self.layout.name} has {wanted}")
         lengths = set()
         for block in self.layout.blocks:
             array = np.asarray(self.values[block], np.float32)
             if array.ndim != 2 or array.shape[1] != self.layout.width(block):
-                raise ValueError(
-                    f"block {block} has shape {array.shape}, expected (T, {self.layout.width(block)})"
-                )
+                expected = f"(T, {self.layout.width(block)})"
+                raise ValueError(f"block {block} has shape {array.shape}, expected {expected}")
             if not np.isfinite(array).all():
                 raise ValueError(f"block {block} holds values that are not finite")
             self.values[block] = array
@@ -158,7 +156,7 @@ class Coefficients:
         return Coefficients(self.layout, {b: v[index] for b, v in self.values.items()})
 
     def replace(self, **blocks: np.ndarray) -> Coefficients:
-        """A copy with some blocks exchanged; a block of one frame, ``(n,)`` or ``(1, n)``, is repeated over all frames."""
+        """A copy with some blocks replaced; one frame, ``(n,)`` or ``(1, n)``, is repeated."""
         new = {name: np.atleast_2d(np.asarray(value, np.float32)) for name, value in blocks.items()}
         new = {
             name: np.repeat(value, len(self), axis=0) if len(value) == 1 else value
@@ -190,10 +188,7 @@ def read_aus(exp: np.ndarray, exp_names: tuple[str, ...] = EXP_NAMES) -> np.ndar
     """
     table = np.zeros((len(exp_names), len(AU_NAMES)), np.float32)
     for column, unit in enumerate(AU_NAMES):
-        rows = [
-            i
-            for i, name in enumerate(exp_names)
-            if name.removesuffix("_L").removesuffix("_R") == unit
-        ]
+        sides = (unit, f"{unit}_L", f"{unit}_R")
+        rows = [i for i, name in enumerate(exp_names) if name in sides]
         table[rows, column] = 1.0 / max(len(rows), 1)
     return np.clip(exp @ table, 0.0, 1.0)

@@ -1,6 +1,7 @@
-"""The square crop around a head, and the way between its pixels and crop units.
+"""The square crop around a head, and the transform between its pixels and crop units.
 
-In crop units the square spans [-1, 1] in x (right) and y (down), and z has the same unit. Pixel i covers [i, i + 1).
+In crop units the square spans [-1, 1] in x (right) and y (down), and z has the same unit. Pixel i
+covers [i, i + 1).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import cv2
 import numpy as np
 
 MARGIN = 1.9
-"""Side of the square over the larger extent of the landmarks, which end at the hairline: the whole head and some shoulder."""
+"""Side of the square over the larger extent of the landmarks: the whole head, some shoulder."""
 RISE = 0.06
-"""How far the square's centre lies above the landmarks' centre, in landmark extents, so that hair fits."""
+"""Height of the square's centre over the landmarks' centre, in landmark extents, for the hair."""
 ROOM = 1.25
-"""Side of the square over the range that the landmarks sweep in a clip, at least."""
+"""Least side of the square over the range of the landmarks in a clip."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def crop_box(points: np.ndarray) -> CropBox:
     """The square that shows the whole head.
 
     Args:
-        points: ``(N, 3)`` landmarks in pixels, or ``(T, N, 3)`` for a clip, which gets one fixed square for all
-            frames from their median place and size, larger where the head travels.
+        points: ``(N, 3)`` landmarks in pixels, or ``(T, N, 3)`` for a clip, which has one fixed
+            square from their median place and size, larger where the head travels.
     """
     frames = np.asarray(points, np.float64).reshape(-1, *points.shape[-2:])[..., :2]
     if frames.shape[1] == 68:
@@ -41,14 +42,15 @@ def crop_box(points: np.ndarray) -> CropBox:
     extent = float(np.median((high - low).max(1)))
     start, end = np.percentile(low, 2, axis=0), np.percentile(high, 98, axis=0)
     travel = float((end - start).max())
-    # A face at rest stands at its median place; one that travels needs the middle of its path.
+    # The median place for a face at rest; the middle of its path for one that travels.
     still = np.clip((travel / extent - 1.0) / 0.5, 0.0, 1.0)
     cx, cy = (1 - still) * np.median((low + high) / 2, axis=0) + still * (start + end) / 2
     return CropBox(float(cx), float(cy - RISE * extent), max(MARGIN * extent, ROOM * travel) / 2)
 
 
 def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
-    """The square as ``(size, size, 3)`` uint8; beyond the image its border is repeated; antialiased when it shrinks.
+    """The square as ``(size, size, 3)`` uint8, antialiased; beyond the image its border is
+    repeated.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -83,18 +85,18 @@ def from_crop(points: np.ndarray, box: CropBox) -> np.ndarray:
 
 
 def _forehead_68(frames: np.ndarray) -> np.ndarray:
-    """Where the hairline is, from 68 points ``(T, 68, 2)`` that end at the brows."""
+    """The hairline, extrapolated from 68 points ``(T, 68, 2)``, which end at the brows."""
     brows, chin = frames[:, 17:27].mean(1), frames[:, 8]
     return brows - 0.4 * (chin - brows)
 
 
 def _shrink_first(image: np.ndarray, box: CropBox, size: int) -> tuple[np.ndarray, CropBox]:
-    """Shrink by a whole factor where the square is far larger than the result, to bound time and memory."""
+    """Shrink by a whole factor where the square is far larger than the result, to save memory."""
     times = int(box.half / size)
     if times < 2:
         return image, box
     height, width = (max(1, round(n / times)) for n in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    # The two axes round differently, by less than a part in a thousand of a large picture.
+    # The two axes round differently, by less than 0.1 % of a large picture.
     fx, fy = width / image.shape[1], height / image.shape[0]
     return small, CropBox(box.cx * fx, box.cy * fy, box.half * (fx + fy) / 2)

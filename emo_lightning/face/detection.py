@@ -1,7 +1,8 @@
 """All faces of a picture, the small ones included.
 
-The detector sees the whole picture at 128 x 128 pixels and misses faces below a tenth of its side. So the picture is
-also searched in overlapping squares: of half the longer side always, of smaller ones while no face was found.
+The detector sees the whole picture at 128 x 128 pixels and misses faces below a tenth of its side.
+So the picture is also searched in overlapping squares: of half the longer side always, of smaller
+ones while no face was found.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 from emo_lightning.face.landmarks import Face, LandmarkBackend
 
 SMALLEST_FIRST, SMALLEST = 256, 500
-"""Sides in pixels below which no squares are searched, halves of the picture and later ones: smaller faces are too small to
-animate anyway, and the detector starts to see faces in fur and leaves."""
+"""Sides in pixels below which no squares are searched, halves of the picture and later ones:
+smaller faces are too small to animate anyway, and the detector starts to see faces in fur and
+leaves."""
 SAME = 0.3
 """Two boxes that share this much of their union are one face."""
 

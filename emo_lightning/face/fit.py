@@ -1,12 +1,14 @@
-"""Coefficients from landmarks: pose and shape by turns, shape being one convex problem for the whole clip.
+"""Coefficients from landmarks, alternating between pose and a convex problem for the shape.
 
-Given the pose, the landmarks are turned upright and the shape minimises
+Given the pose, the landmarks are rotated upright and the shape minimises
 
-    mean_t sum_n w_n |mean_n + I_n id + E_n exp_t - y_tn|^2 / N  +  a |id|^2  +  mean_t (b |exp_t|^2 + c sum exp_t)
+    mean_t sum_n w_n |mean_n + I_n id + E_n exp_t - y_tn|^2 / N
+        + a |id|^2 + mean_t (b |exp_t|^2 + c sum exp_t)
 
-over one ``id`` for the clip and ``low <= exp_t <= high``. Where expression coefficients are intensities, they have a sign
-and few are active at once, hence bounds and the last term: it is what tells a resting face of another shape from an
-expression. The two blocks are solved by turns in the space of normal equations, where a frame costs a few dozen numbers.
+over one ``id`` for the clip and ``low <= exp_t <= high``. Expression intensities have a sign and
+few are active at once, hence bounds and the last term, which separates a resting face of another
+shape from an expression. The two blocks are solved in turns in the space of normal equations, where a
+frame costs a few dozen numbers.
 """
 
 from __future__ import annotations
@@ -19,19 +21,19 @@ import numpy as np
 from emo_lightning.face.pose import weak_perspective, weighted_umeyama
 
 DEPTH_WEIGHT = 0.25
-"""Trust in a landmark's z against its x and y: trackers guess depth."""
+"""Weight of a landmark's z against x and y: trackers estimate depth poorly."""
 ROUNDS = 4
 TURNS = 12
-"""Exchanges between identity and expression in a round."""
+"""Alternations between identity and expression in a round."""
 IDENTITY_FRAMES = 96
-"""Frames that identity is estimated from, evenly over the clip."""
+"""Most frames, evenly over the clip, from which identity is estimated."""
 OUTLIER = 0.04
-"""Distance (IOD) at which the pose begins to distrust a vertex, as in Geman & McClure's estimator."""
+"""Scale (IOD) of Geman & McClure's robust weight of a vertex for the pose."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is likely before any landmark is seen; costs are for distances in IOD.
+    """Prior of the coefficients; costs are for distances in IOD.
 
     Attributes:
         id_ridge: a above.
@@ -55,8 +57,8 @@ class Problem:
         mean: ``(N, 3)``.
         exp: ``(E, N, 3)``.
         identity: ``(I, N, 3)``.
-        weights: ``(N,)`` trust in each landmark for shape.
-        rigid: ``(N,)`` trust in each landmark for pose: bone, not flesh.
+        weights: ``(N,)`` weight of each landmark for shape.
+        rigid: ``(N,)`` weight of each landmark for pose: bone, not soft tissue.
         prior: see there.
         depth: whether the landmarks' z is known.
     """
@@ -118,7 +120,7 @@ def solve(problem: Problem, points: np.ndarray, identity: np.ndarray | None = No
 
 
 def _alternate(problem: Problem, points: np.ndarray, given: np.ndarray | None) -> Solution:
-    """Pose and shape by turns; identity is estimated too unless ``given``."""
+    """Alternate pose and shape; identity is estimated too unless ``given``."""
     identity = np.zeros(len(problem.identity)) if given is None else given
     exp = np.zeros((len(points), len(problem.exp)))
     rigid = np.broadcast_to(problem.rigid, points.shape[:2])
@@ -131,7 +133,7 @@ def _alternate(problem: Problem, points: np.ndarray, given: np.ndarray | None) -
             identity, exp = _identity_and_expression(problem, target, identity, exp)
         else:
             exp = _expression(problem, target, identity, exp, TURNS)
-        rigid = problem.rigid * _trust(upright, shape)
+        rigid = problem.rigid * _robust_weights(upright, shape)
     scale, turn, shift = _pose(_shape(problem, identity, exp), points, rigid)
     return Solution(scale, turn, shift, exp, identity)
 
@@ -155,15 +157,15 @@ def _pose(
 def _upright(
     points: np.ndarray, scale: np.ndarray, turn: np.ndarray, shift: np.ndarray, shape: np.ndarray
 ) -> np.ndarray:
-    """Landmarks in model space; where depth is unknown the model's own is taken."""
+    """Landmarks in model space; an unknown depth is taken from the model."""
     if points.shape[-1] == 2:
         depth = (scale[:, None] * (shape @ turn[:, 2, :, None])[..., 0])[..., None]
         points = np.concatenate([points, depth], -1)
     return (points - shift[:, None]) @ turn / scale[:, None, None]
 
 
-def _trust(upright: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """``(T, N)``: 1 for vertices where the model says, less for those far away."""
+def _robust_weights(upright: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """``(T, N)``: 1 for vertices that agree with the model, less for distant ones."""
     distance = ((upright - shape)[..., :2] ** 2).sum(-1)
     return 1.0 / (1.0 + distance / OUTLIER**2) ** 2
 
@@ -171,7 +173,7 @@ def _trust(upright: np.ndarray, shape: np.ndarray) -> np.ndarray:
 def _identity_and_expression(
     problem: Problem, target: np.ndarray, identity: np.ndarray, exp: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise the clip's shape problem for one pose, block by block."""
+    """Minimise the shape problem of a clip for one pose, block by block."""
     split = len(identity)
     solver = np.linalg.inv(problem.gram[:split, :split] + problem.prior.id_ridge * np.eye(split))
     for _ in range(TURNS):
@@ -183,7 +185,7 @@ def _identity_and_expression(
 def _expression(
     problem: Problem, target: np.ndarray, identity: np.ndarray, start: np.ndarray, sweeps: int
 ) -> np.ndarray:
-    """Sparse ridge least squares for all frames ``(T, E)``: exact without bounds, else by coordinate descent."""
+    """Sparse ridge regression ``(T, E)``: exact without bounds, else by coordinate descent."""
     split, prior = len(identity), problem.prior
     matrix = problem.gram[split:, split:] + prior.exp_ridge * np.eye(len(problem.exp))
     goal = (

@@ -1,7 +1,7 @@
 """A portrait in its whole picture: what is animated is a square of it, laid back where it was.
 
-The square consists of the picture's own pixels, moved by none, and the renderers leave the square's rim where it is, so
-there is no seam; a soft rim hides what little a learned renderer changes there.
+The square consists of the picture's own pixels, moved by none, and the renderers leave the square's
+rim where it is, so there is no seam; a soft rim hides what little a learned renderer changes there.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class FullFrame:
         """The square that a renderer gets.
 
         Args:
-            margin: its side over that of the head's square, 1 or more; cut down to the picture's longer side.
+            margin: its side over that of the head's square, 1 or more; cut down to the picture's
+            longer side.
         """
         head = self.face.box
         assert head is not None
@@ -142,7 +143,8 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
         argument: what the user calls the file, for messages.
 
     Raises:
-        UserError: see :func:`emo_lightning.face.portrait.load_portrait`, or a face that is too small once the picture is.
+        UserError: see :func:`emo_lightning.face.portrait.load_portrait`, or a face that is too
+        small once the picture is.
     """
     picture = load_picture(path, argument)
     landmarker = open_landmarker(max_faces=MAX_FACES)

@@ -1,4 +1,7 @@
-"""Vertices of the built-in face model that the learned renderer's face hangs on: dense at lips, lids and brows, thin elsewhere."""
+"""Vertices of the built-in model to which the learned renderer's keypoints are attached.
+
+They are dense at lips, lids and brows, sparse elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,20 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.regions import BROWS, EYE_LEFT, EYE_RIGHT, EYELIDS, LIP_INNER, LIPS
 
 MOUTH_WEIGHT, EYE_WEIGHT = 4.0, 2.0
-"""How much more an error counts at the lips and at the lids than elsewhere. Ours."""
+"""Loss weight at the lips and at the lids, over that elsewhere. Ours."""
 
 
 @dataclass(frozen=True)
 class AnchorTable:
-    """``mean (A, 3)`` model units, ``basis (C, A, 3)`` for every coefficient of the layout, ``radius (A,)`` the spacing of the
-    neighbours, ``weight (A,)`` how much an error there counts, ``pairs (P, 2)`` the anchors of upper and lower rims that may meet
-    but not cross."""
+    """Keypoints on the face model.
+
+    Attributes:
+        mean: ``(A, 3)`` in model units.
+        basis: ``(C, A, 3)`` for every coefficient of the layout.
+        radius: ``(A,)`` mean distance of the nearest three.
+        weight: ``(A,)`` in the loss.
+        pairs: ``(P, 2)`` of upper and lower rims, which may meet but not cross.
+    """
 
     mean: np.ndarray
     basis: np.ndarray
@@ -58,7 +67,7 @@ def anchor_table(count: int) -> AnchorTable:
 
 
 def _spread(mean: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
-    """``first``, and then one by one the vertex that is farthest from those chosen."""
+    """Farthest-point sampling after ``first``."""
     if not len(first) <= count <= len(mean):
         raise ValueError(f"{count} anchors, expected {len(first)} to {len(mean)}")
     chosen = list(first)

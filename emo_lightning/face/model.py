@@ -1,4 +1,4 @@
-"""What every face model offers: a mean, a layout, projection and the fit from landmarks."""
+"""The interface of face models: a mean, a layout, projection and the fit from landmarks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from emo_lightning.face.coefficients import Coefficients, Layout
 
 @dataclass(frozen=True)
 class FitResult:
-    """Coefficients of a clip and how far the model stays from its landmarks.
+    """Coefficients of a clip, and the error of the fit.
 
     Attributes:
         coefficients: one row a frame; identity is shared by the clip.
-        residual: ``(T,)`` mean distance of landmarks and model in the image plane, in outer eye-corner distances (IOD).
+        residual: ``(T,)`` mean distance of landmarks and model in the image plane, in IOD.
     """
 
     coefficients: Coefficients

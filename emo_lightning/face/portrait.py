@@ -40,9 +40,9 @@ class Portrait:
     Attributes:
         image: ``(S, S, 3)`` uint8 RGB.
         points: ``(478, 3)`` landmarks in crop units.
-        coefficients: the face model's reading of them, one frame.
-        box: where the square lies in the picture that was read, in pixels; None if it was the whole picture.
-        still: its sides left, top, right, bottom at which the picture goes on, so that they must not move.
+        coefficients: the face model's reading of them, one frame. box: where the square lies in the
+        picture that was read, in pixels; None if it was the whole picture. still: its sides left,
+        top, right, bottom at which the picture goes on, so that they must not move.
     """
 
     image: np.ndarray
@@ -66,7 +66,8 @@ def load_portrait(path: str | Path, size: int, argument: str = "--portrait") -> 
         argument: what the user calls the file, for messages.
 
     Raises:
-        UserError: the picture cannot be read; no face, more than one face of similar size, or a face that is too
+        UserError: the picture cannot be read; no face, more than one face of similar size, or a
+        face that is too
             small, turned too far away, or cut off by the picture's edge.
     """
     picture = load_picture(path, argument)
@@ -138,14 +139,15 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
 
 
 def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
-    """The square moved, and shrunk a little, so that as much of it as possible lies inside the picture.
+    """The square moved, and shrunk a little, so that as much of it as possible lies inside the
+    picture.
 
     What lies outside would repeat the picture's border as streaks.
 
     Args:
-        box: the square that would be best.
-        face: extent of the landmarks in pixels; the square stays at least :data:`MIN_MARGIN` times that.
-        width: of the picture in pixels; height: likewise.
+        box: the square that would be best. face: extent of the landmarks in pixels; the square
+        stays at least :data:`MIN_MARGIN` times that. width: of the picture in pixels; height:
+        likewise.
     """
     half = min(box.half, max(min(width, height), MIN_MARGIN * face) / 2)
     cx, cy = (

@@ -1,8 +1,9 @@
-"""Rotations, Euler angles and the similarity that carries one point set onto another.
+"""Rotations, Euler angles, and the least-squares similarity between two point sets.
 
 Axes: x to the image's right, y down, z into the scene. Angles are (pitch, yaw, roll) in radians and
-``R = Rz(roll) @ Ry(yaw) @ Rx(pitch)``. Positive pitch nods down (the nose moves down in the image), positive yaw turns
-the face to the image's right (the nose moves right), positive roll tilts it clockwise in the image.
+``R = Rz(roll) @ Ry(yaw) @ Rx(pitch)``. Positive pitch nods down (the nose moves down in the image),
+positive yaw turns the face to the image's right (the nose moves right), positive roll tilts it
+clockwise in the image.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def rotation(angle: np.ndarray) -> np.ndarray:
 
 
 def angles(matrix: np.ndarray) -> np.ndarray:
-    """(pitch, yaw, roll) ``(..., 3)`` of rotations ``(..., 3, 3)``; the inverse of :func:`rotation` for |yaw| < 90 degrees."""
+    """(pitch, yaw, roll) of rotations ``(..., 3, 3)``, for |yaw| below 90 degrees."""
     matrix = np.asarray(matrix)
     pitch = np.arctan2(matrix[..., 2, 1], matrix[..., 2, 2])
     yaw = np.arcsin(np.clip(matrix[..., 2, 0], -1.0, 1.0))
@@ -34,7 +35,7 @@ def angles(matrix: np.ndarray) -> np.ndarray:
 def weighted_umeyama(
     source: np.ndarray, target: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity that best carries ``source`` onto ``target``, weighted (Umeyama, *PAMI* 1991).
+    """Weighted least-squares similarity from ``source`` to ``target`` (Umeyama, *PAMI* 1991).
 
     Args:
         source: ``(..., V, 3)`` or ``(V, 3)``.
@@ -42,7 +43,8 @@ def weighted_umeyama(
         weights: ``(V,)`` or ``(..., V)``, non-negative.
 
     Returns:
-        scale ``(...)``, rotation ``(..., 3, 3)``, translation ``(..., 3)`` with ``target ~ s * R @ source + t``.
+        scale ``(...)``, rotation ``(..., 3, 3)``, translation ``(..., 3)``, such that
+        ``target ~ s * R @ source + t``.
     """
     share = (weights / weights.sum(-1, keepdims=True))[..., None]
     mean_s, mean_t = (
@@ -63,10 +65,10 @@ def weighted_umeyama(
 def weak_perspective(
     source: np.ndarray, target: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Like :func:`weighted_umeyama` where only x and y of the target are known (scaled orthographic projection).
+    """Like :func:`weighted_umeyama` for a scaled orthographic projection (x and y of the target).
 
-    The affine least-squares camera gives two rows; their nearest orthonormal pair is the rotation, and a few
-    Gauss-Newton steps on rotation, scale and shift make it the least-squares one.
+    The nearest orthonormal pair to the two rows of the affine least-squares camera is the initial
+    rotation; a few Gauss-Newton steps on rotation, scale and shift refine it.
 
     Args:
         source: ``(T, V, 3)`` or ``(V, 3)``.

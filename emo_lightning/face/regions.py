@@ -1,6 +1,7 @@
-"""Parts of the MediaPipe face topology by vertex number. Right and left are the subject's own; rows run from the image's left.
+"""Parts of the MediaPipe face topology by vertex number.
 
-Upper and lower rows of one opening have equal length and share their two corner vertices.
+Right and left are the subject's own; rows run from the image's left. Upper and lower rows of one
+opening have equal length and share their two corner vertices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""TEX: twenty-four numbers of a face's look, read from the crop: tone of seven regions and the direction of the light.
+"""TEX: twenty-four numbers of a face's appearance in the crop: regional tones and light.
 
-CIELAB means of forehead, both cheeks, nose, chin, lips and brows (L, a, b each; L scaled to 0..1, a and b over 100), then
-how lightness changes to the right, downwards, and how much it spreads over the skin. The regions are ours.
+CIELAB means of forehead, both cheeks, nose, chin, lips and brows (L, a, b each; L scaled to 0..1, a
+and b over 100), then the slope of lightness to the right and downwards, and its deviation over the
+skin. The regions are ours.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ENDS = np.cumsum([len(rows) for rows in REGIONS.values()])[:-1]
 
 
 def read_texture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The look of one face.
+    """Appearance of one face.
 
     Args:
         image: the square crop, ``(S, S, 3)`` uint8 RGB.
