@@ -1,4 +1,4 @@
-"""Python API: a portrait and audio to a talking video.
+"""Python API: a portrait and audio to a talking video::
 
     from emo_lightning import Speaker
 

@@ -1,4 +1,4 @@
-"""Live audio to coefficients: a stream of samples in, frames out with bounded latency.
+"""Live audio to coefficients: a stream of samples in, frames out with bounded latency::
 
     networks, portrait = load_audio_to_motion(), load_portrait(path, 256)
     stream = TalkingStream(networks, portrait.coefficients, EmotionTrack.constant("happy", 8))

@@ -1,4 +1,4 @@
-"""Audio decoupler, the network of stage 1: audio to content without emotion.
+"""Audio decoupler, the network of stage 1: audio to content without emotion::
 
     mel -> fine-grained controller -> LOW -> MID -> HIGH -> content
                                        |              |
