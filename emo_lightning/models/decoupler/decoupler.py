@@ -52,6 +52,7 @@ class DecouplerConfig:
     front_end: str = "mel"
     """Audio front end: ``mel``, or ``whisper`` for the features of Whisper's encoder."""
     mel_bands: int = 80
+    """Bands of the mel spectrogram."""
     front_width: int = 64
     """Channels at mel rate."""
     width: int = 128
@@ -59,7 +60,9 @@ class DecouplerConfig:
     content: int = 64
     """Width of the content vector."""
     mid_blocks: int = 2
+    """Residual blocks of the MID encoder."""
     high_blocks: int = 2
+    """Residual blocks of the HIGH encoder."""
     causal_norm_frames: int = 0
     """Past video frames whose mean and spread causal instance norm removes from content; 0 for
     none."""

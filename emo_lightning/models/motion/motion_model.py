@@ -36,9 +36,13 @@ class MotionModelConfig:
     wiring: str = "default"
     """``default``: EmoNet changes EXP too. ``figure``: EmoNet gives ID and TEX, ExpNet all EXP."""
     exp_width: int = 128
+    """Channels of ExpNet."""
     exp_blocks: int = 2
+    """Residual blocks of ExpNet."""
     emo_width: int = 96
+    """Channels of EmoNet."""
     pose_width: int = 64
+    """Channels of PoseNet."""
     pose_window: int = 56
     """Frames of PoseNet's training windows."""
     pose_latent: int = 16

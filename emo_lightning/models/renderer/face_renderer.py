@@ -29,17 +29,23 @@ class RendererConfig:
     image_size: int = 128
     """Side of the images, pixels; divisible by 4 times 2 ** ``levels``."""
     keypoints: int = 10
+    """Keypoints detected in the image."""
     depth: int = 4
     """Slices of the feature volume."""
     channels: int = 8
     """Channels of the feature volume."""
     width: int = 16
+    """Channels of the first layers."""
     max_width: int = 128
+    """Most channels of a layer."""
     levels: int = 3
     """Levels of the hourglasses."""
     volume_blocks: int = 1
+    """Residual blocks of the appearance encoder."""
     image_blocks: int = 2
+    """Residual blocks of the generator."""
     mapping_width: int = 128
+    """Channels of MappingNet."""
     bins: int = 0
     """66 classes an angle as published, or 0: correct the pose of the coefficients."""
     skip: bool = True
