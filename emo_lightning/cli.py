@@ -18,6 +18,7 @@ from emo_lightning.commands import (
     calibrate,
     corpus,
     evaluate,
+    export,
     generate,
     preprocess,
     shards,
@@ -33,6 +34,7 @@ COMMANDS = {
     "shards": shards,
     "corpus": corpus,
     "train": train,
+    "export": export,
     "eval": evaluate,
     "assets": assets,
 }

@@ -102,6 +102,18 @@ def export_checkpoint(path: str | Path, product: str, out: Path, half: bool = Fa
     return _write(out, network.state, network.meta, half)
 
 
+def product_of(path: str | Path) -> str:
+    """Name of the network that a training checkpoint holds; UserError for another file."""
+    accepted = "a checkpoint of a run, such as best.ckpt or last.ckpt"
+    if not Path(path).is_file():
+        raise UserError("checkpoint", path, accepted, "is not a file")
+    try:
+        return str(read_training_checkpoint(path)[META_KEY]["product"])
+    except Exception as error:  # torch's reader of unsafe pickles has an exception class of its own
+        reason = (str(error).splitlines() or ["empty"])[0][:80]
+        raise UserError("checkpoint", path, accepted, f"cannot be read ({reason})") from None
+
+
 def _write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], half: bool) -> str:
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     if half:

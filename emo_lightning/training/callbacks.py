@@ -92,7 +92,7 @@ class SaveAndStop(Callback):
 
     def __init__(self, path: Path, accumulate: int, val_batches: int) -> None:
         self.path, self.accumulate, self.val_batches = path, accumulate, val_batches
-        self.received = 0
+        self.received = self.saved_for = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -114,6 +114,8 @@ class SaveAndStop(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        # Not before: the metrics of the step that was saved are logged only now.
+        self._leave(self.saved_for)
         # A signal during a validation, or right before one: its checkpoint is written by now.
         if self.val_batches and batch_idx and batch_idx % self.val_batches == 0:
             self._leave(self._agreed(trainer))
@@ -123,10 +125,9 @@ class SaveAndStop(Callback):
     ) -> None:
         if not resumable_after(batch_idx, self.accumulate, self.val_batches):
             return
-        number = self._agreed(trainer)
-        if number or trainer.global_step >= trainer.max_steps:
+        self.saved_for = self._agreed(trainer)
+        if self.saved_for or trainer.global_step >= trainer.max_steps:
             trainer.save_checkpoint(self.path)
-        self._leave(number)
 
     def _agreed(self, trainer: Trainer) -> int:
         """The signal that any rank received, or 0."""

@@ -227,9 +227,12 @@ def choose_checkpoint(resume: str, folder: Path) -> Path | None:
             raise UserError("resume", resume, accepted, "is not a file")
         return Path(resume)
     present = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
-    for path in present:
+    for tried, path in enumerate(present):
         problem = checkpoint_problem(path)
         if problem is None:
+            for damaged in present[:tried]:
+                # The next checkpoint would take it for the one before.
+                rank_zero_only(damaged.unlink)(missing_ok=True)
             return path
         print_line(f"{path} is damaged ({problem}); trying the checkpoint before it")
     if present or resume == "weights":
@@ -243,7 +246,7 @@ def checkpoint_problem(path: Path) -> str | None:
     try:
         read_training_checkpoint(path)
     except UNREADABLE as error:
-        return (str(error).splitlines() or ["empty"])[0][:80]
+        return (str(error).splitlines() or ["it is cut short"])[0][:80]
     except Exception as error:  # torch's reader of unsafe pickles has an exception class of its own
         if type(error).__name__ != "UnpicklingError":
             raise

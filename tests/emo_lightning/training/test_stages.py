@@ -139,7 +139,8 @@ def test_training_stage_1_loads_few_of_our_modules(
 ) -> None:
     program = (
         "import sys; from emo_lightning.training.config import load_config; "
-        "from emo_lightning.training.train import train; train(load_config(sys.argv[1], sys.argv[2:])); "
+        "from emo_lightning.training.train import train; "
+        "train(load_config(sys.argv[1], sys.argv[2:])); "
         "print('MODULES', *sorted(m for m in sys.modules if m.split('.')[0] in "
         "('emo_lightning', 'datamodules', 'evaluation')))"
     )
