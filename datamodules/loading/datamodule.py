@@ -35,7 +35,6 @@ from datamodules.loading.sampler import (
     TrainStream,
 )
 from datamodules.loading.windows import AudioClip, Labels, VideoClip, collate
-from datamodules.shards.add_whisper_features import RECORD
 from datamodules.shards.index import LIGHT, VIDEO, ShardIndex
 from datamodules.shards.remote import ShardSet, open_set
 from emo_lightning.core.constants import FPS
@@ -329,7 +328,11 @@ class AudioShards(Shards):
     def setup(self, stage: str | None = None) -> None:
         """As :meth:`Shards.setup`; UserError too when the teacher's features are wanted and a set has none."""
         super().setup(stage)
-        for shards in self.sets if self.teacher else ():
+        if not self.teacher:
+            return
+        from datamodules.shards.add_whisper_features import RECORD
+
+        for shards in self.sets:
             if RECORD not in shards.index.provenance:
                 raise UserError(
                     "data",
