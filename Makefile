@@ -63,7 +63,7 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 install: $(STAMP) ## Set up .venv with everything that the other targets need
 
 demo: $(STAMP) ## Corpus, three short trainings, a talking video and its evaluation, all in demo/
-	$(BIN)/python -m emo_lightning.commands.demo $(ARGS)
+	$(BIN)/emo demo $(ARGS)
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -92,7 +92,7 @@ train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer (ST
 	$(BIN)/emo train $(STAGE3) size=$(SIZE) data=$(DATA) out=$(RUNS)/$(basename $(notdir $(STAGE3))) heads=$(or $(wildcard $(RUNS)/stage2/heads.safetensors),null) $(ARGS)
 
 eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
-	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/python -m emo_lightning.commands.demo --steps corpus evaluate)
+	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/emo demo --steps corpus evaluate)
 
 sweep: $(STAMP) ## Start a W&B sweep agent on SWEEP=experiments/sweeps/x.yaml
 	@test -f "$(SWEEP)" || { echo "SWEEP '$(SWEEP)' is not a file; accepted: $$(echo experiments/sweeps/*.yaml)"; exit 2; }

@@ -17,6 +17,7 @@ from emo_lightning.commands import (
     assets,
     calibrate,
     corpus,
+    demo,
     evaluate,
     export,
     generate,
@@ -37,6 +38,7 @@ COMMANDS = {
     "export": export,
     "eval": evaluate,
     "assets": assets,
+    "demo": demo,
 }
 DESCRIPTION = "One portrait, one recording, an emotion and a level become a talking video."
 SUCCESS, MISTAKE, INTERRUPTED, CLOSED_PIPE = 0, 2, 130, 141

@@ -1,4 +1,4 @@
-"""Argument types that name the argument, the value and what would be accepted."""
+"""Argument types whose errors name the argument, the value and what is accepted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from emo_lightning.core.errors import UserError
 def integer(
     argument: str, low: int, high: int | None = None, multiple: int = 1
 ) -> Callable[[str], int]:
-    """A parser of whole numbers from ``low`` to ``high`` (inclusive) that are a multiple of ``multiple``."""
-    accepted = (
-        f"a whole number from {low} to {high}"
-        if high is not None
-        else f"a whole number, {low} or more"
-    )
+    """A parser of integers from ``low`` to ``high`` (inclusive), multiples of ``multiple``."""
+    limits = f"{low} or more" if high is None else f"from {low} to {high}"
+    accepted = f"a whole number{',' if high is None else ''} {limits}"
     if multiple > 1:
         accepted += f", a multiple of {multiple}"
 
@@ -24,13 +21,10 @@ def integer(
             value = int(text)
         except ValueError:
             raise UserError(argument, text, accepted, "is not a whole number") from None
-        if value < low or (high is not None and value > high) or value % multiple:
-            raise UserError(
-                argument,
-                text,
-                accepted,
-                "is out of range" if value % multiple == 0 else "is not accepted",
-            )
+        if value % multiple:
+            raise UserError(argument, text, accepted, "is not accepted")
+        if value < low or (high is not None and value > high):
+            raise UserError(argument, text, accepted, "is out of range")
         return value
 
     return parse

@@ -1,7 +1,7 @@
-"""The whole path on one machine: corpus, three short trainings, talking videos of a photograph, and their evaluation.
+"""The whole path on one machine: corpus, three short trainings, talking videos, their evaluation.
 
-``make demo`` runs this. Every step is an ordinary ``emo`` command, printed as it would be typed, so that a reader can
-go on from any of them. The photograph is scikit-image's astronaut (NASA, public domain); the speech is our own sample.
+Every step is an ordinary emo command, printed as it would be typed. The photograph is
+scikit-image's astronaut (NASA, public domain); the speech is our own sample.
 """
 
 from __future__ import annotations
@@ -18,112 +18,68 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-from skimage import data as pictures
-
-from datamodules.shards.export import ExportedClip, export_clips, write_manifest
-from emo_lightning.core.errors import UserError
+from emo_lightning.commands.arguments import integer
+from emo_lightning.core.progress import note, result
 from emo_lightning.motion.emotions import EMOTIONS, NEUTRAL
-from evaluation.report.contact_sheet import contact_sheet
-from evaluation.runner.pairs import ALONE
 
+if TYPE_CHECKING:
+    from datamodules.shards.export import ExportedClip
+
+SUMMARY = "corpus, training, videos and evaluation in small, in four minutes"
 STEPS = ("corpus", "train", "generate", "evaluate")
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-SHEET_LEVELS = (1, 8, 15)
-MOST_AT_ONCE = 4
-"""Processes that make videos side by side; each takes some 600 MB."""
-SHOWN_EMOTIONS = ("angry", "happy", "sad")
-"""Of which the evaluation shows the response to the levels."""
+SHOWN_LEVELS = (1, 8, 15)
+MAX_PROCESSES = 4
+"""Processes that make videos at the same time; each takes some 600 MB."""
+EVALUATED_EMOTIONS = ("angry", "happy", "sad")
+"""Emotions whose response to the levels the evaluation shows."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the steps asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="emo_lightning.commands.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo"),
-        help="folder for everything that the demo makes (default demo)",
-    )
-    parser.add_argument("--clips", type=int, default=48, help="clips in its corpus (default 48)")
-    parser.add_argument(
-        "--held-out",
-        type=int,
-        default=6,
-        help="held-out clips that are generated anew and scored (default 6)",
-    )
-    parser.add_argument(
-        "--steps",
-        nargs="+",
-        choices=STEPS,
-        default=list(STEPS),
-        help="which parts to run (default all)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    add, out = parser.add_argument, Path("demo")
+    add("--out", type=Path, default=out, metavar="DIR", help="folder for all results (demo)")
+    clips = "clips in its corpus (default 48)"
+    add("--clips", type=integer("--clips", 1), default=48, metavar="N", help=clips)
+    held_out = "held-out clips that are generated anew and scored (default 6)"
+    add("--held-out", type=integer("--held-out", 1), default=6, metavar="N", help=held_out)
+    add("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="parts to run (default all)")
+    add("--seed", type=integer("--seed", 0), default=0, metavar="N", help="default 0")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the steps asked for; exit code 1 when one of their commands fails."""
     started = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
+    steps = {"corpus": _corpus, "train": _train, "generate": _generate, "evaluate": _evaluate}
     try:
         for number, name in enumerate(args.steps, start=1):
-            print(f"\n=== {number}/{len(args.steps)} {name}", flush=True)
-            globals()[f"run_{name}"](args)
-    except UserError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
+            note(f"\n=== {number}/{len(args.steps)} {name}")
+            steps[name](args)
     except subprocess.CalledProcessError as error:
-        print(
-            f"demo: stopped, because this command failed: {shlex.join(map(str, error.cmd))}",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:", flush=True)
-    for what, path in results(args.out).items():
-        if path.exists():
-            print(f"  {what:<34} {path}")
-    return 0
-
-
-def results(out: Path) -> dict[str, Path]:
-    """What a person would want to open afterwards."""
-    return {
-        "the talking video": out / "astronaut.mp4",
-        "eight emotions, three levels": out / "emotions.png",
-        "video by the weights just trained": out / "keypoint.mp4",
-        "evaluation report": out / "evaluation" / "report.html",
+        note(f"emo: the demo stopped at this command: {shlex.join(map(str, error.cmd))}")
+        sys.exit(1)
+    found = {
+        "the talking video": args.out / "astronaut.mp4",
+        "eight emotions, three levels": args.out / "emotions.png",
+        "video by the weights just trained": args.out / "keypoint.mp4",
+        "evaluation report": args.out / "evaluation" / "report.html",
     }
-
-
-def emo(*arguments: str | Path) -> None:
-    """Print and run one ``emo`` command; raise CalledProcessError when it fails."""
-    words = [str(a) for a in arguments]
-    print(f"$ emo {shlex.join(words)}", flush=True)
-    subprocess.run(
-        [sys.executable, "-m", "emo_lightning.cli", *words],
-        check=True,
-        env={**os.environ, "WANDB_SILENT": "true"},
-    )
-
-
-def side_by_side(commands: Sequence[Sequence[str | Path]]) -> None:
-    """Run :func:`emo` commands that do not need one another, a process for each processor at a time.
-
-    One of the failures is raised when the others have ended.
-    """
-    with ThreadPoolExecutor(min(MOST_AT_ONCE, os.cpu_count() or 1)) as pool:
-        for done in [pool.submit(emo, *command) for command in commands]:
-            done.result()
+    result(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:")
+    for what, path in found.items():
+        if path.exists():
+            result(f"  {what:<34} {path}")
 
 
 def write_astronaut(out: Path) -> Path:
-    """The portrait of the demo as a file."""
+    """Write the portrait of the demo to a folder."""
+    from PIL import Image
+    from skimage import data
+
     path = out / "astronaut.png"
-    cv2.imwrite(str(path), np.ascontiguousarray(pictures.astronaut()[:, :, ::-1]))
+    Image.fromarray(data.astronaut()).save(path)
     return path
 
 
@@ -132,106 +88,97 @@ def sample_speech() -> Path:
     return Path(str(files("emo_lightning") / "samples" / "speech.flac"))
 
 
-def run_corpus(args: argparse.Namespace) -> None:
+def _emo(*arguments: str | Path) -> None:
+    """Print and run one ``emo`` command; raise CalledProcessError when it fails."""
+    words = [str(word) for word in arguments]
+    note(f"$ emo {shlex.join(words)}")
+    command = [sys.executable, "-m", "emo_lightning.cli", *words]
+    subprocess.run(command, check=True, env={**os.environ, "WANDB_SILENT": "true"})
+
+
+def _emo_parallel(commands: Sequence[Sequence[str | Path]]) -> None:
+    """Run independent commands, one for each processor; raise the failure of one at the end."""
+    with ThreadPoolExecutor(min(MAX_PROCESSES, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(_emo, *command) for command in commands]:
+            done.result()
+
+
+def _corpus(args: argparse.Namespace) -> None:
     """The embedded corpus, with the astronaut among its faces."""
-    if (args.out / "corpus" / "index.json").exists():
-        print(f"{args.out / 'corpus'} is there already")
-        return
-    emo(
-        "corpus", "--out", args.out / "corpus", "--clips", str(args.clips), "--seed", str(args.seed)
-    )
+    corpus = args.out / "corpus"
+    if (corpus / "index.json").exists():
+        note(f"{corpus} exists already")
+    else:
+        _emo("corpus", "--out", corpus, "--clips", str(args.clips), "--seed", str(args.seed))
 
 
-def run_train(args: argparse.Namespace) -> None:
-    """The three stages at debug size: proof that they train here, not weights to keep."""
+def _train(args: argparse.Namespace) -> None:
+    """The three stages at debug size: a check of the path, no weights to keep."""
     common = ["size=debug", f"data={args.out / 'corpus'}", f"seed={args.seed}", "resume=never"]
     weights, before = args.out / "weights", []
     weights.mkdir(exist_ok=True)
     for number, product in enumerate(("decoupler", "heads", "renderer"), start=1):
-        run = args.out / f"stage{number}"
-        emo("train", EXPERIMENTS / f"stage{number}.yaml", *common, f"out={run}", *before)
-        shutil.copy2(run / f"{product}.safetensors", weights)
+        folder = args.out / f"stage{number}"
+        _emo("train", EXPERIMENTS / f"stage{number}.yaml", *common, f"out={folder}", *before)
+        shutil.copy2(folder / f"{product}.safetensors", weights)
         before = [f"{product}={weights / product}.safetensors"]
 
 
-def run_generate(args: argparse.Namespace) -> None:
-    """The astronaut speaks: the shipped weights for the video to keep, the debug weights to show the whole chain."""
-    portrait, speech = write_astronaut(args.out), sample_speech()
-    said = ["generate", "--portrait", portrait, "--audio", speech, "--seed", str(args.seed)]
-    emo(*said, "--emotion", "happy", "--level", "12", "--out", args.out / "astronaut.mp4")
-    emo(*said, "--emotion", "happy", "--level", "12", "--renderer", "keypoint", "--checkpoint-dir", args.out / "weights", "--size", "128",
-        "--out", args.out / "keypoint.mp4")  # fmt: skip
-    levels = args.out / "levels"
-    levels.mkdir(exist_ok=True)
-    side_by_side(
-        [
-            [
-                *said,
-                "--emotion",
-                emotion,
-                "--level",
-                str(level),
-                "--size",
-                "192",
-                "--out",
-                levels / f"{emotion}-{level:02d}.mp4",
-            ]
-            for emotion in EMOTIONS
-            for level in (SHEET_LEVELS if emotion != EMOTIONS[NEUTRAL] else SHEET_LEVELS[:1])
-        ]
-    )
-    contact_sheet(levels, args.out / "emotions.png", SHEET_LEVELS)
+def _generate(args: argparse.Namespace) -> None:
+    """The astronaut speaks: by the shipped weights, by those just trained, and at all emotions."""
+    from evaluation.report.contact_sheet import contact_sheet
+
+    inputs = ["--portrait", write_astronaut(args.out), "--audio", sample_speech()]
+    common = ["generate", *inputs, "--seed", str(args.seed)]
+    happy = [*common, "--emotion", "happy", "--level", "12", "--out"]
+    _emo(*happy, args.out / "astronaut.mp4")
+    trained = ["--renderer", "keypoint", "--checkpoint-dir", args.out / "weights", "--size", "128"]
+    _emo(*happy, args.out / "keypoint.mp4", *trained)
+    folder, commands = args.out / "levels", []
+    folder.mkdir(exist_ok=True)
+    for emotion in EMOTIONS:
+        for level in SHOWN_LEVELS[: 1 if emotion == EMOTIONS[NEUTRAL] else None]:
+            face = ["--emotion", emotion, "--level", str(level), "--size", "192", "--view", "crop"]
+            commands.append([*common, *face, "--out", folder / f"{emotion}-{level:02d}.mp4"])
+    _emo_parallel(commands)
+    contact_sheet(folder, args.out / "emotions.png", SHOWN_LEVELS)
 
 
-def run_evaluate(args: argparse.Namespace) -> None:
-    """Held-out clips of the corpus spoken anew, against the clips themselves; and one of them at several emotions and levels."""
+def _evaluate(args: argparse.Namespace) -> None:
+    """Held-out clips generated anew against the clips, and one at several emotions and levels."""
+    from datamodules.shards.export import export_clips, write_manifest
+    from evaluation.runner.pairs import ALONE
+
     reference, generated = args.out / "reference", args.out / "generated"
     generated.mkdir(exist_ok=True)
     clips = export_clips(args.out / "corpus", reference, split="test", limit=args.held_out)
-    speaking = [
-        _speak(clip, clip.emotion or EMOTIONS[NEUTRAL], clip.level, generated / f"{clip.key}.mp4")
-        for clip in clips
-    ]
-    manifest = write_manifest(clips, generated)
+    commands = []
+    for clip in clips:
+        emotion = clip.emotion or EMOTIONS[NEUTRAL]
+        commands.append(_speak(clip, emotion, clip.level, generated / f"{clip.key}.mp4"))
+    manifest, first = write_manifest(clips, generated), clips[0]
     with manifest.open("a", newline="", encoding="utf-8") as stream:
-        for emotion in SHOWN_EMOTIONS:
-            for level in SHEET_LEVELS:
+        for emotion in EVALUATED_EMOTIONS:
+            for level in SHOWN_LEVELS:
                 name = f"{emotion}-{level:02d}.mp4"
-                speaking.append(_speak(clips[0], emotion, level, generated / name))
-                # Nobody has ever said this clip with this feeling, so there is nothing to compare it with.
-                csv.writer(stream).writerow([name, ALONE, emotion, level, clips[0].speaker, ""])
-    side_by_side(speaking)
+                commands.append(_speak(first, emotion, level, generated / name))
+                # The clip was never recorded with this emotion, so there is no reference.
+                csv.writer(stream).writerow([name, ALONE, emotion, level, first.speaker, ""])
+    _emo_parallel(commands)
+    paths = ["--systems", f"demo={generated}", "--reference", reference]
     processes = str(min(2, os.cpu_count() or 1))
-    emo(
-        "eval",
-        "--systems",
-        f"demo={generated}",
-        "--reference",
-        reference,
-        "--out",
-        args.out / "evaluation",
-        "--devices",
-        processes,
-    )
+    _emo("eval", *paths, "--out", args.out / "evaluation", "--devices", processes)
 
 
-def _speak(clip: ExportedClip, emotion: str, level: float | None, video: Path) -> list[str | Path]:
-    """The command by which a clip's portrait says its sound with an emotion; neutral has no level."""
-    feeling = ["--emotion", emotion]
-    feeling += (
-        ["--level", f"{level:g}"] if level is not None and emotion != EMOTIONS[NEUTRAL] else []
-    )
-    return [
-        "generate",
-        "--portrait",
-        clip.portrait,
-        "--audio",
-        clip.audio,
-        *feeling,
-        "--out",
-        video,
-    ]
+def _speak(clip: ExportedClip, emotion: str, level: float | None, out: Path) -> list[str | Path]:
+    """The command that generates a clip anew with an emotion; neutral has no level."""
+    words = ["generate", "--portrait", clip.portrait, "--audio", clip.audio, "--emotion", emotion]
+    if level is not None and emotion != EMOTIONS[NEUTRAL]:
+        words += ["--level", f"{level:g}"]
+    return [*words, "--view", "crop", "--out", out]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from emo_lightning.cli import main
+
+    sys.exit(main(["demo", *sys.argv[1:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def _load_curves(path: Path, argument: str) -> list[UnitCurve]:
     limits, what = (0.0, math.inf), "seconds, rising from row to row"
     where = f"{argument} {path} time"
     times = [check_number(row[0], where, limits, what) for row in rows]
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(times)):
         raise UserError(argument, path, "times that rise from row to row", "has times that do not")
     return [
         UnitCurve(
