@@ -1,11 +1,12 @@
 """Make a video: the face of a portrait says a recording, with an emotion at a level.
 
 Writes O.mp4 (H.264, AAC), O.npz (the coefficients) and O.json (what was made, from what, how fast).
-Files that this program did not write are replaced only with --overwrite, inputs never.
+O.webm, O.mov (ProRes with the person's alpha), O.gif, or a folder O of PNG frames by the name of
+--out. Files that this program did not write are replaced only with --overwrite, inputs never.
 
   emo generate --portrait me.jpg --audio hello.wav --emotion happy --level 12 --out hello.mp4
   emo generate --portrait me.jpg --audio story.mp3 --emotion-track story.yaml --out story.mp4
-  emo generate --portrait holiday.jpg --audio hello.wav --view full --out holiday.mp4
+  emo generate --portrait holiday.jpg --audio hello.wav --view crop --out head.mp4
 
 An emotion track is a YAML list. Emotions rise and decay as they do on faces, surprise fast and
 sadness slowly, and are half there at their time:
@@ -63,12 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--renderer", metavar="R", default=registry.DEFAULT, help=renders)
     parser.epilog = renderer_list()
     side = (
-        "side of the video in pixels, 128 to 1024 (default 256); with --view full the most for"
-        " its longer side (default 1024)"
+        "most pixels of the video's longer side, 128 to 1024 (default 1024); with --view crop"
+        " its side (default 256)"
     )
     add("--size", type=integer("--size", *SIZES), metavar="S", help=side)
-    views = "crop (default): the head in its square; full: the whole picture, the head moving"
-    add("--view", metavar="V", default="crop", help=views)
+    views = (
+        "full (default): the whole picture, the head moving; crop: the head in its square, also"
+        " where the face would be too small"
+    )
+    add("--view", metavar="V", default="auto", help=views)
     rate = "frames per second, 25 (default), 30, 50 or 60"
     add("--fps", type=integer("--fps", 1), default=25, metavar="N", help=rate)
     same = "same seed, same video (default 0)"

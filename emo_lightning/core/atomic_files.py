@@ -99,15 +99,25 @@ def sweep(folder: Path) -> None:
 def check_file(path: str | Path, suffixes: Sequence[str], argument: str) -> Path:
     """The path of a file to write, once its name and folder are possible.
 
+    Args:
+        path: what the user wants written.
+        suffixes: accepted endings with their dot; an empty one for a new folder.
+        argument: what the user calls it.
+
     Raises:
         UserError: another suffix, a folder of that name, or a folder that does not exist.
     """
     path = Path(path)
-    named = f"a file name that ends in {' or '.join(suffixes)}"
+    ends = ", ".join(suffix for suffix in suffixes if suffix)
+    named = f"a file name that ends in {ends}"
+    if "" in suffixes:
+        named += ", or the name of a new folder"
     if path.suffix.lower() not in suffixes:
-        raise UserError(argument, path, named, f"does not end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise UserError(argument, path, named, "is a folder")
+        raise UserError(argument, path, named, f"does not end in {ends}")
+    if path.is_dir() and (path.suffix or any(path.iterdir())):
+        raise UserError(
+            argument, path, named, "is a folder" + ("" if path.suffix else " that is not empty")
+        )
     if not path.parent.is_dir():
         missing = "that is a file" if path.parent.exists() else "that does not exist"
         raise UserError(argument, path, "a file in a folder that exists", f"has a folder {missing}")
@@ -143,6 +153,8 @@ def check_outputs(
         except OSError as error:
             problem = f"cannot be the name of {path.suffix or 'a file'} ({error.strerror})"
             raise UserError(argument, path, "a shorter file name", problem) from None
+        if path.is_dir() and not path.suffix and not any(path.iterdir()):
+            continue
         if path.is_dir() or not path.exists():
             raise UserError(argument, path, other, "is a folder" if path.is_dir() else "is a link")
         if any(path.resolve() == source or path.samefile(source) for source in sources):

@@ -38,6 +38,10 @@ LOWER = 0.12
 """How much further down a wider square lies, as a share of the head's square: shoulders move, walls do not."""
 
 
+class SmallFaceError(UserError):
+    """A face with too few pixels in the full view."""
+
+
 @dataclass(frozen=True)
 class CropPlacement:
     """The part of a picture that is drawn anew in each frame.
@@ -163,12 +167,8 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
     picture = np.ascontiguousarray(picture[:height, :width])
     box = _whole(inside(crop_box(points), extent(points), width, height))
     if 2 * box.half < LEAST_SIDE:
-        raise UserError(
-            argument,
-            path,
-            "a larger --size, or --view crop",
-            f"shows a face that is too small in {width} x {height} pixels",
-        )
+        problem = f"shows a face that is too small in {width} x {height} pixels"
+        raise SmallFaceError(argument, path, "a larger --size, or --view crop", problem)
     face = make_portrait(
         crop_image(picture, box, round(2 * box.half)),
         to_crop(points, box),

@@ -17,7 +17,7 @@ from torch import Tensor
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Coefficients, Layout
-from emo_lightning.inference.motion_controls import MotionControls
+from emo_lightning.inference.motion_controls import DEFAULT_CONTROLS, MotionControls
 from emo_lightning.inference.voice_gate import FUTURE, VoiceGate
 from emo_lightning.inference.voice_intensity import VoiceLevel
 from emo_lightning.models.decoupler.audio_frontend import (
@@ -124,7 +124,7 @@ class AudioToMotion:
         head_motion: bool = True,
         total_frames: int | None = None,
         level_from_voice: float = 0.0,
-        controls: MotionControls = MotionControls(),
+        controls: MotionControls = DEFAULT_CONTROLS,
     ) -> Iterator[Coefficients]:
         """Yield coefficients, some frames at a time.
 
@@ -166,7 +166,7 @@ class AudioToMotionStream:
         seed: int = 0,
         head_motion: bool = True,
         level_from_voice: float = 0.0,
-        controls: MotionControls = MotionControls(),
+        controls: MotionControls = DEFAULT_CONTROLS,
     ) -> None:
         if level_from_voice > 0 and networks.frontend.kind != "mel":
             problem = "needs weights with the log-mel front end"

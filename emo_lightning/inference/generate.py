@@ -21,13 +21,16 @@ from emo_lightning.core.atomic_files import MARK, check_file, check_outputs, pub
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.device import InferenceContext
 from emo_lightning.core.errors import UserError
-from emo_lightning.core.progress import Progress
+from emo_lightning.core.progress import Progress, note
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
+from emo_lightning.face.full_frame import SmallFaceError
+from emo_lightning.inference.alpha import render_with_alpha
 from emo_lightning.inference.motion_controls import interpolate
 from emo_lightning.inference.speaker import (
     VIEWS,
     Clock,
+    PreparedPortrait,
     Speaker,
     SpeechOptions,
     audio_weights,
@@ -38,14 +41,22 @@ from emo_lightning.inference.weights import load_audio_to_motion, weight_files
 from emo_lightning.inference.whisper_checkpoint import registered_whisper
 from emo_lightning.media.audio_reader import iter_sound
 from emo_lightning.media.prefetch import prefetch
-from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
+from emo_lightning.media.video_formats import (
+    SUFFIXES,
+    WITH_ALPHA,
+    FrameWriter,
+    check_format,
+    open_writer,
+)
+from emo_lightning.media.video_writer import AUDIO_RATE
 from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.motion.emotions import check_voice_levels
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.base import Renderer
 
-SUFFIXES = (".mp4",)
 FRAME_RATES = (25, 30, 50, 60)
+STAGED = "generated"
+"""Stem of the files while they are written: the user's may be as long as names can be."""
 AUDIO_NETWORKS = ("decoupler", "heads")
 """Networks from audio to coefficients, of those in a folder of weights."""
 
@@ -55,7 +66,7 @@ class GenerateResult:
     """What :func:`generate` wrote.
 
     Attributes:
-        video: the mp4.
+        video: the video.
         sidecar: the JSON beside it.
         coefficients: the npz beside it, one ``(T, n)`` array a block, at 25 frames/s.
         frames: number of video frames.
@@ -78,6 +89,8 @@ class GenerateOptions(SpeechOptions):
     """Settings of a video, besides those of :class:`SpeechOptions`.
 
     Attributes:
+        view: "full" for the whole picture with the head moving, "crop" for the head's square;
+            "auto" is full, or crop where the face would be too small, and for alpha.
         renderer: a name of :func:`emo_lightning.renderers.registry.names`, or ``module:Class``.
         audio_encoder: "whisper", "mel", or "auto": Whisper where its weights are found. A
             ``checkpoint_dir`` has its own.
@@ -90,6 +103,7 @@ class GenerateOptions(SpeechOptions):
         UserError: a value that is not accepted, or an encoder together with a ``checkpoint_dir``.
     """
 
+    view: str = "auto"
     renderer: str = registry.DEFAULT
     audio_encoder: str = "auto"
     checkpoint_dir: str | Path | None = None
@@ -103,17 +117,16 @@ class GenerateOptions(SpeechOptions):
             accepted = "a folder of trained weights"
             raise UserError("--checkpoint-dir", folder, accepted, "is not a folder")
         self.audio_weights()
-        if self.view not in VIEWS:
+        if self.view not in ("auto", *VIEWS):
             raise UserError("--view", self.view, " or ".join(VIEWS), "is not a view")
         if self.fps not in FRAME_RATES:
             accepted = ", ".join(map(str, FRAME_RATES))
             raise UserError("--fps", self.fps, accepted, "is not a frame rate")
         check_voice_levels(self.level_from_voice)
 
-    @property
-    def side(self) -> int:
-        """``size``, or the view's default."""
-        return VIEWS[self.view] if self.size is None else self.size
+    def side(self, view: str) -> int:
+        """``size``, or a view's default."""
+        return VIEWS[view] if self.size is None else self.size
 
     def audio_weights(self) -> Path:
         """Folder of decoupler and motion model; the level follows the voice on log-mel only."""
@@ -124,7 +137,7 @@ class GenerateOptions(SpeechOptions):
         values = {
             name: v for name, v in vars(self).items() if name not in ("controls", "overwrite")
         }
-        return {**values, "size": self.side, **self.controls.to_dict()}
+        return {**values, **self.controls.to_dict()}
 
     def speaker(self) -> Speaker:
         """Networks and renderer on the device."""
@@ -147,8 +160,9 @@ def generate(
     Args:
         portrait: picture of one face from the front.
         audio: recording of any format and sample rate, or a video with sound.
-        out: the mp4; ``.json`` and ``.npz`` of the same name appear beside it, all three at the
-            end or none.
+        out: the video, its format by its suffix: mp4, webm, mov with alpha, gif, or without one a
+            folder of PNG frames. ``.json`` and ``.npz`` of the same name appear beside it, all
+            three at the end or none.
         track: the emotion over time.
         options: all other settings.
         inputs: more files that were read, which no output may replace.
@@ -156,71 +170,109 @@ def generate(
     Raises:
         UserError: any input that cannot be used, before the long work.
     """
-    portrait, audio = Path(portrait), Path(audio)
-    out = check_file(out, SUFFIXES, "--out")
-    npz, sidecar, folder = out.with_suffix(".npz"), out.with_suffix(".json"), options.checkpoint_dir
+    job = _Job(Path(portrait), Path(audio), check_file(out, SUFFIXES, "--out"), track, options)
+    check_format(job.out, options.fps)
+    folder = options.checkpoint_dir
     networks = () if folder is None else Path(folder).iterdir()
-    read = (portrait, audio, *inputs, *networks)
-    check_outputs((out, npz, sidecar), "--out", read, options.overwrite)
-    clock = Clock()
-    with staging(out.parent, "--out") as stage:
-        video, stored = stage / f"video{out.suffix.lower()}", stage / "coefficients.npz"
-        with clock("audio"):
-            count, gain = measure_speech(audio)
-        with clock("weights"):
-            speaker = options.speaker()
-        with clock("portrait"):
-            prepared = speaker.prepare_file(portrait, options.view, options.side)
-        rows = mel_blocks(audio, gain, speaker.audio_encoder)
-        chunks = speaker.motion(prepared, rows, track, options, count)
-        spool = _CoefficientSpool(stage / "coefficients")
-        stored_chunks = spool.each(clock.each("coefficients", chunks))
-        frames = speaker.render(prepared, interpolate(stored_chunks, options.fps))
-        total = round(count * options.fps / FPS)
-        _encode(
-            video, clock.each("render", frames), audio, prepared.size, (options.fps, total), clock
-        )
-        # Rendering asks for the coefficients, so its time includes theirs.
-        clock.seconds["render"] -= clock.seconds["coefficients"]
-        coefficients = spool.coefficients()
-        np.savez(stored, **dict(coefficients.items()))
-        record = {
-            "generator": MARK,
-            "frames": total,
-            "fps": options.fps,
-            "width": prepared.size[0],
-            "height": prepared.size[1],
-            "audio_encoder": speaker.audio_encoder,
-            "audio_gain_db": round(20 * math.log10(gain), 2),
-            "seconds": clock.rounded(),
-            "emotion_track": track.to_json(),
-            "coefficients": {"file": npz.name, "layout": coefficients.layout.to_dict()},
-            "inputs": {"portrait": sha256_of(portrait), "audio": sha256_of(audio)},
-            "outputs": {out.name: sha256_of(video), npz.name: sha256_of(stored)},
-            **_settings(options, speaker),
-            "provenance": provenance(
-                {"portrait": portrait, "audio": audio, "out": out, **options.to_dict()}
-            ),
-        }
-        text = json.dumps(record, indent=2) + "\n"
-        (stage / "sidecar.json").write_text(text, encoding="utf-8")
-        names = {stored.name: npz.name, "sidecar.json": sidecar.name, video.name: out.name}
-        publish(stage, out.parent, names)
-    encoder = speaker.audio_encoder
-    return GenerateResult(out, sidecar, npz, total, options.fps, clock.rounded(), encoder)
+    check_outputs(job.files, "--out", (portrait, audio, *inputs, *networks), options.overwrite)
+    with staging(job.out.parent, "--out") as stage:
+        result = _generate(job, stage)
+        names = {f"{STAGED}{file.suffix.lower()}": file.name for file in reversed(job.files)}
+        publish(stage, job.out.parent, names)
+    return result
 
 
-def _settings(options: GenerateOptions, speaker: Speaker) -> dict[str, Any]:
-    """Settings of a video and the weights that were used, for its record."""
+@dataclass(frozen=True)
+class _Job:
+    """Arguments of :func:`generate`."""
+
+    portrait: Path
+    audio: Path
+    out: Path
+    track: EmotionTrack
+    options: GenerateOptions
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """Video, coefficients and sidecar."""
+        return self.out, self.out.with_suffix(".npz"), self.out.with_suffix(".json")
+
+
+def _generate(job: _Job, stage: Path) -> GenerateResult:
+    """Write the three files into a folder, all named :data:`STAGED`."""
+    clock, options = Clock(), job.options
+    video, npz, sidecar = (stage / f"{STAGED}{file.suffix.lower()}" for file in job.files)
+    with clock("audio"):
+        count, gain = measure_speech(job.audio)
+    with clock("weights"):
+        speaker = options.speaker()
+    with clock("portrait"):
+        prepared = _prepare(job, speaker)
+    rows = mel_blocks(job.audio, gain, speaker.audio_encoder)
+    chunks = speaker.motion(prepared, rows, job.track, options, count)
+    spool = _CoefficientSpool(stage / "coefficients")
+    chunks = interpolate(spool.each(clock.each("coefficients", chunks)), options.fps)
+    if job.out.suffix.lower() in WITH_ALPHA:
+        frames = render_with_alpha(speaker, prepared, chunks)
+    else:
+        frames = speaker.render(prepared, chunks)
+    total = round(count * options.fps / FPS)
+    sound = iter_sound(job.audio, AUDIO_RATE, 2)
+    writer = open_writer(video, prepared.size, options.fps, sound)
+    _encode(writer, clock.each("render", frames), total, clock)
+    # Rendering asks for the coefficients, so its time includes theirs.
+    clock.seconds["render"] -= clock.seconds["coefficients"]
+    motion = spool.coefficients()
+    np.savez(npz, **dict(motion.items()))
+    made = [(file, path) for file, path in zip(job.files, (video, npz), strict=False)]
+    record = {
+        "generator": MARK,
+        "frames": total,
+        "fps": options.fps,
+        "width": prepared.size[0],
+        "height": prepared.size[1],
+        "audio_gain_db": round(20 * math.log10(gain), 2),
+        "seconds": clock.rounded(),
+        "coefficients": {"file": job.files[1].name, "layout": motion.layout.to_dict()},
+        "outputs": {file.name: sha256_of(path) for file, path in made if path.is_file()},
+        "view": "crop" if prepared.placement is None else "full",
+        "size": max(prepared.size),
+        **_settings(job, speaker),
+    }
+    sidecar.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    files, encoder = (job.out, job.files[2], job.files[1]), speaker.audio_encoder
+    return GenerateResult(*files, total, options.fps, clock.rounded(), encoder)
+
+
+def _prepare(job: _Job, speaker: Speaker) -> PreparedPortrait:
+    """The portrait in the view asked for."""
+    view, options = job.options.view, job.options
+    if view == "auto":
+        view = "crop" if job.out.suffix.lower() in WITH_ALPHA else "full"
+    try:
+        return speaker.prepare_file(job.portrait, view, options.side(view))
+    except SmallFaceError as error:
+        if options.view != "auto":
+            raise
+        note(f"emo: {job.portrait} {error.problem}; the video is the crop around the head")
+        return speaker.prepare_file(job.portrait, "crop", options.side("crop"))
+
+
+def _settings(job: _Job, speaker: Speaker) -> dict[str, Any]:
+    """Inputs, settings and weights of a video, for its record."""
+    options = job.options
+    files = {"portrait": job.portrait, "audio": job.audio}
     return {
-        "view": options.view,
-        "size": options.side,
+        "emotion_track": job.track.to_json(),
         "renderer": options.renderer,
         "renderer_origin": registry.origin(options.renderer),
+        "audio_encoder": speaker.audio_encoder,
         "level_from_voice": options.level_from_voice,
         "controls": options.controls.to_dict(),
         "device": str(speaker.inference.device),
         "weights": _weights(options.audio_weights(), speaker.renderer, speaker.audio_encoder),
+        "inputs": {name: sha256_of(path) for name, path in files.items()},
+        "provenance": provenance({**files, "out": job.out, **options.to_dict()}),
     }
 
 
@@ -244,25 +296,15 @@ class _CoefficientSpool:
         return Coefficients.from_joined(self._layout, rows)
 
 
-def _encode(
-    path: Path,
-    images: Iterable[np.ndarray],
-    audio: Path,
-    size: tuple[int, int],
-    length: tuple[int, int],
-    clock: Clock,
-) -> None:
-    """Write a video of a ``length`` (fps, frames) with the recording's own audio; frames are
-    rendered ahead in a thread."""
-    (fps, frames), sound = length, iter_sound(audio, AUDIO_RATE, 2)
-    writer = VideoWriter(path, size, fps, audio=sound, audio_rate=AUDIO_RATE)
+def _encode(writer: FrameWriter, frames: Iterable[np.ndarray], total: int, clock: Clock) -> None:
+    """Write all frames; a thread renders the next ones meanwhile."""
     with (
         clock("video"),
         writer,
-        Progress("generate", frames) as progress,
-        closing(prefetch(images)) as made,
+        Progress("generate", total) as progress,
+        closing(prefetch(frames)) as rendered,
     ):
-        for frame in made:
+        for frame in rendered:
             with clock("encode"):
                 writer.write(frame)
             progress.update()

@@ -138,6 +138,9 @@ class MotionControls:
         return {**values, "set": units}
 
 
+DEFAULT_CONTROLS = MotionControls()
+
+
 def parse_curves(items: Sequence[str], argument: str = "--set") -> tuple[UnitCurve, ...]:
     """Curves from ``AU12=0.3``, or from a CSV with a column ``time`` (seconds) and one a unit.
 

@@ -35,7 +35,7 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.full_frame import CropPlacement, load_full_frame
 from emo_lightning.face.portrait import Portrait, load_portrait
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.motion_controls import MotionControls
+from emo_lightning.inference.motion_controls import DEFAULT_CONTROLS, MotionControls
 from emo_lightning.inference.weights import SHIPPED_WEIGHTS, load_audio_to_motion
 from emo_lightning.inference.whisper_checkpoint import find_whisper
 from emo_lightning.media.audio_reader import AudioInfo, check_sound, iter_audio, iter_sound
@@ -267,7 +267,7 @@ class SpeechOptions:
     level_from_voice: float = 0.0
     view: str = "crop"
     size: int | None = None
-    controls: MotionControls = MotionControls()
+    controls: MotionControls = DEFAULT_CONTROLS
 
 
 @dataclass

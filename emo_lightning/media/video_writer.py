@@ -6,7 +6,8 @@ import io
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -34,21 +35,46 @@ REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0"}
 """With look-ahead and macroblock trees x264 now and then gives other bytes for the same frames."""
 
 
+@dataclass(frozen=True)
+class VideoFormat:
+    """A container with its codecs.
+
+    Attributes:
+        container: ffmpeg's name.
+        codec: of the video.
+        pixels: its pixel format.
+        source: pixel format of the frames given, "rgb24" or "rgba".
+        audio_codec: of the audio.
+        options: of the video codec, besides those of H.264 that every mp4 has.
+    """
+
+    container: str = "mp4"
+    codec: str = "libx264"
+    pixels: str = "yuv420p"
+    source: str = "rgb24"
+    audio_codec: str = "aac"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+MP4 = VideoFormat()
+
+
 class VideoWriter:
-    """Writes H.264 (yuv420p, BT.709) with AAC sound to an mp4, in constant memory.
+    """Writes a video, by default H.264 (yuv420p, BT.709) with AAC in an mp4, in constant memory.
 
     The file appears under its name when :meth:`close` succeeds and not before; leaving the ``with``
     block by an exception removes what was written. The audio is cut or padded with silence to the
     exact length of the frames.
 
     Args:
-        path: the mp4 to write; its folder must exist.
+        path: the file to write; its folder must exist.
         size: (width, height), even numbers.
         fps: frames per second, rational.
         crf: x264's quality, lower is better; 18 is hard to tell from the original.
         audio: ``(N,)`` or ``(N, channels)`` samples, an iterator of such blocks, or None.
         audio_rate: their rate in Hz.
         argument: what the user knows the output by.
+        container: another format than MP4; it brings its own codec options.
 
     Raises:
         UserError: folder missing or not writable, odd size.
@@ -62,43 +88,48 @@ class VideoWriter:
         crf: float = 18.0,
         audio: np.ndarray | Iterable[np.ndarray] | None = None,
         audio_rate: int = SAMPLE_RATE,
-        preset: str = "medium",
         argument: str = "--out",
+        container: VideoFormat | None = None,
     ) -> None:
+        self.format = container or MP4
         self.path, self.size, self.fps = Path(path), size, Fraction(fps).limit_denominator(1001)
         check_output(self.path, argument)
         if size[0] % 2 or size[1] % 2 or min(size) < 16:
             raise UserError("size", f"{size[0]}x{size[1]}", "even numbers from 16 on")
         self.frames, self._reformatter = 0, VideoReformatter()
         handle, name = tempfile.mkstemp(
-            prefix=f".{self.path.stem}-", suffix=".part", dir=self.path.absolute().parent
+            prefix=".video-", suffix=".part", dir=self.path.absolute().parent
         )
         os.close(handle)
         self._part = Path(name)
         self._unlink = weakref.finalize(self, self._part.unlink, missing_ok=True)
         try:
+            fast = {"movflags": "+faststart"} if self.format == MP4 else {}
             self._container = av.open(
-                f"file:{self._part}", "w", format="mp4", options={"movflags": "+faststart"}
+                f"file:{self._part}", "w", format=self.format.container, options=fast
             )
-            self._video = _video_stream(
-                self._container,
-                size,
-                self.fps,
-                {"crf": str(crf), "preset": preset, **REPEATABLE},
-                threads=2,
+            own = (
+                {"crf": str(crf), "preset": "medium", **REPEATABLE}
+                if self.format.codec == MP4.codec
+                else {}
             )
-            self._sound = None if audio is None else _Sound(self._container, audio, audio_rate)
+            options = {**own, **self.format.options}
+            self._video = _video_stream(self._container, size, self.fps, options, 2, self.format)
+            self._sound = None
+            if audio is not None:
+                codec = self.format.audio_codec
+                self._sound = _Sound(self._container, audio, audio_rate, codec)
         except BaseException:
             self._unlink()
             raise
 
     def write(self, frame: np.ndarray) -> None:
-        """Append one ``(H, W, 3)`` uint8 RGB frame."""
-        if frame.shape != (self.size[1], self.size[0], 3) or frame.dtype != np.uint8:
-            expected = (self.size[1], self.size[0], 3)
+        """Append one ``(H, W, 3)`` uint8 RGB frame, ``(H, W, 4)`` for a format with alpha."""
+        expected = (self.size[1], self.size[0], len(self.format.source.rstrip("24")))
+        if frame.shape != expected or frame.dtype != np.uint8:
             raise ValueError(f"frame is {frame.shape} {frame.dtype}, expected {expected} uint8")
         self._container.mux(
-            self._video.encode(_yuv(frame, self.frames, self.fps, self._reformatter))
+            self._video.encode(_yuv(frame, self.frames, self.fps, self._reformatter, self.format))
         )
         self.frames += 1
         if self._sound is not None:
@@ -233,9 +264,10 @@ def _video_stream(
     fps: Fraction,
     options: dict[str, str],
     threads: int,
+    form: VideoFormat = MP4,
 ) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=fps, options=options)
-    stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+    stream = container.add_stream(form.codec, rate=fps, options=options)
+    stream.width, stream.height, stream.pix_fmt = size[0], size[1], form.pixels
     context = stream.codec_context
     # x264's result depends on the number of threads, so it is never left to the machine.
     context.thread_count = threads
@@ -246,12 +278,16 @@ def _video_stream(
 
 
 def _yuv(
-    frame: np.ndarray, number: int, fps: Fraction, reformatter: VideoReformatter
+    frame: np.ndarray,
+    number: int,
+    fps: Fraction,
+    reformatter: VideoReformatter,
+    form: VideoFormat = MP4,
 ) -> av.VideoFrame:
-    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=form.source)
     yuv = reformatter.reformat(
         rgb,
-        format="yuv420p",
+        format=form.pixels,
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
@@ -270,6 +306,7 @@ class _Sound:
         container: av.container.OutputContainer,
         audio: np.ndarray | Iterable[np.ndarray],
         rate: int,
+        codec: str = "aac",
     ) -> None:
         self.blocks = iter([audio] if isinstance(audio, np.ndarray) else audio)
         self.container, self.rate, self.sent = container, rate, 0
@@ -277,8 +314,9 @@ class _Sound:
         self.held = first.reshape(len(first), -1)
         self.channels = self.held.shape[1]
         self.layout = "mono" if self.channels == 1 else "stereo"
-        self.stream = container.add_stream("aac", rate=rate, layout=self.layout)
-        self.stream.codec_context.bit_rate = 96_000 * self.channels
+        self.stream = container.add_stream(codec, rate=rate, layout=self.layout)
+        if not codec.startswith("pcm"):
+            self.stream.codec_context.bit_rate = 96_000 * self.channels
 
     def fill(self, seconds: Fraction) -> None:
         """Encode sound up to this moment."""

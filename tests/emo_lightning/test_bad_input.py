@@ -209,7 +209,7 @@ def test_a_track_excludes_an_emotion(good, tmp_path, capfd):
     [
         ("absent/video.mp4", "a folder that does not exist"),
         ("out/video.avi", "does not end in .mp4"),
-        ("out", "does not end in .mp4"),
+        ("in", "is a folder that is not empty"),
         ("in/voice.wav/video.mp4", "a folder that is a file"),
         ("folder.mp4", "is a folder"),
     ],

@@ -93,7 +93,11 @@ def frames_of(path: Path) -> np.ndarray:
 def test_a_video_its_coefficients_and_its_description(face, speech, weights, tmp_path):
     out = tmp_path / "out.mp4"
     result = generate(
-        face, speech, out, HAPPY, GenerateOptions(size=128, seed=3, checkpoint_dir=weights)
+        face,
+        speech,
+        out,
+        HAPPY,
+        GenerateOptions(view="crop", size=128, seed=3, checkpoint_dir=weights),
     )
     assert (result.video, result.frames, result.fps) == (out, 38, 25.0)
     with av.open(str(out)) as container:
@@ -182,7 +186,7 @@ def test_learned_renderer_draws_every_frame_though_it_looks_ahead(
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        GenerateOptions(renderer="keypoint", size=64, checkpoint_dir=folder),
+        GenerateOptions(view="crop", renderer="keypoint", size=64, checkpoint_dir=folder),
     )
     assert result.frames == 38 and frames_of(result.video).shape == (38, 64, 64, 3)
     assert result.seconds["render"] > 0 and result.seconds["coefficients"] > 0
@@ -197,7 +201,7 @@ def test_the_sound_is_the_recording_in_its_place(face, weights, tmp_path):
         tmp_path / "noise.wav",
         tmp_path / "out.mp4",
         HAPPY,
-        GenerateOptions(size=128, checkpoint_dir=weights),
+        GenerateOptions(view="crop", size=128, checkpoint_dir=weights),
     )
     heard = load_audio(tmp_path / "out.mp4")
     assert abs(len(heard) - len(wave)) <= 640
@@ -236,7 +240,7 @@ def test_a_quiet_recording_moves_the_lips_as_much(face, weights, tmp_path):
             tmp_path / f"{name}.wav",
             tmp_path / f"{name}.mp4",
             HAPPY,
-            GenerateOptions(size=128, checkpoint_dir=weights),
+            GenerateOptions(view="crop", size=128, checkpoint_dir=weights),
         )
         with np.load(result.coefficients, allow_pickle=False) as stored:
             said.append(stored["exp"])
@@ -250,7 +254,7 @@ def test_the_same_seed_gives_the_same_frames(face, speech, weights, tmp_path):
             speech,
             tmp_path / f"{i}.mp4",
             HAPPY,
-            GenerateOptions(size=128, seed=seed, checkpoint_dir=weights),
+            GenerateOptions(view="crop", size=128, seed=seed, checkpoint_dir=weights),
         )
         for i, seed in enumerate((7, 7, 8))
     ]
@@ -265,7 +269,9 @@ def test_without_head_motion_the_head_stays(face, speech, weights, tmp_path):
         speech,
         tmp_path / "out.mp4",
         HAPPY,
-        GenerateOptions(size=128, controls=MotionControls(head_motion=0), checkpoint_dir=weights),
+        GenerateOptions(
+            view="crop", size=128, controls=MotionControls(head_motion=0), checkpoint_dir=weights
+        ),
     )
     with np.load(result.coefficients, allow_pickle=False) as stored:
         assert np.ptp(stored["angle"], axis=0).max() == 0
@@ -287,7 +293,11 @@ def test_any_recording(name, rate, channels, options, face, weights, tmp_path):
     path = tmp_path / name
     soundfile.write(path, np.repeat(voice(0.8, rate)[:, None], channels, axis=1), rate, **options)
     result = generate(
-        face, path, tmp_path / "out.mp4", HAPPY, GenerateOptions(size=128, checkpoint_dir=weights)
+        face,
+        path,
+        tmp_path / "out.mp4",
+        HAPPY,
+        GenerateOptions(view="crop", size=128, checkpoint_dir=weights),
     )
     assert abs(result.frames - 20) <= (2 if name.endswith("mp3") else 0)
 
@@ -305,6 +315,8 @@ def test_the_command_line_makes_the_same(face, speech, weights, tmp_path, capsys
         str(speech),
         "--size",
         "128",
+        "--view",
+        "crop",
         "--checkpoint-dir",
         str(weights),
     ]
@@ -327,7 +339,7 @@ def test_the_command_line_makes_the_same(face, speech, weights, tmp_path, capsys
         speech,
         tmp_path / "api.mp4",
         EmotionTrack.load(track),
-        GenerateOptions(size=128, checkpoint_dir=weights),
+        GenerateOptions(view="crop", size=128, checkpoint_dir=weights),
     )
     np.testing.assert_array_equal(frames_of(tmp_path / "cli.mp4"), frames_of(result.video))
 

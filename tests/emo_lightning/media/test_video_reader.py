@@ -14,7 +14,7 @@ from skimage.data import astronaut
 from emo_lightning.core.errors import UserError
 from emo_lightning.media.audio_reader import load_audio
 from emo_lightning.media.video_reader import decode_mp4_bytes, iter_frames, probe
-from emo_lightning.media.video_writer import VideoWriter, encode_mp4_bytes, write_video
+from emo_lightning.media.video_writer import VideoFormat, VideoWriter, encode_mp4_bytes, write_video
 
 PICTURE = astronaut()[:256, 96:352]
 
@@ -199,10 +199,12 @@ def test_colours_survive(tmp_path):
 def test_long_videos_take_no_more_memory(tmp_path):
     frame = np.zeros((64, 64, 3), np.uint8)
 
+    fast = VideoFormat(options={"preset": "ultrafast"})
+
     def grown(count: int) -> float:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         sound = (np.zeros(640, np.float32) for _ in range(count))
-        with VideoWriter(tmp_path / "a.mp4", (64, 64), audio=sound, preset="ultrafast") as writer:
+        with VideoWriter(tmp_path / "a.mp4", (64, 64), audio=sound, container=fast) as writer:
             for _ in range(count):
                 writer.write(frame)
         return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
