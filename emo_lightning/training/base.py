@@ -50,18 +50,16 @@ class Noise:
     """
 
     def __init__(self, device: torch.device, *numbers: int) -> None:
-        self.device = device
-        state = 0
+        self.device, state = device, 0
         for value in numbers:
             state = (state * 1_000_003 + value) % 2**63
         try:
-            self._generator = torch.Generator(device).manual_seed(state)
-        except RuntimeError:  # a device without a generator, such as meta
-            self._generator = torch.Generator().manual_seed(state)
+            self._generator: torch.Generator | None = torch.Generator(device).manual_seed(state)
+        except RuntimeError:  # the meta device has no numbers
+            self._generator = None
 
     def __call__(self, *shape: int) -> Tensor:
-        source = self._generator
-        return torch.randn(*shape, generator=source, device=source.device).to(self.device)
+        return torch.randn(*shape, generator=self._generator, device=self.device)
 
 
 class StageModule(L.LightningModule):

@@ -88,6 +88,8 @@ def batch_of(config: Any, size: int = 4) -> dict[str, Any]:
     frames = config.loader.frames
     blocks = {name: 0.1 * normal(size, frames, width) for name, width in BUILTIN.widths}
     blocks["exp"] = blocks["exp"].abs()
+    for name in ("angle", "trans"):
+        blocks[name] = 0.1 * blocks[name]
     return (
         keys
         | blocks
