@@ -17,11 +17,11 @@ import numpy as np
 
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.renderers.mesh import wrinkles
 from emo_lightning.renderers.mesh.background import compositing, matte
 from emo_lightning.renderers.mesh.background.follow_weights import follow_weights
 from emo_lightning.renderers.mesh.eyes import eyelids
 from emo_lightning.renderers.mesh.eyes.gaze import prepare_gaze
+from emo_lightning.renderers.mesh.eyes.glasses import glasses_rigidity
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.background_mesh import build_background_mesh
 from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose
@@ -30,6 +30,7 @@ from emo_lightning.renderers.mesh.geometry.raster import smooth_tears
 from emo_lightning.renderers.mesh.geometry.retarget import Retarget, unposed
 from emo_lightning.renderers.mesh.geometry.warp import Warp
 from emo_lightning.renderers.mesh.mouth import interior
+from emo_lightning.renderers.mesh.wrinkles import Wrinkles, prepare_wrinkles
 from emo_lightning.renderers.registry import register
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class PreparedMesh:
     pose: Pose
     mouth: interior.MouthInterior
     lids: eyelids.Lids
-    wrinkles: wrinkles.Wrinkles
+    wrinkles: Wrinkles
     layers: compositing.PortraitLayers | None
 
 
@@ -65,9 +66,8 @@ class MeshRenderer:
         self.model = BuiltinFaceModel.load()
         rims = [*(np.concatenate(eye) for eye in topology.EYES), topology.LIP_INNER]
         triangles = self.model.triangles
-        self.skin = triangles[
-            ~np.any([np.isin(triangles, rim).all(axis=1) for rim in rims], axis=0)
-        ]
+        holes = np.any([np.isin(triangles, rim).all(axis=1) for rim in rims], axis=0)
+        self.skin = triangles[~holes]
 
     def prepare(self, portrait: Portrait) -> PreparedMesh:
         """Everything that does not change from frame to frame.
@@ -83,25 +83,18 @@ class MeshRenderer:
         person, layers = matte.person_mask(image, pose.apply(rest)), None
         if person is not None:
             alpha = matte.person_alpha(image, person)
-            rest, layers = (
-                pull_onto_person(rest, pose, alpha),
-                compositing.separate_layers(image, alpha),
-            )
-        retarget = Retarget(rest, cleared, exp, model, own["id"][0])
+            rest = pull_onto_person(rest, pose, alpha)
+            layers = compositing.separate_layers(image, alpha)
         view, points = FaceView(rest, pose, portrait.size), pose.apply(rest)
+        rigid = glasses_rigidity(image, view)
+        retarget = Retarget(rest, cleared, exp, model, own["id"][0], rigid)
         follow = follow_weights(points, pose, person, portrait.still)
         rings = build_background_mesh(points, pose.scale, follow)
         gaze = prepare_gaze(portrait.points, rest, pose)
-        return PreparedMesh(
-            image,
-            retarget,
-            Warp(self.skin, points, pose, rings, gaze, portrait.size),
-            pose,
-            interior.prepare_mouth(image, view, retarget.neutral),
-            eyelids.prepare_lids(image, view),
-            wrinkles.prepare_wrinkles(image, view, exp),
-            layers,
-        )
+        warp = Warp(self.skin, points, pose, rings, gaze, portrait.size)
+        mouth = interior.prepare_mouth(image, view, retarget.neutral)
+        lids, folds = eyelids.prepare_lids(image, view), prepare_wrinkles(image, view, exp)
+        return PreparedMesh(image, retarget, warp, pose, mouth, lids, folds, layers)
 
     def render(self, source: PreparedMesh, coefficients: Coefficients) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.

@@ -104,13 +104,8 @@ def _pair(
     return Fold(of_side("R"), line, width, depth, bulge), left
 
 
-_SMILE_LINE = [
-    _at(49),
-    _mix(203, 36, 0.12),
-    _mix(206, 205, 0.08),
-    _mix(216, 207, 0.05),
-    _mix(216, 212, 0.6),
-]
+_CHEEK_LINE = [_mix(203, 36, 0.12), _mix(206, 205, 0.08), _mix(216, 207, 0.05)]
+_SMILE_LINE = [_at(49), *_CHEEK_LINE, _mix(216, 212, 0.6)]
 _FROWN_LINE = [_mix(108, 107, 0.5), _mix(107, 9, 0.4), _mix(55, 9, 0.45), _mix(55, 8, 0.5)]
 _NOSE_BRIDGE = [_mix(193, 122, 0.2), _mix(168, 6, 0.35), _mix(417, 351, 0.2)]
 _NOSE_SIDE = [_mix(245, 122, 0.3), _mix(188, 122, 0.5), _mix(188, 196, 0.5), _mix(174, 196, 0.6)]

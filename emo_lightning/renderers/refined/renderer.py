@@ -105,9 +105,8 @@ class RefinedRenderer:
             exp = coefficients["exp"][t]
             vertices = source.mesh.retarget.vertices(exp, coefficients["id"][t])
             pose = Pose.of(coefficients, t)
-            yield self.refine(source, frame_inputs(source.mesh, source.side, vertices, pose, exp))[
-                0
-            ]
+            inputs = frame_inputs(source.mesh, source.side, vertices, pose, exp)
+            yield self.refine(source, inputs)[0]
 
     def refine(self, source: PreparedRefined, inputs: FrameInputs) -> tuple[np.ndarray, np.ndarray]:
         """A corrected frame ``(S, S, 3)`` uint8, and the work picture's mask ``(s, s)`` float32."""

@@ -125,6 +125,36 @@ def test_a_smile_narrows_eyes_from_below_and_a_blink_from_above(portrait: Portra
             assert share[0] <= rise / (rise + max(fall, 0.0)) <= share[1]
 
 
+def with_glasses(portrait: Portrait, tone: int) -> Portrait:
+    """Round glasses of one grey level."""
+    image, at = portrait.image.copy(), pixels(portrait.points, SIZE)
+    unit = float(np.linalg.norm(at[33] - at[263]))
+    for upper, lower in topology.EYES:
+        centre = at[np.concatenate([upper, lower])].mean(axis=0) + np.array([0.0, 0.04 * unit])
+        radii = (int(0.23 * unit), int(0.19 * unit))
+        cv2.ellipse(image, np.int32(centre).tolist(), radii, 0, 0, 360, (tone,) * 3, 4, cv2.LINE_AA)
+    bridge = at[topology.NASION]
+    for side in (-1.0, 1.0):
+        end = bridge + np.array([side * 0.1 * unit, 0.02 * unit])
+        cv2.line(image, np.int32(bridge).tolist(), np.int32(end).tolist(), (tone,) * 3, 4)
+    return replace(portrait, image=image)
+
+
+@pytest.mark.parametrize("tone", [15, 90])
+def test_glasses_stay_where_they_are(portrait: Portrait, tone: int) -> None:
+    renderer = MeshRenderer()
+    worn, bare = renderer.prepare(with_glasses(portrait, tone)), renderer.prepare(portrait)
+    assert bare.retarget.rigid is None
+    exp = np.maximum(portrait.coefficients["exp"][0], prototype_exp("angry", EXP_NAMES))
+    below = [118, 101, 330, 347]
+    moved = [
+        np.abs(s.retarget.vertices(exp) - s.retarget.rest)[below, :2].max() for s in (worn, bare)
+    ]
+    assert moved[0] < 0.4 * moved[1]
+    lids = np.concatenate([upper[1:-1] for upper, _ in topology.EYES])
+    assert (worn.retarget.rigid[lids] == 0.0).all(), "eyes can close"
+
+
 def test_a_half_shut_eye_shows_iris_down_to_the_lower_lid(portrait: Portrait) -> None:
     """Below the lid's edge lies what is around the portrait's pupil, not the white beneath."""
     source = MeshRenderer().prepare(portrait)

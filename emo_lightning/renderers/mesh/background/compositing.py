@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 from numba import njit
 
+from emo_lightning.renderers.mesh.background.inpaint import harmonic_fill
+
 ABOVE = 0.3
 """Share of the frame's side by which a head is continued above its top."""
 STRANDS = 0.05
 """Share of the frame's side around the matte in which there may be strands that it missed."""
-FILL = 64
+FILL = 48
 """Pixels at which the background behind the person is inpainted."""
 DOME = 0.25
 """Least share of the frame's side that a cut head's outline spans at the top."""
@@ -73,25 +75,16 @@ def separate_layers(image: np.ndarray, alpha: np.ndarray) -> PortraitLayers:
 
 
 def _inpainted(image: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """The picture ``(S, S, 3)`` float32 with unknown places filled in smoothly, coarse to fine."""
-    size = image.shape[0]
+    """The picture ``(S, S, 3)`` float32 with unknown places filled in smoothly."""
     known = (~unknown).astype(np.float32)
     masked = image.astype(np.float32) * known[..., None]
     small = cv2.resize(masked, (FILL, FILL), interpolation=cv2.INTER_AREA)
     weight = cv2.resize(known, (FILL, FILL), interpolation=cv2.INTER_AREA)
-    shares = np.maximum(known.ravel(), 1e-6)
-    start = np.average(image.reshape(-1, 3), axis=0, weights=shares).astype(np.float32)
-    value = np.broadcast_to(start, small.shape).copy()
-    for spread in (24.0, 12.0, 6.0, 3.0, 1.5):
-        there = cv2.GaussianBlur(weight, (0, 0), spread)
-        mean = cv2.GaussianBlur(small, (0, 0), spread) / np.maximum(there, 1e-5)[..., None]
-        value += np.clip(there / 0.08, 0.0, 1.0)[..., None] * (mean - value)
-    sure = weight > 0.6
-    fixed = small / np.maximum(weight, 1e-5)[..., None]
-    for _ in range(60):
-        value[sure] = fixed[sure]
-        value = cv2.blur(value, (3, 3), borderType=cv2.BORDER_REFLECT)
-    return cv2.resize(value, (size, size), interpolation=cv2.INTER_CUBIC)
+    sure = weight > min(0.6, 0.9 * float(weight.max()))
+    if not sure.any():
+        return image.astype(np.float32)
+    value = harmonic_fill(small / np.maximum(weight, 1e-5)[..., None], sure).astype(np.float32)
+    return cv2.resize(value, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _head_top(alpha: np.ndarray, top: int) -> np.ndarray:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import spsolve
 
+from emo_lightning.renderers.mesh.background.inpaint import harmonic_fill
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 
@@ -62,28 +61,19 @@ def follow_weights(
     if person is None:
         reach = np.where(below < -0.3 * pose.scale, REACH * pose.scale, np.inf)
         still = (True, True, True, still[3])
-        return harmonic_field(rigid, reach, still), harmonic_field(sway, reach, still)
+        return _field(rigid, reach, still), _field(sway, reach, still)
     for side in (0, -1):
         # What a side cuts off stretches: nothing is known beyond that could come in.
         rigid[coarse[:, side] > 0.2, side] = sway[coarse[:, side] > 0.2, side] = 0.0
     reach, fade = np.full(head.shape, np.inf), _still_fade(still)
-    return fade * harmonic_field(rigid, reach, still), fade * harmonic_field(sway, reach, still)
+    return fade * _field(rigid, reach, still), fade * _field(sway, reach, still)
 
 
-def harmonic_field(known_values: np.ndarray, reach: np.ndarray, still: Sides) -> np.ndarray:
-    """The screened harmonic field between known places.
+def _field(known_values: np.ndarray, reach: np.ndarray, still: Sides) -> np.ndarray:
+    """The screened harmonic field ``(GRID, GRID)`` in [0, 1] between known places, nan elsewhere.
 
-    It is level at the frame's sides and 0 at still ones, but a head cut off at the top moves there
-    too.
-
-    Args:
-        known_values: ``(GRID, GRID)`` over the frame, nan where unknown.
-        reach: ``(GRID, GRID)`` crop units over which the field decays by itself; infinite:
-            harmonic.
-        still: the sides at which it is 0.
-
-    Returns:
-        ``(GRID, GRID)`` float64 in [0, 1].
+    It is level at the frame's sides and 0 at still ones, but a head cut off at the top moves there.
+    ``reach`` is the crop units over which it decays by itself; infinite: harmonic.
     """
     fixed = known_values.copy()
     if still[1]:
@@ -91,18 +81,8 @@ def harmonic_field(known_values: np.ndarray, reach: np.ndarray, still: Sides) ->
     for at, zero in ((np.s_[:, 0], still[0]), (np.s_[:, -1], still[2]), (np.s_[-1], still[3])):
         if zero:
             fixed[at] = 0.0
-    known = np.isfinite(fixed)
-    number = np.arange(GRID * GRID).reshape(GRID, GRID)
-    diagonal = np.where(known, 1.0, 1.0 + np.square(1.0 / (GRID * reach))).ravel()
-    rows, columns, values = [number.ravel()], [number.ravel()], [diagonal]
-    padded = np.pad(number, 1, mode="edge")
-    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-        rows.append(number[~known])
-        columns.append(neighbour[~known])
-        values.append(np.full((~known).sum(), -0.25))
-    places = (np.concatenate(rows), np.concatenate(columns))
-    matrix = coo_matrix((np.concatenate(values), places)).tocsc()
-    return np.clip(spsolve(matrix, np.nan_to_num(fixed).ravel()).reshape(GRID, GRID), 0.0, 1.0)
+    filled = harmonic_fill(fixed[..., None], np.isfinite(fixed), 1.0 / (GRID * reach))
+    return np.clip(filled[..., 0], 0.0, 1.0)
 
 
 def _still_fade(still: Sides) -> np.ndarray:

@@ -188,9 +188,8 @@ def _paint_lid(
                 t = min(max((below - crease) / max(margin - crease, 1.0), 0.0), 1.0)
                 across = 2.0 * min(max(along, 0.0), 1.0) - 1.0
                 # The eyeball's curve: lightest in the middle, darker towards crease and lashes.
-                dome = 0.06 * (1.0 - across * across) * step(0.0, 0.45, t) - 0.10 * step(
-                    0.5, 1.0, t
-                )
+                dome = 0.06 * (1.0 - across * across) * step(0.0, 0.45, t)
+                dome -= 0.10 * step(0.5, 1.0, t)
                 shade = 1.0 + closed * dome * step(-0.1, 0.1, along) * step(1.1, 0.9, along)
                 cover *= seen
                 for c in range(3):

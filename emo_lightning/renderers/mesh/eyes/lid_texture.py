@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numba import njit
-from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import splu
 
+from emo_lightning.renderers.mesh.background.inpaint import harmonic_fill
 from emo_lightning.renderers.mesh.geometry.coordinates import smoothstep
 
 ALONG = (-0.22, 1.22)
@@ -115,7 +114,7 @@ def lid_texture(
     cover = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(0.7, 0.03 * unit))[..., None]
     cheek = bare[(height > fold + 0.06) & (along > 0.1) & (along < 0.9)]
     tone = np.median(cheek, axis=0) if len(cheek) else bare.mean(axis=(0, 1))
-    filled = _lid_membrane(bare, inside)
+    filled = _membrane(bare, inside)
     soft = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), TONE_FADE * unit)[..., None]
     pale = smoothstep(0.0, 0.12, _saturation(tone) - _saturation(filled))[..., None]
     filled += np.clip(2.0 * soft - 0.7, 0.0, TONE) * pale * (_in_tone(filled, tone) - filled)
@@ -139,43 +138,18 @@ def _in_tone(picture: np.ndarray, tone: np.ndarray) -> np.ndarray:
     return (tone * np.clip(light, SHADE, 1.1)).astype(np.float32)
 
 
-def membrane(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Harmonic inpainting of unknown places of a small picture.
-
-    Args:
-        picture: ``(h, w, 3)`` float32; its border is level.
-        unknown: ``GRID`` bool.
-
-    Returns:
-        ``(h, w, 3)`` float32, solved on GRID; the picture itself where nothing is known.
-    """
-    if unknown.all():
-        return picture
-    small = cv2.resize(picture, GRID[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-    number = np.arange(unknown.size).reshape(GRID)
-    entries = [(number[~unknown], number[~unknown], np.ones((~unknown).sum()))]
-    for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-        beside = np.roll(number, shift, axis)
-        edge = np.zeros(GRID, bool)
-        np.moveaxis(edge, axis, 0)[0 if shift == 1 else -1] = True
-        at = unknown & ~edge
-        entries.append((number[at], number[at], np.ones(at.sum())))
-        entries.append((number[at], beside[at], -np.ones(at.sum())))
-    row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
-    right = np.where(unknown[..., None], 0.0, small).reshape(-1, 3)
-    solved = splu(coo_matrix((value, (row, column))).tocsc()).solve(right).reshape(*GRID, 3)
-    width, height = picture.shape[1], picture.shape[0]
-    return cv2.resize(solved.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _lid_membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The membrane inside a lid that meets the skin around it, not hair or rims."""
-    light = cv2.resize(bare, GRID[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-    light = light.mean(axis=2)
+def _membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Inpainting of a lid ``(h, w, 3)`` float32 from the skin around it, not from hair or rims."""
+    small = cv2.resize(bare, GRID[::-1], interpolation=cv2.INTER_AREA)
+    light = small.mean(axis=2)
     unknown = cv2.resize(inside.astype(np.float32), GRID[::-1], interpolation=cv2.INTER_AREA) > 0.0
     rim = cv2.dilate(unknown.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~unknown
-    skin = light >= DARK * np.percentile(light[rim], 65) if rim.any() else light >= 0
-    return membrane(bare, unknown | (rim & ~skin))
+    if rim.any():
+        unknown |= rim & (light < DARK * np.percentile(light[rim], 65))
+    if unknown.all():
+        return bare
+    solved = harmonic_fill(small, ~unknown).astype(np.float32)
+    return cv2.resize(solved, bare.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _occluded(

@@ -1,7 +1,7 @@
 """The face model's expression basis, adapted to what a photograph can show.
 
-A photograph has no skin under a raised brow and none inside a fold. So what a unit exceeds its first part
-by is shown less, evenly, and the skin below a brow goes up with it.
+A photograph has no skin under a raised brow and none inside a fold. So beyond its first part a unit
+is shown less, evenly, and the skin below a brow goes up with it.
 """
 
 from __future__ import annotations

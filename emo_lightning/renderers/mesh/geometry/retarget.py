@@ -69,14 +69,15 @@ class Retarget:
         exp: ``(E,)`` the portrait's own expression.
         model: its directions and mean.
         identity: ``(I,)`` the portrait's own, zeros without.
+        rigid: ``(468,)`` share of the expression's motion that vertices below glasses do not take.
     """
 
     def __init__(
         self, rest: np.ndarray, cleared: np.ndarray, exp: np.ndarray, model: BuiltinFaceModel,
-        identity: np.ndarray | None = None,
+        identity: np.ndarray | None = None, rigid: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.rest, self.cleared, self.exp = rest, cleared, exp.astype(np.float64)
-        self.own = shown_intensities(self.exp)
+        self.own, self.rigid = shown_intensities(self.exp), rigid
         self.identity_basis = model.id_basis.reshape(len(model.id_basis), -1)
         self.identity = np.zeros(len(model.id_basis), np.float32) if identity is None else identity
         self.basis = photographic_basis(model).reshape(len(exp), -1)
@@ -93,10 +94,8 @@ class Retarget:
         self.hidden_smile[SMILE] = lift / SMILE_LIFT
         self.fit_gap = _gap(own, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
         self.mean_lids = [_gap(self.mean, *eye) for eye in topology.EYES]
-        fitted = [_gap(own, *eye) for eye in topology.EYES]
-        self.fit_lids = [
-            _visible_opening(*gaps) for gaps in zip(fitted, self.mean_lids, strict=True)
-        ]
+        fitted = zip([_gap(own, *eye) for eye in topology.EYES], self.mean_lids, strict=True)
+        self.fit_lids = [_visible_opening(*gaps) for gaps in fitted]
 
     @property
     def neutral(self) -> np.ndarray:
@@ -122,6 +121,8 @@ class Retarget:
         self._transfer_lid_gap(moved, driver)
         for rows, own in self.lip_rows:
             _order_lip_rows(moved, rows, own)
+        if self.rigid is not None:
+            moved -= self.rigid[:, None] * (moved - self.rest)
         return moved
 
     def _delta(self, exp: np.ndarray) -> np.ndarray:

@@ -133,9 +133,8 @@ def paint_interior(
             dome = tx * tx + ty * ty * (1.0 if ty < 0.0 else 0.3)
             if dome < 1.5:
                 cover = step(1.5, 0.35, dome)
-                shade = (0.42 + 0.48 * step(-1.1, 0.5, ty)) * (
-                    0.62 + 0.38 * step(0.03, 0.16, under)
-                )
+                shade = 0.42 + 0.48 * step(-1.1, 0.5, ty)
+                shade *= 0.62 + 0.38 * step(0.03, 0.16, under)
                 shade *= 0.75 + 0.25 * step(0.0, 0.05, over)
                 _dim(shade * open_light * sided * (1.0 - 0.10 * step(0.05, 0.0, abs(x))), lit)
                 for c in range(3):

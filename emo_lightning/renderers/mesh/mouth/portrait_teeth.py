@@ -86,9 +86,8 @@ def visible_part(view: FaceView, start: float, end: float, blur: float) -> np.nd
     """Mask ``(S, S)`` uint8 of the mouth between two shares of its opening, off the lips."""
     if end - start < 0.1:
         return None
-    upper, lower = (
-        view.vertices[row] for row in (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
-    )
+    rest = view.vertices
+    upper, lower = rest[topology.LIP_INNER_UPPER], rest[topology.LIP_INNER_LOWER]
 
     def filled(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         outline = np.concatenate([top, bottom[-2:0:-1]])
