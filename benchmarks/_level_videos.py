@@ -166,7 +166,7 @@ def corner_rise(points: np.ndarray) -> dict[str, float]:
 
 
 def _ask(judge: Any, kept: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
-    from evaluation.judges.expressions import clip_probabilities, frame_probabilities
+    from evaluation.judges.face_crops import clip_probabilities, frame_probabilities
 
     rows = []
     for frame, points in kept:

@@ -91,7 +91,7 @@ def _look(
 
     from emo_lightning.media.video_reader import iter_frames
     from evaluation.judges.blendshapes import blendshapes
-    from evaluation.judges.expressions import clip_probabilities, frame_probabilities
+    from evaluation.judges.face_crops import clip_probabilities, frame_probabilities
     from evaluation.judges.landmarks import LandmarkJudge
     from evaluation.suite.emotion import EVERY
 

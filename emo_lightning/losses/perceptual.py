@@ -36,11 +36,13 @@ class PyramidLoss(nn.Module):
 
 
 class FeatureLoss(nn.Module):
-    """L1 distance of a trained network's layers at up to four scales, each layer's by the size of its own features. Ours: VGG-19's
-    published sum is of features of about one size, which other networks' are not.
+    """L1 distance of a trained network's layers at up to four scales, each layer's by the size of
+    its own features. Ours: VGG-19's published sum is of features of about one size, which other
+    networks' are not.
 
     Args:
-        trunk: frozen; ``(B, 3, S, S)`` in 0..1 to feature maps. Has a ``name``, and the ``sha256`` of its weights.
+        trunk: frozen; ``(B, 3, S, S)`` in 0..1 to feature maps. Has a ``name``, and the ``sha256``
+            of its weights.
         smallest: side below which it is not asked.
     """
 
@@ -107,7 +109,8 @@ class VGGLoss(nn.Module):
         return out
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """Distance of ``(B, 3, S, S)`` images in 0..1; stops at the scale where the deepest layer would vanish."""
+        """Distance of ``(B, 3, S, S)`` images in 0..1; stops at the scale where the deepest layer
+        would vanish."""
         total, level = made.new_zeros(()), 0
         while level < SCALES and min(made.shape[-2:]) >= 16:
             pairs = zip(self.features(made), self.features(real), strict=True)

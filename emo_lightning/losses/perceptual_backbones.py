@@ -116,7 +116,8 @@ def lpips_net(net: str, trunk: Mapping[str, Tensor] | None = None) -> nn.Module:
     trunk = read_state_dict(path, f"asset {name}") if trunk is None else trunk
     make = _package("lpips", "lpips==0.1.4").LPIPS
     with warnings.catch_warnings():
-        # The package asks torchvision for random weights by an argument that is called otherwise now.
+        # The package asks torchvision for random weights by an argument that is called otherwise
+        # now.
         warnings.simplefilter("ignore", UserWarning)
         model = make(pretrained=False, net=net, pnet_rand=True, verbose=False)
     # The package slices torchvision's layers without renumbering them: slice2.3.weight is

@@ -29,8 +29,10 @@ from evaluation.judges.blendshapes import NAMES, blendshapes
 
 UNITS = AU_NAMES
 FROM_SHAPES: Mapping[str, tuple[str, float, float]] = {
-    "AU4": ("browDown", 0.10, 0.65), "AU5": ("eyeWide", 0.05, 0.47), "AU7": ("eyeSquint", 0.35, 0.48),
-}  # fmt: skip
+    "AU4": ("browDown", 0.10, 0.65),
+    "AU5": ("eyeWide", 0.05, 0.47),
+    "AU7": ("eyeSquint", 0.35, 0.48),
+}
 """Unit -> the blendshape (mean of both sides), what it is on an average face at rest, and how far
 the whole unit (FACS grade E) moves it: read off the built-in model's mean face."""
 
@@ -39,10 +41,9 @@ the whole unit (FACS grade E) moves it: read off the built-in model's mean face.
 def describe(tracker: JudgeInfo) -> JudgeInfo:
     """Who this judge is, without opening it; the hash is that of the face model's file."""
     weights = files("emo_lightning.face").joinpath("assets", "builtin.npz").read_bytes()
-    about = f"built-in linear face model fitted to {tracker.name}, AU4, 5, 7 from its blendshapes; intensity 0..1 (1 is FACS grade E)"
-    return JudgeInfo(
-        f"fit+blendshapes on {tracker.name}", hashlib.sha256(weights).hexdigest(), about
-    )
+    about = f"built-in face model fitted to {tracker.name}, AU4, 5, 7 from its blendshapes; 0..1"
+    digest = hashlib.sha256(weights).hexdigest()
+    return JudgeInfo(f"fit+blendshapes on {tracker.name}", digest, about)
 
 
 class ActionUnitJudge:

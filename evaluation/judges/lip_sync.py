@@ -27,7 +27,7 @@ from emo_lightning.face.regions import LIP_INNER
 from emo_lightning.media.spectrogram import N_MELS, log_mel
 from evaluation.judges import landmarks
 from evaluation.judges.base import JudgeInfo
-from evaluation.judges.mouth import POINTS, find_mouth
+from evaluation.judges.mouth import POINTS, mouth_shape
 
 NAME = "emo-sync-1"
 WEIGHTS = Path(__file__).parents[1] / "assets" / "lip_sync.safetensors"
@@ -77,7 +77,7 @@ class LipSyncNet(nn.Module):
         self.audio_output = nn.Conv1d(audio_width, dimension, 1)
 
     def lips(self, shape: Tensor) -> Tensor:
-        """Mouth shapes ``(B, T, 45, 3)`` of whole clips (:func:`find_mouth`) -> unit vectors ``(B,
+        """Mouth shapes ``(B, T, 45, 3)`` of whole clips (:func:`mouth_shape`) -> unit vectors ``(B,
         T - 4, D)``."""
         hidden = self.reduce(self.drop(lip_inputs(shape)).transpose(1, 2))
         for layer in self.lip_layers:
@@ -174,10 +174,9 @@ class LipSyncJudge:
         """
         seen = np.isfinite(points[:, 0, 0])
         if len(points) < WINDOW or not seen.any():
-            raise ValueError(
-                f"the clip has {len(points)} frames, {int(seen.sum())} with a face; at least {WINDOW} and one are needed"
-            )
-        shape = torch.from_numpy(find_mouth(points[nearest(seen)]).shape).to(self._device)
+            found = f"the clip has {len(points)} frames, {int(seen.sum())} with a face"
+            raise ValueError(f"{found}; at least {WINDOW} and one are needed")
+        shape = torch.from_numpy(mouth_shape(points[nearest(seen)])).to(self._device)
         rows = self._net.lips(shape[None])[0].cpu().numpy()
         rows[np.convolve(seen, np.ones(WINDOW), "valid") < 3] = np.nan
         return rows

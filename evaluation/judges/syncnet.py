@@ -29,8 +29,7 @@ from torch import Tensor, nn
 from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.external_weights import read_state_dict
-from emo_lightning.core.provenance import sha256_of
-from evaluation.judges.base import JudgeInfo
+from evaluation.judges.base import JudgeInfo, file_info
 
 ASSET = "syncnet"
 WINDOW = 5
@@ -45,16 +44,8 @@ SPAN = 2 * (1 + CROP_SCALE)
 BOX_SCALE, BOX_RISE = 1.2, 0.15
 """A detector's box over that of the landmarks, and how far its centre lies above theirs in half
 sides of theirs."""
-_RATE, _LENGTH, _HOP, _FFT, _FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = (
-    16_000,
-    400,
-    160,
-    512,
-    26,
-    13,
-    22,
-    0.97,
-)
+_RATE, _LENGTH, _HOP, _FFT = 16_000, 400, 160, 512
+_FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = 26, 13, 22, 0.97
 
 
 class SyncNet(nn.Module):
@@ -111,18 +102,10 @@ def locate(folder: str | Path | None = None) -> Path:
     return assets.locate(ASSET, folder)
 
 
-@lru_cache(maxsize=4)
-def _describe(path: Path, changed: int) -> JudgeInfo:
-    del changed
-    return JudgeInfo(
-        "syncnet_v2", sha256_of(path), "SyncNet (Chung & Zisserman 2016), face crop by landmarks"
-    )
-
-
 def describe() -> JudgeInfo:
-    """Who this judge is, without opening it; UserError where the weights are absent."""
-    path = locate()
-    return _describe(path, path.stat().st_mtime_ns)
+    """Name and weights, without opening them; UserError where they are absent."""
+    about = "SyncNet (Chung & Zisserman 2016), face crop by landmarks"
+    return file_info("syncnet_v2", locate(), about)
 
 
 def load(path: Path) -> SyncNet:
@@ -132,12 +115,8 @@ def load(path: Path) -> SyncNet:
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise UserError(
-            f"asset {ASSET}",
-            path,
-            "syncnet_v2.model",
-            f"holds other tensors ({str(error).splitlines()[-1].strip()})",
-        ) from None
+        problem = f"holds other tensors ({str(error).splitlines()[-1].strip()})"
+        raise UserError(f"asset {ASSET}", path, "syncnet_v2.model", problem) from None
     return net.eval()
 
 
@@ -261,9 +240,8 @@ class SyncNetJudge:
         """
         count = len(wave) // (ROWS * _HOP) - WINDOW
         if count < 1:
-            raise ValueError(
-                f"the sound has {len(wave)} samples, at least {(WINDOW + 1) * ROWS * _HOP} are needed"
-            )
+            least = (WINDOW + 1) * ROWS * _HOP
+            raise ValueError(f"the audio has {len(wave)} samples, at least {least} are needed")
         coefficients = torch.from_numpy(mfcc(wave).T.astype(np.float32))
         windows = torch.stack(
             [coefficients[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)]

@@ -99,9 +99,8 @@ def sync_score(curve: Tensor) -> SyncScore:
     """
     reach, odd = divmod(len(curve), 2)
     if curve.ndim != 1 or not odd or bool(curve[reach].isnan()):
-        raise ValueError(
-            f"curve has shape {tuple(curve.shape)}, expected an odd length with a number in the middle"
-        )
+        shape = tuple(curve.shape)
+        raise ValueError(f"curve has shape {shape}, expected an odd length, a number in the middle")
     lowest = int(torch.where(curve.isnan(), torch.inf, curve).argmin())
     median = torch.nanmedian(curve)
     return SyncScore(
@@ -116,9 +115,8 @@ def sync_score(curve: Tensor) -> SyncScore:
 def _seen(lips: Tensor, sound: Tensor) -> Tensor:
     """``(N,)`` bool: windows that count."""
     if lips.ndim != 2 or lips.shape != sound.shape or not lips.numel():
-        raise ValueError(
-            f"lips have shape {tuple(lips.shape)} and sound {tuple(sound.shape)}, expected one shape (N, D)"
-        )
+        shapes = f"{tuple(lips.shape)} and audio {tuple(sound.shape)}"
+        raise ValueError(f"lips have shape {shapes}, expected one shape (N, D)")
     seen = lips.isfinite().all(dim=1)
     if not bool(seen.any()):
         raise ValueError("lips have no window that is a number")

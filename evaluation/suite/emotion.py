@@ -23,7 +23,7 @@ from evaluation.judges import emonet, emotiefflib, emotion, faceapi
 from evaluation.judges.base import JudgeInfo
 from evaluation.judges.blendshapes import blendshapes
 from evaluation.judges.emotion import EmotionJudge
-from evaluation.judges.expressions import ExpressionJudge, clip_probabilities, frame_probabilities
+from evaluation.judges.face_crops import ExpressionJudge, clip_probabilities, frame_probabilities
 from evaluation.judges.landmark_track import Track
 from evaluation.records import MetricColumn, SetResult
 from evaluation.suite.base import (

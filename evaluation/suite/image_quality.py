@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from emo_lightning.losses.perceptual_backbones import LPIPS_NETS
-from evaluation.judges import dlib_face, face_embedding
+from evaluation.judges import face_embedding
 from evaluation.judges.base import JudgeInfo
-from evaluation.judges.dlib_face import DlibFaceJudge
-from evaluation.judges.face_embedding import FaceEmbeddingJudge
+from evaluation.judges.face_embedding import DlibFaceJudge, FaceEmbeddingJudge
 from evaluation.judges.image_networks import (
     describe_lpips,
     describe_st_lpips,
@@ -104,12 +103,13 @@ EXTRACTORS = (
         "sharpness", lambda: JudgeInfo("cpbd", None, "arithmetic on edges"), _sharpness, every=EVERY
     ),
     *(
-        FrameExtractor(f"face_{network}", judge, partial(_face_embedding, network), every=EVERY)
-        for network, judge in (
-            ("sface", partial(face_embedding.describe, "sface")),
-            ("arcface", partial(face_embedding.describe, "arcface")),
-            ("dlib", dlib_face.describe),
+        FrameExtractor(
+            f"face_{network}",
+            partial(face_embedding.describe, network),
+            partial(_face_embedding, network),
+            every=EVERY,
         )
+        for network in ("sface", "arcface", "dlib")
     ),
 )
 PSNR = MetricColumn(

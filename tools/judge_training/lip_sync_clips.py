@@ -19,7 +19,7 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.face.regions import LIP_INNER, LIP_OUTER
 from emo_lightning.media.spectrogram import MEL_FLOOR, N_MELS, log_mel
 from evaluation.judges.lip_sync import ROWS
-from evaluation.judges.mouth import CHIN_LINE, POINTS, find_mouth
+from evaluation.judges.mouth import CHIN_LINE, POINTS, mouth_shape
 
 FRAMES = 60
 """Frames of a training clip."""
@@ -55,9 +55,7 @@ def read_clips(folder: Path, split: str = "train") -> list[Clip]:
         heard = log_mel(wave)[: len(mel)]
         mel[: len(heard)] = heard
         clips.append(
-            Clip(
-                find_mouth(points.astype(np.float32)).shape, mel, LEAD.get(sample.meta.source, 0.0)
-            )
+            Clip(mouth_shape(points.astype(np.float32)), mel, LEAD.get(sample.meta.source, 0.0))
         )
     if not clips:
         raise UserError(

@@ -16,9 +16,9 @@ from emo_lightning.core import assets
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.landmarks import to_68
 from emo_lightning.motion.emotions import EMOTIONS
-from evaluation.judges import dlib_face, emonet, emotiefflib, faceapi
-from evaluation.judges.crops import cut, grow, letterbox, outline, square
-from evaluation.judges.expressions import clip_probabilities, frame_probabilities
+from evaluation.judges import emonet, emotiefflib, face_embedding, faceapi
+from evaluation.judges.face_crops import cut, grow, letterbox, outline, square
+from evaluation.judges.face_crops import clip_probabilities, frame_probabilities
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.protocol import Unavailable
 from evaluation.records import Record
@@ -121,7 +121,7 @@ def test_what_is_no_such_shard_is_refused(net: faceapi.ExpressionNet, tmp_path: 
 
 def test_borders_are_tensorflows() -> None:
     """With stride 2 an even picture has its zeros right and below: the first output is centred on pixel 1, not 0."""
-    layer, picture = faceapi.Full(1, 1, 2), torch.zeros(1, 1, 4, 4)
+    layer, picture = faceapi.Convolution(1, 1, 2, plain=True), torch.zeros(1, 1, 4, 4)
     layer.filters.data[0, 0, 1, 1] = 1.0
     picture[0, 0, 1, 1] = 1.0
     assert layer(picture)[0, 0].tolist() == [[1.0, 0.0], [0.0, 0.0]]
@@ -338,7 +338,7 @@ def test_emonet_takes_the_square_of_its_authors_and_refuses_other_weights(
 def dlib_there() -> Iterator[None]:
     """Only where dlib and its weights are installed."""
     try:
-        dlib_face.describe()
+        face_embedding.describe("dlib")
     except (Unavailable, UserError) as error:
         pytest.skip(str(error))
     yield
@@ -349,8 +349,8 @@ def test_dlib_knows_a_face_again(dlib_there: None) -> None:
     points = np.stack([tracker.place(picture), np.full((478, 3), np.nan, np.float32)])
     dim = (picture * 0.7).astype(np.uint8)
     tracker.close()
-    found = dlib_face.DlibFaceJudge().embed_faces(np.stack([picture, picture]), points)
-    again = dlib_face.DlibFaceJudge().embed_faces(dim[None], points[:1])
+    found = face_embedding.DlibFaceJudge().embed_faces(np.stack([picture, picture]), points)
+    again = face_embedding.DlibFaceJudge().embed_faces(dim[None], points[:1])
     assert found.shape == (2, 128) and np.isnan(found[1]).all()
     assert np.linalg.norm(found[0] - again[0]) < 0.4
 
