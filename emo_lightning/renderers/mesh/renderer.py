@@ -20,11 +20,11 @@ from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.renderers.mesh.background import compositing, matte
 from emo_lightning.renderers.mesh.background.follow_weights import follow_weights
 from emo_lightning.renderers.mesh.eyes import eyelids
-from emo_lightning.renderers.mesh.eyes.gaze import prepare_gaze
 from emo_lightning.renderers.mesh.eyes.glasses import glasses_rigidity
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.background_mesh import build_background_mesh
 from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose
+from emo_lightning.renderers.mesh.geometry.gaze import prepare_gaze
 from emo_lightning.renderers.mesh.geometry.landmark_refinement import pull_onto_person, snap_lips
 from emo_lightning.renderers.mesh.geometry.raster import smooth_tears
 from emo_lightning.renderers.mesh.geometry.retarget import Retarget, unposed

@@ -1,1 +1,1 @@
-"""Eyelids, gaze, and the skin between eye and brow."""
+"""Eyelids, their textures, and glasses."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from emo_lightning.renderers.mesh.eyes.gaze import Gaze
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.background_mesh import BackgroundMesh
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
+from emo_lightning.renderers.mesh.geometry.gaze import Gaze
 from emo_lightning.renderers.mesh.geometry.raster import rasterise
 
 RING_SETBACK = 0.03
