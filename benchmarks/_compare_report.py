@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks._compare_rows import MESH, Row, Speed
+from benchmarks._compare_rows import MESH, Row
 from benchmarks._compare_scores import CROSS, SELF, Column, Judging, Scores, TrackedVideo
 from benchmarks._shared import RESAMPLES
 from emo_lightning.core.atomic_files import publish, staging
@@ -237,11 +237,10 @@ class Part:
 
 @dataclass
 class Report:
-    """Everything that was found."""
+    """Results of a comparison, as Markdown, JSON and contact sheets."""
 
     own: Part
     cross: Part
-    speeds: Mapping[str, Speed]
     rows: Sequence[Row]
     judging: Judging
     notes: Sequence[str]
@@ -266,7 +265,6 @@ class Report:
             "",
             *own,
             *cross,
-            *self._speed(),
             *self._notes(),
         ]
 
@@ -304,27 +302,6 @@ class Report:
             "",
         ]
 
-    def _speed(self) -> list[str]:
-        if not self.speeds:
-            return []
-        lines = [
-            f"## Speed, {self.settings['threads']} thread(s), no encoding, each in a process of "
-            "its own",
-            "",
-        ]
-        lines += [
-            "| | frames/s | s to prepare a portrait | peak MB of the whole process |",
-            "|---|---:|---:|---:|",
-        ]
-        return [
-            *lines,
-            *(
-                f"| {name} | {s.rate:.1f} | {s.prepare:.2f} | {s.peak:.0f} |"
-                for name, s in self.speeds.items()
-            ),
-            "",
-        ]
-
     def _notes(self) -> list[str]:
         rows = [f"- {row.name}: {row.about}" for row in self.rows]
         absent = [f"- {score} is absent: {why}" for score, why in self.judging.missing.items()]
@@ -345,7 +322,6 @@ class Report:
             "size": self.size,
             "self": _values(self.own, SELF),
             "cross": _values(self.cross, CROSS),
-            "speed": {name: asdict(speed) for name, speed in self.speeds.items()},
             "rows": {row.name: _described(row) for row in self.rows},
             "notes": [*self.notes, *FACTS],
             "judges": [info.to_json() for info in self.judging.infos],

@@ -4,14 +4,13 @@ levels --generate`` measures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks._known_levels import SIGNATURE_FEATURES
 from emo_lightning.core.constants import FPS, frames_for
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
@@ -33,6 +32,19 @@ from evaluation.judges.landmark_track import check_faces, own_box
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.metrics.level_response import LevelResponse, level_response
 
+LEVELS = tuple(range(1, 16))
+SIGNATURE_FEATURES: Mapping[str, Mapping[str, int]] = {
+    "angry": {"brow_in": -1, "brow_out": -1},
+    "contempt": {"corner_left": 1, "corner_width": 1},
+    "disgusted": {"nose_lip": -1, "brow_in": -1},
+    "fear": {"brow_in": 1, "corner_width": 1},
+    "happy": {"corner_width": 1, "corner_height": 1},
+    "sad": {"brow_in": 1, "corner_height": -1},
+    "surprised": {"brow_in": 1, "brow_out": 1, "lip_open": 1},
+}
+"""The distances by which points show each emotion's signature units, and which way they go: what
+the fit of single units makes of AU4, AU6, AU9, AU14 and AU23 is weak. ``corner_left`` is the height
+of the subject's left mouth corner against the nose's root."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SIDES = {"right": 61, "left": 291}
 """The mouth corners on the subject's own sides."""

@@ -4,15 +4,13 @@ rendered face.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tools.fit_visemes import phones_of, tracked_lips
-from datamodules.corpus.speech import Voice, synthesise
 from datamodules.corpus.visemes import viseme_of
 from datamodules.shards.reader import iter_samples
 from datamodules.shards.schema import Sample
@@ -23,6 +21,7 @@ from emo_lightning.inference.audio_to_motion import AudioToMotion
 from emo_lightning.media.loudness import levelled
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.motion.emotion_track import EmotionTrack
+from tools.fit_visemes import phones_of, tracked_lips
 
 MAX_LAG = 6
 """Frames; a file may carry an offset of its own."""
@@ -31,15 +30,6 @@ TOUCH = 0.012
 """Gap of the inner lips, in outer eye-corner distances beyond the face at rest, below which they
 touch.
 """
-SENTENCES = {
-    "English": ("en-us", "My brother bought a big map before moving to Boston last summer."),
-    "German": ("de", "Mein Bruder kaufte eine große Karte, bevor er im Sommer nach Bremen zog."),
-    "French": ("fr", "Mon frère a acheté une belle carte avant de partir pour Bordeaux."),
-    "Spanish": ("es", "Mi hermano compró un mapa grande antes de mudarse a Barcelona."),
-    "Russian": ("ru", "Мой брат купил большую карту, прежде чем переехать в Москву."),
-    "Hindi": ("hi", "मेरे भाई ने मुंबई जाने से पहले एक बड़ा नक्शा खरीदा।"),
-    "Chinese": ("cmn", "我哥哥去北京以前买了一张很大的地图。"),
-}
 
 
 @dataclass(frozen=True)
@@ -182,57 +172,6 @@ def closures(
 def at_rest(source: Coefficients) -> float:
     """Gap of the inner lips of the person's face at rest, expression apart."""
     return float(shape_lips(source.replace(exp=source["exp"] * 0.0))[0, 0])
-
-
-def noisy(wave: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
-    """The recording with pink noise, so many dB below its speech."""
-    rng = np.random.default_rng(seed)
-    spectrum = np.fft.rfft(rng.standard_normal(len(wave)))
-    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1.0))
-    noise = np.fft.irfft(spectrum, len(wave))
-    loud = np.square(wave, dtype=np.float64).reshape(-1)
-    speech = np.sqrt(loud[loud >= np.quantile(loud, 0.5)].mean())
-    return (wave + noise * speech / noise.std() * 10.0 ** (-snr_db / 20.0)).astype(np.float32)
-
-
-def stillness(
-    talker: AudioToMotion, source: Coefficients, seconds: float = 3.0
-) -> dict[str, tuple[float, float]]:
-    """Largest opening beyond rest and largest change from frame to frame in a pause, silent or of a
-    room 45 dB below the speech.
-
-    Half a second at either end of the pause is left for the mouth to close and to open.
-    """
-    speech = synthesise(SENTENCES["English"][1], Voice("espeak", "en-us+m3")).wave
-    level = float(np.sqrt(np.square(speech, dtype=np.float64).mean()))
-    room = (
-        level
-        * 10.0 ** (-45.0 / 20.0)
-        * np.random.default_rng(0).standard_normal(int(16000 * seconds))
-    )
-    start, end = int(len(speech) / 640 + 0.5 * FPS), int(len(speech) / 640 + (seconds - 0.5) * FPS)
-    found = {}
-    for name, pause in (("silence", room * 0.0), ("a quiet room", room)):
-        wave = np.concatenate([speech, pause, speech]).astype(np.float32)
-        opening = shape_lips(drive(talker, wave, source, EmotionTrack.constant("neutral", 1)))[
-            start:end, 0
-        ] - at_rest(source)
-        found[name] = (float(opening.max()), float(np.abs(np.diff(opening)).max()))
-    return found
-
-
-def languages(
-    talker: AudioToMotion, source: Coefficients
-) -> Iterator[tuple[str, np.ndarray, float]]:
-    """(language, spread of opening and width over its sentence, share of p, b, m closed), synthetic
-    voices.
-    """
-    neutral = EmotionTrack.constant("neutral", 1)
-    for language, (voice, sentence) in SENTENCES.items():
-        speech = synthesise(sentence, Voice("espeak", f"{voice}+m3"))
-        lips = shape_lips(drive(talker, speech.wave, source, neutral))
-        closed = closures(lips[:, 0], at_rest(source), speech.phones)
-        yield language, lips.std(axis=0), float(np.mean(closed)) if closed else float("nan")
 
 
 def retracked(talker: AudioToMotion, clips: Sequence[Clip], portrait: Any) -> list[bool]:

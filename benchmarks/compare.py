@@ -1,28 +1,24 @@
-"""Renderers side by side: each makes people who were held out speak as they did, and as others did.
+"""Renderers side by side on held-out people: self-reenactment and cross-identity.
 
-    python -m benchmarks compare                                     (a small corpus of its own;
-    minutes on one core) python -m benchmarks compare --data SHARDS[,SHARDS] --split test
-    [--portraits DIR] --out DIR
- Self-reenactment: frame 0 of each clip is the portrait, and coefficients read from the other frames
-move it. Rows are the still portrait, the mesh with head motion alone, every renderer that there is
-(``--renderers`` chooses, module:Class is one of your own), and the ceiling: the mesh moved by the
+    python -m benchmarks compare                    (an embedded corpus; minutes on one core)
+    python -m benchmarks compare --data SHARDS[,SHARDS] --split test [--portraits DIR] --out DIR
+
+Self-reenactment: frame 0 of each clip is the portrait, moved by the coefficients of the other
+frames. Rows are the still portrait, the mesh with head motion alone, every renderer
+(``--renderers`` chooses; module:Class is your own), and the ceiling: the mesh moved by the tracked
 landmarks themselves. Cross-identity: clips move the portraits of other people, or those of
 ``--portraits``.
- What makes it fair: all rows have the same portrait and the same coefficients, at the same size and
-in the same square, which is fixed for the clip; none sees a pixel of what it is to draw (the
-ceiling sees its landmarks); frame 0 itself is not scored. A person's build and skin are read once,
-from the whole clip, for all. The clip goes through each renderer as a stream, whose first and last
-frames stand for the context beyond its edges. A network that works at a lower resolution inside is
-compared at the size that it gives out, as are all. Landmarks of drawn and of true frames are found
-by the same judge. Real noise and compression count against every row alike. What is not fair: the
-embedded corpus is drawn by the mesh renderer itself, so on it the rows that use the mesh are
-flattered, and its faces are paintings. Real clips, by --data, are the measure.
+
+All rows get the same portrait, coefficients, size and square; none but the ceiling sees anything of
+the target frames, and frame 0 is not scored. Identity and texture are fitted once per clip. Each
+renderer runs as a stream whose edges repeat the first and last frame. Landmarks of rendered and
+real frames come from the same tracker. The embedded corpus is rendered by the mesh renderer, so its
+rows flatter the mesh: use real clips (--data).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +39,7 @@ from benchmarks._compare_clips import (
     transfer,
 )
 from benchmarks._compare_report import Drawn, Part, Report, Strip, moments, mouth_of
-from benchmarks._compare_rows import Row, Speed, apart, rows
+from benchmarks._compare_rows import Row, rows
 from benchmarks._compare_scores import Judging, TrackedVideo, steadiness
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.progress import track
@@ -76,7 +72,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     crossed = pairs(targets, clips, given.pairs)
     if given.pairs and not crossed:
         notes.append(
-            "Cross-identity is left out: all clips show one person, and no --portraits were given."
+            "Cross-identity was skipped: all clips show one person, and --portraits is not given."
         )
     judging = Judging()
     try:
@@ -84,8 +80,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         cross = drive(crossed, listed, judging, size)
     finally:
         judging.close()
-    speeds = measure(listed, clips[0], size, given.threads) if given.speed else {}
-    report = Report(own, cross, speeds, listed, judging, notes, size, vars(given) | {"out": None})
+    report = Report(own, cross, listed, judging, notes, size, vars(given) | {"out": None})
     print("\n".join(report.lines()))
     report.write(given.out)
     print(f"\ntables and contact sheets: {given.out}")
@@ -132,12 +127,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--size", type=int, help="side of the frames in pixels (default that of the clips)")
     add("--threads", type=int, default=1, help="threads of every renderer (default 1)")
-    add(
-        "--no-speed",
-        dest="speed",
-        action="store_false",
-        help="do not measure frames a second and memory",
-    )
     files = "compare.md, compare.json and the contact sheets self.png and cross.png"
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"folder for {files} (default {OUT})")
     given = parser.parse_args(list(arguments))
@@ -277,17 +266,3 @@ def draw(
         into.reason = f"gave {len(frames)} frames for {len(coefficients)}"
         return None
     return judging.watch(resized(frames[1:], portrait.size))
-
-
-def measure(listed: Sequence[Row], clip: Clip, size: int, threads: int) -> dict[str, Speed]:
-    """Speed of every renderer that could be opened, on the first clip."""
-    portrait, found = clip.portrait(clip.frames(size)), {}
-    for row in listed:
-        if row.renderer is not None:
-            with contextlib.suppress(
-                UserError
-            ):  # registered in this process alone: nothing to open in another
-                found[row.name] = apart(
-                    row.renderer, row.folder, portrait, clip.coefficients, threads
-                )
-    return found

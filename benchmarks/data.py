@@ -6,7 +6,6 @@ import argparse
 import shutil
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,15 +15,13 @@ import soundfile
 from skimage.data import astronaut
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
-from datamodules.preprocessing.extraction import Extraction, Extractor
+from datamodules.preprocessing.extraction import Extractor
 from datamodules.preprocessing.pipeline import preprocess
 from datamodules.shards.schema import Sample, SampleMeta, encode
 from datamodules.shards.writer import ShardWriter
 from datamodules.sources import Clip, open_source
-from emo_lightning.core import assets
 from emo_lightning.core.constants import FPS
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
-from emo_lightning.face.landmarks import Face, LandmarkBackend, native_stderr_closed
 from emo_lightning.media.spectrogram import log_mel
 from emo_lightning.media.video_writer import encode_mp4_bytes, write_video
 
@@ -34,7 +31,6 @@ PARTS = (
     "probe",
     "sound",
     "decode",
-    "detect",
     "landmarks",
     "crop",
     "fit",
@@ -49,92 +45,29 @@ CLOCKS: tuple[tuple[str, Callable[[], float]], ...] = (
 
 
 def parts(folder: Path, videos: Sequence[Path] = ()) -> None:
-    """Milliseconds a frame of each part in one process, on the elapsed and of processor time.
-
-    The library finds and follows landmarks in one call, so ``detect`` is an estimate: its detector
-    alone on the same pictures; ``landmarks`` is the rest of the call.
-    """
+    """Print milliseconds a frame of each part in one process, elapsed and processor time."""
     extractor = Extractor("benchmark")
-    kept = extractor.landmarker = Kept(extractor.landmarker)
     for width, height in SIZES:
         write_video(folder / f"{width}x{height}.mp4", moving(width, height), noise())
     extractor.extract(Clip("warm", folder / "256x256.mp4", "s"))
-    print(
-        "preprocessing, one process; ms a frame (detect: the detector alone on the same pictures, "
-        "landmarks: the rest)"
-    )
-    print(
-        f"{'input':>16} {'clock':>5} {'frames/s':>8} {'Mbit/s':>6}  "
-        + " ".join(f"{part:>9}" for part in PARTS)
-    )
+    print("preprocessing, one process; ms a frame")
+    heads = " ".join(f"{part:>9}" for part in PARTS)
+    print(f"{'input':>16} {'clock':>7} {'frames/s':>8} {'Mbit/s':>6}  {heads}")
     for path in [folder / f"{width}x{height}.mp4" for width, height in SIZES] + list(videos):
         for name, clock in CLOCKS:
-            kept.pictures.clear()
             extractor.clock = clock
             begin = clock()
             result = extractor.extract(Clip("clip", path, "s"))
             seconds = clock() - begin
+            label = f"{path.stem[-16:]:>16}"
             if not result.samples:
-                print(
-                    f"{path.stem[-16:]:>16} "
-                    f"{', '.join(failure.reason for failure in result.failures)}"
-                )
+                print(f"{label} {', '.join(failure.reason for failure in result.failures)}")
                 break
-            cost = by_part(result, detector_seconds(kept.pictures, clock))
             rate = path.stat().st_size * 8 / 1e6 / (result.frames / FPS)
-            row = " ".join(f"{1000 * cost[part]:9.2f}" for part in PARTS)
-            print(
-                f"{path.stem[-16:]:>16} {name:>5} {result.frames / seconds:8.1f} {rate:6.2f}  "
-                f"{row}",
-                flush=True,
-            )
-    kept.close()
-
-
-class Kept:
-    """A landmark back-end that keeps some of the pictures it is shown."""
-
-    LIMIT = 60
-
-    def __init__(self, backend: LandmarkBackend) -> None:
-        self.name, self._backend = backend.name, backend
-        self.pictures: list[np.ndarray] = []
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        if len(self.pictures) < self.LIMIT:
-            self.pictures.append(image)
-        return self._backend.detect(image)
-
-    def close(self) -> None:
-        self._backend.close()
-
-
-def by_part(result: Extraction, detect: float) -> dict[str, float]:
-    """Seconds a frame of each part."""
-    cost = {part: result.seconds[part] / result.frames for part in PARTS}
-    return cost | {"detect": detect, "landmarks": cost["landmarks"] - detect}
-
-
-def detector_seconds(pictures: Sequence[np.ndarray], clock: Callable[[], float]) -> float:
-    """Seconds that the landmarker's own face detector takes for a picture."""
-    import mediapipe
-    from mediapipe.tasks.python import vision
-    from mediapipe.tasks.python.core.base_options import BaseOptions
-
-    with zipfile.ZipFile(assets.locate("face_landmarker")) as bundle:
-        options = vision.FaceDetectorOptions(
-            base_options=BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite"))
-        )
-    images = [
-        mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
-        for picture in pictures
-    ]
-    with native_stderr_closed(), vision.FaceDetector.create_from_options(options) as detector:
-        detector.detect(images[0])
-        begin = clock()
-        for image in images:
-            detector.detect(image)
-        return (clock() - begin) / len(images)
+            row = " ".join(f"{1000 * result.seconds[p] / result.frames:9.2f}" for p in PARTS)
+            speed = result.frames / seconds
+            print(f"{label} {name:>7} {speed:8.1f} {rate:6.2f}  {row}", flush=True)
+    extractor.landmarker.close()
 
 
 def scaling(folder: Path, videos: int) -> None:

@@ -1,22 +1,21 @@
-"""How well lips driven by sound follow the lips that were real; whether they close, keep still and
-bear noise and other languages.
+"""Lip sync on recordings with tracked lips: correlation, lag, amplitude, closures.
 
-    python -m benchmarks lips [--data SHARDS ...] [--compare NAME=WEIGHTS ...] [--portrait PICTURE]
-    [--split val] [--per-clip]
- SHARDS is what ``emo preprocess`` wrote from talking video; without any, held-out people and
-sentences of an embedded corpus stand in, which is made on the spot (two minutes). A file may carry
-an offset of its own, so each clip is scored at its best lag within 6 frames, and again at lag 0.
-Opening is the gap of the inner lips (vertices 13, 14), width the distance of the mouth corners (61,
-291), both upright in outer eye-corner distances; amplitude is the spread of ours by that of the
-real lips. Intervals are 95 %, over resampled clips. ``another's sound`` drives each clip with the
-next one's.
+    python -m benchmarks lips [--data SHARDS ...] [--compare NAME=WEIGHTS ...]
+        [--portrait FILE] [--split val] [--per-clip]
+
+SHARDS is what ``emo preprocess`` wrote from talking video; without any, held-out people and
+sentences of an embedded corpus stand in (two minutes to make). A file may carry an offset of its
+own, so each clip is scored at its best lag within 6 frames, and again at lag 0. Opening is the gap
+of the inner lips (vertices 13, 14), width the distance of the mouth corners (61, 291), both upright
+in outer eye-corner distances; amplitude is the ratio of our standard deviation to the tracked one.
+Intervals are 95 %, over resampled clips. Noise, silence and languages: ``research.lip_robustness``.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from emo_lightning.inference.audio_to_motion import AudioToMotion
 
 SHIPPED = "shipped"
 CORPUS_CLIPS = 96
-SNR_DB = 10.0
 RENDERED_CLIPS = 12
 """Clips of a set that are rendered and looked at again."""
 
@@ -102,8 +100,6 @@ def report(
     known = {name: of for name, of in clips.items() if of}
     if not known:
         return
-    noise_table(systems, known)
-    mouth_table(systems, next(iter(known.values()))[0].source)
     if args.portrait is None:
         print("\nclosures on the rendered face: skipped: --portrait names no picture")
     else:
@@ -140,64 +136,6 @@ def _row(place: str, name: str, talker: AudioToMotion, clips: list, per_clip: bo
         median_cell(amplitude[:, 1]),
     ]
     return f"| {place} | {name} | {len(clips)} | {' | '.join(cells)} | {share_cell(closed)} |"
-
-
-def noise_table(systems: dict[str, AudioToMotion], sets: dict[str, list]) -> None:
-    """What noise costs, and what is left when the sound is another's."""
-    from benchmarks import _lips
-
-    print(
-        f"\n| set | weights | clean | pink noise, {SNR_DB:g} dB below | kept | another's sound "
-        "|\n|---|---|---|---|---:|---|"
-    )
-    for place, clips in sets.items():
-        for name, talker in systems.items():
-            waves: dict[str, Callable[[int], np.ndarray]] = {
-                "clean": lambda i, of=clips: of[i].wave,
-                "noisy": lambda i, of=clips: _lips.noisy(of[i].wave, SNR_DB, i),
-                "other": lambda i, of=clips: of[(i + 1) % len(of)].wave,
-            }
-            means = {}
-            for kind, wave in waves.items():
-                found = [
-                    _lips.following(_lips.made_lips(talker, clip, wave(i)), clip.lips).best
-                    for i, clip in enumerate(clips)
-                ]
-                means[kind] = np.nanmean(found, axis=0)
-            kept = means["noisy"] / means["clean"]
-            clean, rough, other = (f"{means[kind][0]:.2f} / {means[kind][1]:.2f}" for kind in waves)
-            print(
-                f"| {place} | {name} | {clean} | {rough} | {kept[0]:.0%} / {kept[1]:.0%} | {other} "
-                "|",
-                flush=True,
-            )
-
-
-def mouth_table(systems: dict[str, AudioToMotion], source: object) -> None:
-    """Silence and languages."""
-    from benchmarks import _lips
-
-    print(
-        "\n| weights | between two sentences | opening at most | change a frame at most "
-        "|\n|---|---|---:|---:|"
-    )
-    for name, talker in systems.items():
-        for sound, (opening, change) in _lips.stillness(talker, source).items():
-            print(f"| {name} | {sound} | {opening:.3f} | {change:.4f} |")
-    print(
-        "\n| weights | language | opening's spread | width's spread | by English | p, b, m closed "
-        "|\n|---|---|---:|---:|---|---:|"
-    )
-    for name, talker in systems.items():
-        english: np.ndarray | None = None
-        for language, spread, closed in _lips.languages(talker, source):
-            english = spread if english is None else english
-            share = f"{spread[0] / english[0]:.0%} / {spread[1] / english[1]:.0%}"
-            print(
-                f"| {name} | {language} | {spread[0]:.3f} | {spread[1]:.3f} | {share} | "
-                f"{closed:.0%} |",
-                flush=True,
-            )
 
 
 def rendered_table(systems: dict[str, AudioToMotion], sets: dict[str, list], picture: Path) -> None:

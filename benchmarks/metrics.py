@@ -36,6 +36,11 @@ def swaying_head(count: int, noise: float) -> Tensor:
     return torch.from_numpy(np.stack(frames))
 
 
+def _inception() -> Callable[[Tensor, Tensor], object]:
+    judge = InceptionJudge()
+    return lambda generated, reference: judge.features(generated)
+
+
 def fastest(run: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
     """Seconds of the fastest of some runs after one to warm up, and the result."""
     found, seconds = run(), []
@@ -53,7 +58,7 @@ def frame_rows(generated: Tensor, reference: Tensor) -> list[str]:
         "SSIM": lambda: ssim,
         "ST-LPIPS": lambda: open_st_lpips().distance,
         **{f"LPIPS, {net}": lambda net=net: open_lpips(net).distance for net in LPIPS},
-        "Inception (FID, KID)": lambda: lambda a, _, judge=InceptionJudge(): judge.features(a),
+        "Inception (FID, KID)": _inception,
     }
     rows = []
     for name, make in opened.items():

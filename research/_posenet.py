@@ -151,7 +151,9 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     }
     export(out / "decoupler.safetensors", talker.decoupler, about, half=True)
     stored = read_network(out / "decoupler.safetensors", "decoupler", "--write")
-    export(out / "heads.safetensors", talker.motion_model, meta | {"predecessor": stored.fingerprint})
+    export(
+        out / "heads.safetensors", talker.motion_model, meta | {"predecessor": stored.fingerprint}
+    )
 
 
 def pose_parts(

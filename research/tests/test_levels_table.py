@@ -7,8 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks._known_levels import SIGNATURE_FEATURES
-from benchmarks._level_videos import corner_rise, units
+from benchmarks._level_videos import SIGNATURE_FEATURES, corner_rise, units
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, EXP_NAMES, Coefficients
 from emo_lightning.models.motion.motion_model import EXP_CEILING

@@ -1,4 +1,4 @@
-"""Renderers side by side: what is compared, what the intervals are over, and what becomes of one that fails."""
+"""The comparison of renderers: rows, intervals over people, and renderers that fail."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def clips(shards: Path) -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def report(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
-    """The comparison of the mesh, one that is late, one that fails and one without weights, on two people."""
+    """The mesh, a delayed renderer, a failing one and one without weights, on two people."""
     out = tmp_path_factory.mktemp("out")
     (out / "my_luck.py").write_text(FAILING)
     words = [
@@ -73,7 +73,6 @@ def report(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
         "25",
         "--pairs",
         "1",
-        "--no-speed",
         "--out",
         str(out),
     ]

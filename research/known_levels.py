@@ -13,12 +13,17 @@ order over all 27 holds: Spearman .82 between the two rho, .88 between the two r
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
+from benchmarks._level_videos import LEVELS
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.crop import to_crop
@@ -31,21 +36,8 @@ from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.metrics.level_response import LevelResponse, level_response
 from evaluation.runner.pairs import MANIFEST, list_videos, read_manifest
 
-LEVELS = tuple(range(1, 16))
 OWN_UNITS = "own_units"
 """The emotion's signature action units, mean intensity; beside the geometric features."""
-SIGNATURE_FEATURES: Mapping[str, Mapping[str, int]] = {
-    "angry": {"brow_in": -1, "brow_out": -1},
-    "contempt": {"corner_left": 1, "corner_width": 1},
-    "disgusted": {"nose_lip": -1, "brow_in": -1},
-    "fear": {"brow_in": 1, "corner_width": 1},
-    "happy": {"corner_width": 1, "corner_height": 1},
-    "sad": {"brow_in": 1, "corner_height": -1},
-    "surprised": {"brow_in": 1, "brow_out": 1, "lip_open": 1},
-}
-"""The distances by which points show each emotion's signature units, and which way they go: what
-the fit of single units makes of AU4, AU6, AU9, AU14 and AU23 is weak. ``corner_left`` is the height
-of the subject's left mouth corner against the nose's root."""
 CLEAR_RHO, CLEAR_RANGE = 0.9, 0.02
 """A known response counts as clear from here on (the range in eye-corner distances)."""
 TOLERANCE: Mapping[str, float] = {"rho": 0.07, "range": 0.02, "half": 0.2}
@@ -181,3 +173,68 @@ def compare(
     for emotion, features in found.items():
         for feature, response in features.items():
             yield Agreement(emotion, feature, response, known.get(emotion, {}).get(feature))
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print the responses of a folder of videos, and their agreement with a reference."""
+    parser = argparse.ArgumentParser(prog="python -m research.known_levels", description=__doc__)
+    add = parser.add_argument
+    add("--videos", type=Path, required=True, help="fifteen videos per emotion, or a manifest.csv")
+    add("--emotions", default="angry,happy,sad", help="in the order of the videos' names")
+    add("--reference", type=Path, help="reference responses, JSON")
+    add("--set", default="hdtf", help="set of the reference (default: %(default)s)")
+    add("--every", type=int, default=1, help="use every N-th frame (default: %(default)s)")
+    args = parser.parse_args(arguments or None)
+    known = _read(args.reference, args.set) if args.reference else {}
+    videos = find(args.videos, args.emotions.split(","))
+    rows = list(compare(responses(videos, max(args.every, 1)), known))
+    print(
+        "\n| emotion | feature | rho | known | range | known | R² | known | half | known | "
+        "|\n|---|---|" + "---:|" * 8 + "---|"
+    )
+    for row in rows:
+        numbers = [
+            _pair(row.found, row.known, name, places)
+            for name, places in (("rho", 2), ("range", 4), ("r2", 2), ("half", 2))
+        ]
+        verdict = "" if not row.clear else "agrees" if row.agrees else "differs"
+        print(f"| {row.emotion} | {row.feature} | {' | '.join(numbers)} | {verdict} |")
+    both = [row for row in rows if row.known is not None]
+    clear = [row for row in both if row.clear]
+    if len(both) > 2:
+        order = {
+            n: spearmanr(
+                [getattr(r.found, n) for r in both], [r.known[n] for r in both if r.known]
+            ).statistic
+            for n in ("rho", "range")
+        }
+        print(
+            f"\n{sum(r.agrees for r in clear)} of {len(clear)} clear responses agree within "
+            f"{dict(TOLERANCE)};",
+            end=" ",
+        )
+        print(
+            f"order over all {len(both)}: Spearman {order['rho']:.2f} of rho, {order['range']:.2f} "
+            "of range."
+        )
+
+
+def _read(path: Path, name: str) -> Mapping[str, Any]:
+    try:
+        sets = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "--reference", path, "JSON figures", f"cannot be read ({str(error).splitlines()[0]})"
+        ) from None
+    if name not in sets:
+        raise UserError("--set", name, ", ".join(sets), "is not in the reference")
+    return sets[name]
+
+
+def _pair(found: Any, known: Mapping[str, float] | None, name: str, places: int) -> str:
+    beside = "" if known is None else f"{known[name]:+.{places}f}"
+    return f"{getattr(found, name):+.{places}f} | {beside}"
+
+
+if __name__ == "__main__":
+    main()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _known_levels as known_levels
 from emo_lightning.core.errors import UserError
 from evaluation.judges.action_units import signature, with_shapes
 from evaluation.metrics.level_response import LevelResponse
+from research import known_levels
 
 
 def test_videos_are_labelled_by_order_or_by_a_manifest(tmp_path: Path) -> None:
