@@ -17,7 +17,7 @@ from emo_lightning.renderers.mesh.geometry.coordinates import smoothstep
 ALONG = (-0.22, 1.22)
 HEIGHT = (-0.6, 0.75)
 """Extent of a lid's texture, along the eye and below the corners' line."""
-SHADE = 0.72
+SHADE = 0.75
 """Least light of a shut lid's skin against the cheek below."""
 TONE, TONE_FADE = 0.6, 0.12
 """Share of the cheek's tone in a shut lid's skin, and lengths of an eye over which it fades in."""
@@ -115,9 +115,12 @@ def lid_texture(
     cheek = bare[(height > fold + 0.06) & (along > 0.1) & (along < 0.9)]
     tone = np.median(cheek, axis=0) if len(cheek) else bare.mean(axis=(0, 1))
     filled = _membrane(bare, inside)
-    soft = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), TONE_FADE * unit)[..., None]
+    soft = cv2.GaussianBlur(lid.astype(np.float32), (0, 0), TONE_FADE * unit)[..., None]
+    inner = np.clip(2.0 * soft - 0.7, 0.0, 1.0)
+    light = filled.mean(axis=2, keepdims=True) / max(float(tone.mean()), 1.0)
+    filled *= 1.0 + TONE * inner * (np.maximum(SHADE / np.maximum(light, 0.1), 1.0) - 1.0)
     pale = smoothstep(0.0, 0.12, _saturation(tone) - _saturation(filled))[..., None]
-    filled += np.clip(2.0 * soft - 0.7, 0.0, TONE) * pale * (_in_tone(filled, tone) - filled)
+    filled += TONE * inner * pale * (tone * np.clip(light, SHADE, 1.1) - filled)
     skin = texture + np.clip(2.0 * cover, 0.0, 1.0) * (filled - texture)
     skin += cover * _grain(texture, fold, unit)
     clear = 1.0 - _occluded(bare, along, height, crease, margin)
@@ -130,12 +133,6 @@ def lid_texture(
 def _saturation(colours: np.ndarray) -> np.ndarray:
     """Share ``(...,)`` of a colour's brightest channel that its darkest lacks."""
     return 1.0 - colours.min(axis=-1) / np.maximum(colours.max(axis=-1), 1.0)
-
-
-def _in_tone(picture: np.ndarray, tone: np.ndarray) -> np.ndarray:
-    """A picture of skin in a given tone ``(3,)``: its own light, at least SHADE of it."""
-    light = picture.mean(axis=2, keepdims=True) / max(float(tone.mean()), 1.0)
-    return (tone * np.clip(light, SHADE, 1.1)).astype(np.float32)
 
 
 def _membrane(bare: np.ndarray, inside: np.ndarray) -> np.ndarray:
