@@ -203,7 +203,7 @@ def streaming_table() -> None:
         start, piece = time.process_time(), round(seconds * RATE)
         for at in range(0, len(wave), piece):
             before = stream.frames_done
-            stream.append(wave[at : at + piece])
+            stream.add(wave[at : at + piece])
             if stream.frames_done > before:
                 arrived = min(at / RATE + seconds, STREAM_SECONDS)
                 delay = max(delay, arrived - (before + 1) / 25.0)

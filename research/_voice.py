@@ -79,7 +79,7 @@ def compare(weak: np.ndarray, strong: np.ndarray) -> tuple[float, float, float]:
     for first, second, place in ((strong, weak, 0), (weak, strong, 1)):
         wave = levelled(np.concatenate([_whole(first), _whole(second)]))
         strength, border = (
-            VoiceIntensity().append(log_mel(wave)),
+            VoiceIntensity().add(log_mel(wave)),
             len(_whole(first)) // SAMPLES_PER_FRAME,
         )
         speech = np.concatenate([_speech(_whole(part)) for part in (first, second)])

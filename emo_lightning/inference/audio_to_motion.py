@@ -129,9 +129,8 @@ class AudioToMotion:
         """Yield coefficients, some frames at a time.
 
         Args:
-            mel_blocks: rows ``(n, 80)`` of the kind :attr:`mel_kind` in blocks of any length; 4
-                rows
-                per video frame.
+            mel_blocks: rows ``(n, 80)`` of the kind :attr:`mel_kind` in blocks of any length; 4 per
+                video frame.
             source: coefficients of the portrait, one frame.
             track: emotion over time.
             seed: of head motion and blinks.
@@ -148,7 +147,7 @@ class AudioToMotion:
             self, source, track, seed, head_motion, level_from_voice, controls
         )
         for block in mel_blocks:
-            yield from run.append(block, total_frames)
+            yield from run.add(block, total_frames)
             if total_frames is not None and run.frames_done >= total_frames:
                 return
         yield from run.flush(total_frames)
@@ -208,14 +207,14 @@ class AudioToMotionStream:
         """Feature vectors of a block with its receptive field."""
         return self._per_frame * (self._block + self._reach.total)
 
-    def append(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
+    def add(self, mel: np.ndarray, total: int | None = None) -> Iterator[Coefficients]:
         """Add ``(n, 80)`` rows and yield the blocks of frames they complete, up to ``total``
         frames."""
         self._rows += len(mel)
-        features = np.asarray(self._frontend.append(mel), np.float32)
+        features = np.asarray(self._frontend.add(mel), np.float32)
         self._features = np.concatenate([self._features, features])
         if self._gate is not None:
-            self._gates = np.concatenate([self._gates, self._gate.append(mel)])
+            self._gates = np.concatenate([self._gates, self._gate.add(mel)])
         while self._ready() and (total is None or self.frames_done < total):
             yield self._next_block(total)
 
@@ -318,7 +317,7 @@ class _BlockGenerator:
         # A whole block also at the end, so that the last frames take the same computation.
         motion = np.zeros((self._block, POSE_SIZE), np.float32)
         if self._poses is not None:
-            motion = self._poses.append(out.condition[0]).cpu().numpy()
+            motion = self._poses.add(out.condition[0]).cpu().numpy()
         values = np.repeat(self._source, self._block, axis=0)
         for block, tensor in (("id", out.id), ("exp", exp), ("tex", out.tex)):
             values[:, layout.slice(block)] = tensor[0].cpu().numpy()

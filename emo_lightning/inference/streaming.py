@@ -3,7 +3,7 @@
     networks, portrait = load_audio_to_motion(), load_portrait(path, 256)
     stream = TalkingStream(networks, portrait.coefficients, EmotionTrack.constant("happy", 8))
     for samples in microphone:                  # 16 kHz mono, pieces of any length
-        render(stream.append(samples))          # Coefficients of 0, 8, 16 ... frames
+        render(stream.add(samples))          # Coefficients of 0, 8, 16 ... frames
     render(stream.flush())
 
 A frame comes out once :attr:`TalkingStream.latency` seconds of audio after it have arrived,
@@ -15,7 +15,7 @@ shortens the latency by 0.16 s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class TalkingStream:
         """Frames generated so far."""
         return self._run.frames_done
 
-    def append(self, samples: np.ndarray) -> Coefficients:
+    def add(self, samples: np.ndarray) -> Coefficients:
         """Add ``(n,)`` samples, 16 kHz mono in [-1, 1]; return the frames they complete, if any."""
         samples = np.asarray(samples, np.float32)
         self._waiting.append(samples)
@@ -79,12 +79,12 @@ class TalkingStream:
         # Nothing is computed before a block is complete, so small pieces cost no more than large.
         if self._samples < HOP * (self._run.rows_needed - 1) + self._window:
             return self._no_frames
-        return self._joined(self._run.append(self._mel.add(self._normalized())))
+        return self._joined(self._run.add(self._mel.add(self._normalized())))
 
     def flush(self) -> Coefficients:
         """Remaining frames, as if silence followed."""
         rows = np.concatenate([self._mel.add(self._normalized()), self._mel.flush()])
-        return self._joined([*self._run.append(rows), *self._run.flush()])
+        return self._joined([*self._run.add(rows), *self._run.flush()])
 
     def _normalized(self) -> np.ndarray:
         """Waiting samples at the common loudness."""
@@ -98,14 +98,3 @@ class TalkingStream:
         if not rows:
             return self._no_frames
         return Coefficients.from_joined(self._no_frames.layout, np.concatenate(rows))
-
-
-def stream_motion(pieces: Iterable[np.ndarray], stream: TalkingStream) -> Iterator[Coefficients]:
-    """Yield the frames of a stream as pieces of audio arrive."""
-    for samples in pieces:
-        frames = stream.append(samples)
-        if len(frames):
-            yield frames
-    frames = stream.flush()
-    if len(frames):
-        yield frames

@@ -45,7 +45,7 @@ class VoiceGate:
         self._flux = np.zeros(PAST)
         self._strength = np.zeros(HANGOVER + RAMP - 1)
 
-    def append(self, rows: np.ndarray) -> np.ndarray:
+    def add(self, rows: np.ndarray) -> np.ndarray:
         """Gates ``(m,)`` float32 of the frames that ``(n, 80)`` rows complete; FUTURE frames
         wait."""
         rows = np.concatenate([self._rows, rows])

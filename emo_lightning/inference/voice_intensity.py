@@ -44,7 +44,7 @@ class VoiceIntensity:
         self._seconds = 0.0
         self._smooth = np.zeros(2)
 
-    def append(self, rows: np.ndarray) -> np.ndarray:
+    def add(self, rows: np.ndarray) -> np.ndarray:
         """Intensity ``(n,)`` float32 of the next ``(4 n, 80)`` log-mel rows at common loudness."""
         magnitude = np.exp(rows.astype(np.float64))
         magnitude = magnitude.reshape(-1, ROWS_PER_FRAME, rows.shape[-1]).mean(axis=1)
@@ -89,8 +89,8 @@ class VoiceLevel:
         last = len(rows) // ROWS_PER_FRAME - self._reach.future + self._lookahead
         if self._intensity is None:
             self._intensity = VoiceIntensity()
-            self._intensity.append(rows[ROWS_PER_FRAME * self._reach.past : ROWS_PER_FRAME * first])
-        intensity = self._intensity.append(rows[ROWS_PER_FRAME * first : ROWS_PER_FRAME * last])
+            self._intensity.add(rows[ROWS_PER_FRAME * self._reach.past : ROWS_PER_FRAME * first])
+        intensity = self._intensity.add(rows[ROWS_PER_FRAME * first : ROWS_PER_FRAME * last])
         return shifted_levels(self._levels, intensity, self._band)
 
 

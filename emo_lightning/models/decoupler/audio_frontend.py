@@ -43,16 +43,17 @@ FRONTENDS = {"mel": FrontendInfo(4, 80, "mel"), "whisper": FrontendInfo(2, 384, 
 
 
 class MelFrontend:
-    """Identity on log-mel rows.
+    """Identity on log-mel rows; without state, it is also its own stream.
 
     Attributes:
         silence: ``(80,)`` vector of silence.
         lookahead: video frames of audio after a frame that are needed at most.
+        rows_needed: see :class:`WhisperFrontendStream`.
     """
 
     kind = "mel"
     front_end = FRONTENDS["mel"]
-    lookahead = 0
+    lookahead = rows_needed = 0
 
     def __init__(self) -> None:
         self.silence = np.full(self.front_end.width, MEL_SILENCE, np.float32)
@@ -61,24 +62,17 @@ class MelFrontend:
         """The same blocks ``(n, 80)``."""
         return iter(blocks)
 
-    def open_stream(self) -> MelFrontendStream:
-        """State of one stream of rows."""
-        return MelFrontendStream()
+    def open_stream(self) -> MelFrontend:
+        """One stream of rows."""
+        return self
 
-
-class MelFrontendStream:
-    """One stream through :class:`MelFrontend`."""
-
-    rows_needed = 0
-    """Rows needed, from the start of the audio, before the next output."""
-
-    def append(self, rows: np.ndarray) -> np.ndarray:
+    def add(self, rows: np.ndarray) -> np.ndarray:
         """The same rows ``(n, 80)``."""
         return rows
 
     def flush(self) -> np.ndarray:
         """Remaining features: none."""
-        return np.zeros((0, MelFrontend.front_end.width), np.float32)
+        return np.zeros((0, self.front_end.width), np.float32)
 
 
 class WhisperFrontend:
@@ -108,13 +102,13 @@ class WhisperFrontend:
         """
         stream = self.open_stream()
         for block in blocks:
-            features = stream.append(block)
+            features = stream.add(block)
             if len(features):
                 yield features
         yield stream.flush()
 
     def open_stream(self) -> WhisperFrontendStream:
-        """State of one stream of rows."""
+        """One stream of rows."""
         return WhisperFrontendStream(self)
 
     def features(self, rows: np.ndarray) -> np.ndarray:
@@ -147,7 +141,7 @@ class WhisperFrontendStream:
         """Rows needed, from the start of the audio, before the next output."""
         return ROWS_PER_FRAME * (self._encoded + SEGMENT + CONTEXT.future)
 
-    def append(self, rows: np.ndarray) -> np.ndarray:
+    def add(self, rows: np.ndarray) -> np.ndarray:
         """Add ``(n, 80)`` rows; return the features ``(m, 384)`` of the segments they complete."""
         self._received += len(rows)
         self._rows = np.concatenate([self._rows, np.asarray(rows, np.float32)])

@@ -184,7 +184,7 @@ class PoseStream:
         self._context = self._pending
         self._latents = self._sample_latents(net.reach.past // STEP + 1)
 
-    def append(self, condition: Tensor) -> Tensor:
+    def add(self, condition: Tensor) -> Tensor:
         """Add ``(n, condition)`` features; return the completed frames.
 
         Returns:

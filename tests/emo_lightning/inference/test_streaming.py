@@ -7,7 +7,7 @@ import pytest
 
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.inference.audio_to_motion import AudioToMotion
-from emo_lightning.inference.streaming import TalkingStream, stream_motion
+from emo_lightning.inference.streaming import TalkingStream
 from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.media.loudness import RunningGain
 from emo_lightning.media.spectrogram import log_mel
@@ -40,7 +40,8 @@ def joined(pieces: object) -> np.ndarray:
 
 def talked(networks: AudioToMotion, wave: np.ndarray, size: int, **options: float) -> np.ndarray:
     """Coefficients of a recording that arrives in pieces of ``size`` samples."""
-    return joined(stream_motion(cut(wave, size), TalkingStream(networks, SOURCE, TRACK, **options)))
+    stream = TalkingStream(networks, SOURCE, TRACK, **options)
+    return joined([*(stream.add(piece) for piece in cut(wave, size)), stream.flush()])
 
 
 @pytest.mark.parametrize("size", [160, 641, 16_000, 100_000])
@@ -56,7 +57,7 @@ def test_frames_come_out_within_the_stated_latency(talker: AudioToMotion) -> Non
     stream, received, waited = TalkingStream(talker, SOURCE, TRACK), 0, []
     for piece in cut(sound(), 80):
         before, received = stream.frames_done, received + len(piece)
-        if len(stream.append(piece)):
+        if len(stream.add(piece)):
             waited.append(received / 16_000 - (before + 1) / 25)
     assert max(waited) <= stream.latency + 0.006 and stream.latency < 1.0
 
@@ -76,5 +77,5 @@ def test_a_quiet_speaker_is_raised_and_mere_noise_is_not() -> None:
 
 
 def test_no_audio_is_one_frame_or_none(talker: AudioToMotion) -> None:
-    assert len(TalkingStream(talker, SOURCE, TRACK).append(np.zeros(0, np.float32))) == 0
+    assert len(TalkingStream(talker, SOURCE, TRACK).add(np.zeros(0, np.float32))) == 0
     assert len(talked(talker, np.zeros(100, np.float32), 100)) == 1

@@ -45,7 +45,7 @@ def sound(name: str, seconds: float = 3.0) -> np.ndarray:
 
 def gates(wave: np.ndarray, kind: str) -> np.ndarray:
     gate = VoiceGate(kind)
-    return np.concatenate([gate.append(log_mel(levelled(wave), kind)), gate.flush()])
+    return np.concatenate([gate.add(log_mel(levelled(wave), kind)), gate.flush()])
 
 
 @pytest.mark.parametrize("kind", MEL_KINDS)
@@ -71,14 +71,14 @@ def test_speech_opens_the_gate_from_its_onset_on(kind: str) -> None:
 def test_rows_in_pieces_give_the_gates_of_the_whole() -> None:
     rows = log_mel(load_audio(SPEECH)[:48_000])
     gate, whole = VoiceGate("mel"), gates_of(rows)
-    pieces = [gate.append(piece) for piece in np.split(rows, [1, 3, 7, 50, 51, 200])]
+    pieces = [gate.add(piece) for piece in np.split(rows, [1, 3, 7, 50, 51, 200])]
     np.testing.assert_array_equal(np.concatenate([*pieces, gate.flush()]), whole)
     assert len(whole) == len(rows) // 4
 
 
 def gates_of(rows: np.ndarray) -> np.ndarray:
     gate = VoiceGate("mel")
-    return np.concatenate([gate.append(rows), gate.flush()])
+    return np.concatenate([gate.add(rows), gate.flush()])
 
 
 @pytest.fixture(scope="module", params=["mel", "whisper"])

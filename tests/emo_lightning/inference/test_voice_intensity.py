@@ -33,7 +33,7 @@ def rows() -> np.ndarray:
 
 
 def test_a_raised_voice_stands_out_and_what_is_usual_does_not(rows: np.ndarray) -> None:
-    strength = VoiceIntensity().append(rows)
+    strength = VoiceIntensity().add(rows)
     assert strength.shape == (400,) and np.abs(strength).max() <= 1.0
     assert strength[220:250].min() > 0.5
     assert abs(strength[:190].mean()) < 0.15 and abs(strength[300:].mean()) < 0.4
@@ -42,16 +42,14 @@ def test_a_raised_voice_stands_out_and_what_is_usual_does_not(rows: np.ndarray) 
 
 def test_a_pause_goes_back_to_the_middle_and_silence_stays_there(rows: np.ndarray) -> None:
     silence = np.full((200, 80), np.log(1e-5), np.float32)
-    assert np.abs(VoiceIntensity().append(silence)).max() == 0.0
-    assert (
-        np.abs(VoiceIntensity().append(np.concatenate([rows[:1000], silence]))[-10:]).max() < 0.05
-    )
+    assert np.abs(VoiceIntensity().add(silence)).max() == 0.0
+    assert np.abs(VoiceIntensity().add(np.concatenate([rows[:1000], silence]))[-10:]).max() < 0.05
 
 
 def test_pieces_give_the_whole(rows: np.ndarray) -> None:
     one = VoiceIntensity()
-    pieces = [one.append(part) for part in np.split(rows, [4, 12, 400, 404, 1200])]
-    np.testing.assert_array_equal(np.concatenate(pieces), VoiceIntensity().append(rows))
+    pieces = [one.add(part) for part in np.split(rows, [4, 12, 400, 404, 1200])]
+    np.testing.assert_array_equal(np.concatenate(pieces), VoiceIntensity().add(rows))
 
 
 @pytest.mark.parametrize("band", [0.5, 2.0, 5.0])

@@ -177,13 +177,13 @@ def test_pose_stream_does_not_depend_on_how_it_is_cut() -> None:
     net = PoseNet(12, 4, latent=4, width=16)
     condition, rest = torch.randn(103, 12), torch.zeros(4)
     whole = PoseStream(net, 3, rest)
-    expected = torch.cat([whole.append(condition), whole.flush()])
+    expected = torch.cat([whole.add(condition), whole.flush()])
     cut = PoseStream(net, 3, rest)
-    pieces = [cut.append(part) for part in condition.split([1, 2, 30, 63, 7])]
+    pieces = [cut.add(part) for part in condition.split([1, 2, 30, 63, 7])]
     assert torch.equal(torch.cat([*pieces, cut.flush()]), expected) and len(expected) == 103
     assert expected[0].abs().max() == 0 and expected[50:].std() > 0.005
     short = PoseStream(net, 3, rest)
-    assert len(torch.cat([short.append(condition[:1]), short.flush()])) == 1
+    assert len(torch.cat([short.add(condition[:1]), short.flush()])) == 1
 
 
 def test_posture_and_quick_movements_add_up_and_are_parted_at_one_hertz() -> None:
@@ -202,8 +202,8 @@ def test_sampled_posture_keeps_its_size() -> None:
     torch.nn.init.zeros_(net.to_pose.weight)
     torch.nn.init.zeros_(net.to_pose.bias)
     torch.nn.init.constant_(net.log_size.bias, 0.3)
-    stream = PoseStream(net, 1, torch.zeros(4))
-    pose = stream.append(torch.zeros(15000, 12)) / net.unit
+    stream = PoseStream(net, 1, torch.zeros(4), step=100)
+    pose = stream.add(torch.zeros(15000, 12)) / net.unit
     size = torch.exp(torch.tensor(0.3))
     for part in pose[1000:].split(4667):
         assert torch.allclose(part.std(dim=0), size.expand(6), rtol=0.35)
