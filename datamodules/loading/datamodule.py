@@ -1,14 +1,15 @@
-"""Shard sets as LightningDataModules: :class:`AudioShards` for stages 1 and 2, :class:`VideoShards` for stage 3.
+"""Shard sets as LightningDataModules: :class:`AudioShards` and :class:`VideoShards`.
 
-An epoch is a whole number of batches, the same on every rank. What it contains is a function of (seed, epoch, rank,
-worker), so a run resumed from a checkpoint of any step goes on as if it had never stopped. A sample that cannot be read is
-counted by reason and left out; :meth:`Shards.failures` has the table, and :class:`datamodules.loading.skipped_samples.SkippedSamples` logs it
-after each epoch.
+The training stream is endless; batch n is a function of (seed, n, rank, worker), so that a run
+resumed from a checkpoint of any step goes on as if it had never stopped. A sample that cannot be
+read is counted by reason and skipped; :meth:`Shards.failures` has the table, and
+:class:`datamodules.loading.dataloader.SkippedSamples` logs it.
 
-LabelProbes, that is ranks x workers, take whole archives. Where there are more ranks than train archives, as with the small
-embedded corpus on several GPUs, every rank goes through all archives and takes its own samples, and a notice says so. More
-workers than archives are an error when they were asked for, unless ``share_shards`` asks for that sharing as well; left
-to itself the number of workers always fits.
+Readers, that is ranks x workers, take whole shards. Where there are more ranks than train shards,
+every rank reads all shards and keeps its own samples, with a warning. More workers than shards are
+an error unless ``share_shards`` allows that as well; by default the number of workers fits.
+
+Pictures travel as uint8; the training modules make floats in [0, 1] of them on the device.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch.distributed
+import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from datamodules.loading.dataloader import Loader, TrainLoader
+from datamodules.loading.dataloader import EvalLoader, TrainLoader
 from datamodules.loading.sampler import (
     MAX_WORKERS,
     ClipReader,
@@ -42,31 +43,38 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import LAYOUTS, Layout
 from emo_lightning.motion.emotions import EMOTIONS
 
+MIN_ROUND = 256
+"""Batches of a round at least, so that small sets seldom begin one."""
+
 
 class Shards(lightning.LightningDataModule):
-    """What both data modules share: indexes, start-up checks, readers.
+    """Base of the data modules: indexes, start-up checks, loaders.
 
     Args:
-        data: a folder of shards, or another address that :func:`datamodules.shards.remote.open_set` takes, or several.
+        data: a folder of shards, or another address of
+            :func:`datamodules.shards.remote.open_set`, or several.
         batch_size: of one process.
-        workers: reader processes of each rank; 0 reads in the training process. None chooses: 0 on a CPU, where training
-            itself takes the cores, else up to :attr:`automatic`, at most one for each archive that a rank has.
-        share_shards: let readers outnumber the train archives: each goes through all and takes its own samples.
+        workers: reader processes of each rank; 0 reads in the training process. None chooses: 0 on
+            a CPU, where training takes the cores, else up to :attr:`default_workers`, at most one
+            for each shard that a rank has.
+        share_shards: let workers outnumber the train shards: every worker reads all shards and
+            keeps its part of the samples.
         seed: of all draws.
         layout: name of the coefficient layout that the model expects.
-        epoch_batches: batches of an epoch on each rank; by default about one lap over the data.
-        cache_mb: memory for decoded clips; a set larger than this is read anew at every lap.
-        unlabelled: the emotion that clips without a label count as.
-        shard_cache: folder for archives from afar, see :func:`datamodules.shards.remote.open_set`.
+        epoch_batches: batches of one iteration over the train loader; endless by default.
+        cache_mb: memory for decoded clips; a larger set is read again in every lap.
+        unlabelled: emotion of clips without a label.
+        shard_cache: folder for remote shards, see :func:`datamodules.shards.remote.open_set`.
 
     Raises:
-        UserError: at :meth:`setup`: no such set, a protocol not known, an archive missing or of another size, an empty train
-            split; at :meth:`check_ranks` and when a loader is made: fewer samples than ranks, more workers than archives.
+        UserError: at :meth:`setup`: no such set, an unknown protocol, a shard missing or of another
+            size, an empty train split; at :meth:`check_ranks` and when a loader is made: fewer
+            samples than ranks, more workers than shards.
         MismatchError: at :meth:`setup`: another coefficient layout.
     """
 
     kind = LIGHT
-    automatic = 4
+    default_workers = 4
 
     def __init__(
         self,
@@ -87,7 +95,7 @@ class Shards(lightning.LightningDataModule):
         counts = (
             ("loader.batch_size", batch_size, 1),
             ("loader.workers", workers or 0, 0),
-            ("trainer.val_every", epoch_batches or 1, 1),
+            ("trainer.val_every", 1 if epoch_batches is None else epoch_batches, 1),
         )
         for name, value, least in counts:
             if value < least:
@@ -98,18 +106,39 @@ class Shards(lightning.LightningDataModule):
             raise UserError("layout", layout, ", ".join(LAYOUTS))
         if unlabelled not in EMOTIONS:
             raise UserError("unlabelled", unlabelled, ", ".join(EMOTIONS))
-        self.batch_size, self.workers, self.share_shards, self.seed, self.unlabelled = (
-            batch_size,
-            workers,
-            share_shards,
-            seed,
-            unlabelled,
-        )
+        self.batch_size, self.workers, self.share_shards = batch_size, workers, share_shards
+        self.seed, self.unlabelled, self.epoch_batches = seed, unlabelled, epoch_batches
         self.layout: Layout = LAYOUTS[layout]
-        self.epoch_batches, self.cache_bytes = epoch_batches, cache_mb << 20
+        self.cache_bytes = cache_mb << 20
         self.shard_cache = None if shard_cache is None else Path(shard_cache)
         self.sets: list[ShardSet] = []
         self._failures = FailureTable()
+
+    # What a subclass defines.
+
+    def training_items(self, clip: Any, generator: np.random.Generator) -> Sequence[Any]:
+        """Items that training takes from a clip at one visit."""
+        raise NotImplementedError
+
+    def validation_items(self, clip: Any) -> Sequence[Any]:
+        """Items that validation takes from a clip, the same every time."""
+        raise NotImplementedError
+
+    def row(self, item: Any) -> dict[str, Any]:
+        """Row of a batch for an item."""
+        raise NotImplementedError
+
+    def items_per_lap(self, split: str) -> float:
+        """About how many training items one lap over a split gives."""
+        raise NotImplementedError
+
+    def clip_bytes(self, split: str) -> float:
+        """Memory of a split's decoded clips."""
+        raise NotImplementedError
+
+    def reader(self, split: str, keep: bool) -> ClipReader:
+        """Reader of a split's shards into clips."""
+        raise NotImplementedError
 
     @property
     def indexes(self) -> list[ShardIndex]:
@@ -125,8 +154,24 @@ class Shards(lightning.LightningDataModule):
         """Reason -> bad samples met so far in this process and its workers."""
         return self._failures.totals()
 
+    def samples(self, split: str) -> int:
+        """Samples of a split that this module reads."""
+        return sum(shard.info.samples for shard in self.files(split))
+
+    def seconds(self, split: str) -> float:
+        """Length of a split."""
+        return sum(index.splits.get(split, {}).get("seconds", 0.0) for index in self.indexes)
+
+    def files(self, split: str, kind: str | None = None) -> list[ShardFile]:
+        """The shards of a split, by default of this module's kind."""
+        return [
+            ShardFile(shards, shard)
+            for shards in self.sets
+            for shard in shards.index.of(kind or self.kind, split)
+        ]
+
     def setup(self, stage: str | None = None) -> None:
-        """Read the indexes and check all that can be wrong before any work starts."""
+        """Read the indexes and check everything that can be wrong before any work starts."""
         if self.sets:
             return
         sets = [open_set(where, "data", self.shard_cache) for where in self.data]
@@ -135,14 +180,10 @@ class Shards(lightning.LightningDataModule):
             shards.check("data")
         self.sets = sets
         if not self.samples("train"):
-            named = ", ".join(shards.name for shards in sets)
-            raise UserError(
-                "data", named, f"{self.kind} shards with a train split", "has nothing to train on"
-            )
+            named, accepted = ", ".join(s.name for s in sets), f"{self.kind} shards to train on"
+            raise UserError("data", named, accepted, "has nothing to train on")
         if not self.samples("val"):
-            rank_zero_warn(
-                "the data has no validation split (it takes two speakers): validation is left out"
-            )
+            rank_zero_warn("the data has no validation split (it takes two speakers): none is done")
         unknown = sum(sum(index.emotions.get("unknown", {}).values()) for index in self.indexes)
         if unknown:
             rank_zero_info(f"{unknown} clips have no emotion label and count as {self.unlabelled}")
@@ -151,167 +192,142 @@ class Shards(lightning.LightningDataModule):
         """UserError unless so many processes can be fed; to be called before they are started."""
         for split in ("train", "val"):
             self._check_samples(split, world)
-        self._train_workers(world)
+        self.train_workers(world)
+
+    def train_workers(self, world: int) -> int:
+        """Workers of each rank: those asked for, which must fit, or as many as do."""
+        shards, samples = len(self.files("train")), self.samples("train")
+        most = (samples if self.share_shards else shards) // world
+        if self.workers is None:
+            return min(self.default_workers if self._accelerated() else 0, most)
+        # With one worker the ranks alone outnumber the shards, and share them in any case.
+        if self.workers > max(1, most):
+            few = f"{samples} train samples" if self.share_shards else f"{shards} train shards"
+            ways = "" if self.share_shards else ", or smaller shards, or loader.share_shards=true"
+            accepted = f"at most {max(1, most)} on {world} rank{'s' * (world > 1)}{ways}"
+            problem = f"makes {world * self.workers} readers for {few}"
+            raise UserError("loader.workers", self.workers, accepted, problem)
+        return self.workers
 
     def train_dataloader(self) -> TrainLoader:
-        """Random draws, a fixed number of batches an epoch."""
+        """The endless, resumable training stream."""
         rank, world = self._place()
         self._check_samples("train", world)
-        batches = self.epoch_batches or max(
-            1, round(self._draws("train") / (self.batch_size * world))
-        )
-        workers, archives = self._train_workers(world), self._archives("train")
-        if archives < world * max(1, workers):
+        workers, shards = self.train_workers(world), len(self.files("train"))
+        readers = world * max(1, workers)
+        if shards < readers:
             rank_zero_warn(
-                f"{archives} train archives for {world * max(1, workers)} readers: each goes through all and takes its own samples; "
-                "smaller archives read faster"
+                f"{shards} train shards for {readers} readers: every worker reads all shards and "
+                f"keeps 1/{readers} of the samples; use more, smaller shards"
             )
-        stream = TrainStream(
-            self._reader("train", workers),
-            self.draw,
-            self.realise,
-            collate,
-            self.batch_size,
-            batches,
-            self.seed,
-            rank,
-            world,
-        )
-        places = {
+        items = self.items_per_lap("train")
+        lap = max(1, round(items / (self.batch_size * world)))
+        facts = {
             "seed": self.seed,
             "batch size": self.batch_size,
-            "epoch length": batches,
+            "round length": lap * -(-MIN_ROUND // lap),
             "number of processes": world,
+            "data": self._digest(),
         }
-        trained = self._trained if self.trainer else None
+        stream = TrainStream(
+            self.reader("train", self._fits("train", workers)),
+            self.training_items,
+            self.row,
+            collate,
+            batch_size=self.batch_size,
+            round_batches=facts["round length"],
+            lap_items=items / readers,
+            seed=self.seed,
+            rank=rank,
+            world=world,
+        )
         return TrainLoader(
-            stream, workers, self._failures, places | {"data": self._digest()}, trained
+            stream,
+            workers,
+            self._failures,
+            facts=facts,
+            trained=self._trained if self.trainer else None,
+            epoch_batches=self.epoch_batches,
+            pin_memory=self._on_cuda(),
+            report=self.trainer is None,
         )
 
-    def val_dataloader(self) -> Loader | list[Loader]:
-        """The same batches every time; nothing where there is no val split."""
+    def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
+        """The same batches every time; an empty list where there is no val split."""
         return self._eval_loader("val")
 
-    def test_dataloader(self) -> Loader | list[Loader]:
+    def test_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """The same for the test split."""
         return self._eval_loader("test")
 
-    def draw(self, clip: Any, generator: np.random.Generator) -> Sequence[Any]:
-        """What training takes from a clip at one visit."""
-        raise NotImplementedError
-
-    def grid(self, clip: Any) -> Sequence[Any]:
-        """What validation takes from a clip."""
-        raise NotImplementedError
-
-    def realise(self, item: Any) -> dict[str, Any]:
-        """The row of a batch that an item stands for."""
-        raise NotImplementedError
-
-    def _eval_loader(self, split: str) -> Loader | list[Loader]:
+    def _eval_loader(self, split: str) -> EvalLoader | list[EvalLoader]:
         if not self.samples(split):
             return []
         rank, world = self._place()
         self._check_samples(split, world)
-        workers = min(self._train_workers(world), self.samples(split) // world, 1)
+        workers = min(self.train_workers(world), self.samples(split) // world, 1)
         stream = EvalStream(
-            self._reader(split, workers),
-            self.grid,
-            self.realise,
+            self.reader(split, self._fits(split, workers)),
+            self.validation_items,
+            self.row,
             collate,
-            self.batch_size,
-            rank,
-            world,
+            batch_size=self.batch_size,
+            rank=rank,
+            world=world,
         )
-        return Loader(stream, workers, self._failures, say=self.trainer is None)
+        pin, report = self._on_cuda(), self.trainer is None
+        return EvalLoader(stream, workers, self._failures, pin_memory=pin, report=report)
 
-    def samples(self, split: str) -> int:
-        """Samples of a split that this module reads."""
-        return sum(shard.samples for index in self.indexes for shard in index.of(self.kind, split))
-
-    def _seconds(self, split: str) -> float:
-        return sum(index.splits.get(split, {}).get("seconds", 0.0) for index in self.indexes)
-
-    def _draws(self, split: str) -> float:
-        raise NotImplementedError
-
-    def _bytes(self, split: str) -> float:
-        raise NotImplementedError
-
-    def _archives(self, split: str) -> int:
-        return sum(len(index.of(self.kind, split)) for index in self.indexes)
+    def _fits(self, split: str, workers: int) -> bool:
+        return self.clip_bytes(split) * max(1, workers) <= self.cache_bytes
 
     def _check_samples(self, split: str, world: int) -> None:
         samples = self.samples(split)
         if 0 < samples < world:
-            raise UserError(
-                "trainer.devices",
-                world,
-                f"at most {samples}, one for each {split} sample",
-                "are too many processes",
-            )
-
-    def _train_workers(self, world: int) -> int:
-        """Workers of each rank: those asked for, which must fit, or as many as do."""
-        archives, samples = self._archives("train"), self.samples("train")
-        most = (samples if self.share_shards else archives) // world
-        if self.workers is None:
-            return min(self.automatic if self._accelerated() else 0, most)
-        # With one worker the ranks alone outnumber the archives: no number of workers would help, so they share.
-        if self.workers > max(1, most):
-            few = f"{samples} train samples" if self.share_shards else f"{archives} train archives"
-            ways = "" if self.share_shards else ", or smaller archives, or loader.share_shards=true"
-            accepted = f"at most {max(1, most)} on {world} rank{'s' * (world > 1)}{ways}"
-            raise UserError(
-                "loader.workers",
-                self.workers,
-                accepted,
-                f"makes {world * self.workers} readers for {few}",
-            )
-        return self.workers
+            accepted = f"at most {samples}, one for each {split} sample"
+            raise UserError("trainer.devices", world, accepted, "are too many processes")
 
     def _accelerated(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
+    def _on_cuda(self) -> bool:
+        return self._accelerated() and self.trainer.strategy.root_device.type == "cuda"  # type: ignore[union-attr]
+
     def _digest(self) -> str:
-        """Of the archives' contents and order."""
-        hashes = [shard.sha256 for index in self.indexes for shard in index.of(self.kind, "train")]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        """Hash of the train shards' contents and order."""
+        hashes = "".join(shard.info.sha256 for shard in self.files("train"))
+        return hashlib.sha256(hashes.encode()).hexdigest()
 
     def _trained(self) -> int:
-        # Not the batches handed out: a checkpoint may be written in the middle of a step, which is then done again.
+        # Not the batches handed out: some are prefetched, and those of an unfinished step, or of
+        # gradients not yet applied, are trained again after a resume.
         assert self.trainer is not None
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return self.trainer.global_step * self.trainer.accumulate_grad_batches
 
     def _place(self) -> tuple[int, int]:
+        """Rank and number of processes."""
         if self.trainer is not None:
             return self.trainer.global_rank, self.trainer.world_size
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
-    def _reader(self, split: str, workers: int) -> ClipReader:
-        files = [
-            ShardFile(shards.path(shard), shard, shards)
-            for shards in self.sets
-            for shard in shards.index.of(self.kind, split)
-        ]
-        keep = self._bytes(split) * max(1, workers) <= self.cache_bytes
-        clip = AudioClip if self.kind == LIGHT else VideoClip
-        parts = ("wave", "au", "coefficients") if self.kind == LIGHT else ("video", "coefficients")
-        make = partial(clip.of, labels=Labels(self.speakers, self.unlabelled))
-        return ClipReader(files, parts, self.layout, make, keep, self._failures)
+    def labels(self) -> Labels:
+        """The label encoder of this data."""
+        return Labels(tuple(self.speakers), self.unlabelled)
 
 
 class AudioShards(Shards):
-    """Windows of ``window`` video frames with sound, AUs and coefficients, for stages 1 and 2; the options are :class:`Shards`'s.
+    """Windows of ``window`` video frames with audio, AUs and coefficients, for stages 1 and 2.
 
-    A batch: ``mel (B, 4W, 80)``, ``au (B, W, 17)``, each block of the layout ``(B, W, n)`` under its name, ``source
-    (B, C)`` (the joined coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end, ``phone
-    (B, W)`` int64 (places in :data:`datamodules.shards.phones.NAMES`, 0 for silence, -1 where the clip has no phones),
-    ``emotion``, ``intensity`` (-1 unknown), ``speaker`` int64 ``(B,)``, ``level`` float32 ``(B,)`` (nan unknown), and
-    ``key``, a list. With ``teacher`` also ``whisper (B, 2W, 384)``, from sets that have it. In training a clip gives one
-    window, at a random place, for each W frames that it has; in validation the windows stand side by side.
+    The other options are those of :class:`Shards`. A batch: ``mel (B, 4W, 80)``, ``au (B, W, 17)``,
+    each block of the layout ``(B, W, n)`` under its name, ``source (B, C)`` (the joined
+    coefficients of another frame of the clip), ``mask (B, W)`` False beyond the clip's end,
+    ``phone (B, W)`` int64 (places in :data:`datamodules.shards.phones.NAMES`, 0 for silence, -1
+    unknown), ``emotion``, ``intensity`` (-1 unknown), ``speaker`` int64 ``(B,)``, ``level`` float32
+    ``(B,)`` (nan unknown), and ``key``, a list. With ``teacher`` also ``whisper (B, 2W, 384)``,
+    from sets that have it. In training a clip gives one window, at a random place, for each W
+    frames that it has; in validation the windows stand side by side.
     """
 
     kind = LIGHT
@@ -320,13 +336,12 @@ class AudioShards(Shards):
         self, data: str | Sequence[str], *, window: int = 32, teacher: bool = False, **options: Any
     ) -> None:
         super().__init__(data, **options)
-        self.teacher = teacher
         if not 1 <= window <= 10 * FPS:
             raise UserError("loader.frames", window, f"video frames, 1 to {10 * FPS}")
-        self.window = window
+        self.window, self.teacher = window, teacher
 
     def setup(self, stage: str | None = None) -> None:
-        """As :meth:`Shards.setup`; UserError too when the teacher's features are wanted and a set has none."""
+        """As :meth:`Shards.setup`; UserError too when a set lacks the teacher's features."""
         super().setup(stage)
         if not self.teacher:
             return
@@ -334,62 +349,55 @@ class AudioShards(Shards):
 
         for shards in self.sets:
             if RECORD not in shards.index.provenance:
-                raise UserError(
-                    "data",
-                    shards.name,
-                    "what emo shards add-whisper DIR --out DIR2 wrote",
-                    "holds no features of Whisper",
-                )
+                accepted = "a set that emo shards add-whisper DIR --out DIR2 wrote"
+                raise UserError("data", shards.name, accepted, "has no Whisper features")
 
-    def draw(
+    def training_items(
         self, clip: AudioClip, generator: np.random.Generator
     ) -> list[tuple[AudioClip, int, int]]:
         """(clip, first frame, source frame) for each window of this visit."""
         last = max(0, clip.frames - self.window)
         visits = max(1, round(clip.frames / self.window))
-        return [
-            (clip, int(generator.integers(last + 1)), int(generator.integers(clip.frames)))
-            for _ in range(visits)
+        draws = [
+            (generator.integers(last + 1), generator.integers(clip.frames)) for _ in range(visits)
         ]
+        return [(clip, int(start), int(source)) for start, source in draws]
 
-    def grid(self, clip: AudioClip) -> list[tuple[AudioClip, int, int]]:
-        """Windows side by side; each clip's source frame is its own, the same every time."""
+    def validation_items(self, clip: AudioClip) -> list[tuple[AudioClip, int, int]]:
+        """Windows side by side, with one source frame for each clip."""
         source = zlib.crc32(clip.labels["key"].encode()) % clip.frames
         return [(clip, start, source) for start in range(0, clip.frames, self.window)]
 
-    def realise(self, item: tuple[AudioClip, int, int]) -> dict[str, Any]:
-        """Cut the window."""
+    def row(self, item: tuple[AudioClip, int, int]) -> dict[str, Any]:
+        """The window."""
         clip, start, source = item
         return clip.window(start, self.window, source, self.layout)
 
-    def _draws(self, split: str) -> float:
-        return max(self._seconds(split) * FPS / self.window, self.samples(split))
+    def items_per_lap(self, split: str) -> float:
+        return max(self.seconds(split) * FPS / self.window, self.samples(split))
 
-    def _bytes(self, split: str) -> float:
-        heard = 2 * 2 * 384 if self.teacher else 0
-        return self._seconds(split) * FPS * (4 * (4 * 80 + 17 + self.layout.size) + heard)
+    def clip_bytes(self, split: str) -> float:
+        features = 2 * 2 * 384 if self.teacher else 0
+        return self.seconds(split) * FPS * (4 * (4 * 80 + 17 + self.layout.size) + features)
 
-    def _reader(self, split: str, workers: int) -> ClipReader:
-        reader = super()._reader(split, workers)
-        if self.teacher:
-            reader.parts, reader.make = (
-                (*reader.parts, "whisper"),
-                partial(reader.make, teacher=True),
-            )
-        return reader
+    def reader(self, split: str, keep: bool) -> ClipReader:
+        make = partial(AudioClip.of, labels=self.labels(), teacher=self.teacher)
+        parts = ("wave", "au", "coefficients", *(("whisper",) if self.teacher else ()))
+        return ClipReader(self.files(split), parts, self.layout, make, keep, self._failures)
 
 
 class VideoShards(Shards):
-    """Pairs of frames of one clip, ``size`` pixels a side, with the ``context`` coefficients around each, for stage 3; the
-    options are :class:`Shards`'s.
+    """Pairs of frames of one clip, ``size`` pixels a side, with coefficients, for stage 3.
 
-    A batch: ``source_image``, ``driving_image`` ``(B, 3, S, S)`` in [0, 1]; ``source_coeffs``, ``driving_coeffs``
-    ``(B, K, C)``, K frames centred on the picture's, edges repeated; ``emotion``, ``intensity``, ``speaker``, ``level``
-    and ``key`` as in :class:`AudioShards`. Training draws one pair for each second of a clip, validation takes two.
+    The other options are those of :class:`Shards`. A batch: ``source_image``, ``driving_image``
+    ``(B, 3, S, S)`` uint8, float32 in [0, 1] in a training step; ``source_coeffs``,
+    ``driving_coeffs`` ``(B, K, C)``, the ``context`` frames centred on the picture's, edges
+    repeated; ``emotion``, ``intensity``, ``speaker``, ``level`` and ``key`` as in
+    :class:`AudioShards`. Training takes one pair for each second of a clip, validation two.
     """
 
     kind = VIDEO
-    automatic = 8
+    default_workers = 8
 
     def __init__(
         self,
@@ -407,10 +415,10 @@ class VideoShards(Shards):
             raise UserError("context", context, "an odd number of frames")
         self.size, self.context = size, context
 
-    def draw(
+    def training_items(
         self, clip: VideoClip, generator: np.random.Generator
     ) -> list[tuple[VideoClip, int, int]]:
-        """(clip, source frame, driving frame) for each pair of this visit; two frames of a clip of several are never the same."""
+        """(clip, source frame, driving frame) of each pair; the two differ where they can."""
         pairs = []
         for _ in range(max(1, clip.frames // FPS)):
             source = int(generator.integers(clip.frames))
@@ -418,17 +426,21 @@ class VideoShards(Shards):
             pairs.append((clip, source, (source + step) % clip.frames))
         return pairs
 
-    def grid(self, clip: VideoClip) -> list[tuple[VideoClip, int, int]]:
-        """The first frame drives to one a third and to one two thirds along the clip."""
+    def validation_items(self, clip: VideoClip) -> list[tuple[VideoClip, int, int]]:
+        """The first frame, driven to one a third and to one two thirds along the clip."""
         return [(clip, 0, clip.frames // 3), (clip, 0, 2 * clip.frames // 3)]
 
-    def realise(self, item: tuple[VideoClip, int, int]) -> dict[str, Any]:
-        """Decode the pair."""
+    def row(self, item: tuple[VideoClip, int, int]) -> dict[str, Any]:
+        """The decoded pair."""
         clip, source, driving = item
         return clip.pair(source, driving, self.size, self.context)
 
-    def _draws(self, split: str) -> float:
-        return max(self._seconds(split), self.samples(split))
+    def items_per_lap(self, split: str) -> float:
+        return max(self.seconds(split), self.samples(split))
 
-    def _bytes(self, split: str) -> float:
-        return sum(shard.bytes for index in self.indexes for shard in index.of(VIDEO, split))
+    def clip_bytes(self, split: str) -> float:
+        return sum(shard.info.bytes for shard in self.files(split))
+
+    def reader(self, split: str, keep: bool) -> ClipReader:
+        make, parts = partial(VideoClip.of, labels=self.labels()), ("video", "coefficients")
+        return ClipReader(self.files(split), parts, self.layout, make, keep, self._failures)

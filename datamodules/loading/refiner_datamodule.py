@@ -1,7 +1,8 @@
-"""Shard sets as a LightningDataModule for the refined renderer: what geometry draws, and what it should have drawn.
+"""Shard sets as a LightningDataModule for the refined renderer.
 
-A few frames of each clip serve as portraits; the geometric renderer is prepared for each once and kept. Every draw animates one of
-them to another frame of the clip, and cuts a part around mouth, eyes or cheeks.
+A few frames of each clip serve as portraits; the geometric renderer is prepared for each once.
+Every item animates one of them to another frame of the clip, and crops a part around mouth, eyes or
+cheeks, of the rendered frame as the input and of the true one as the target.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import cv2
 import numpy as np
 
 from datamodules.loading.datamodule import Shards
-from datamodules.loading.flow_align import align
 from datamodules.loading.image_augmentation import ImageAugmentation
 from datamodules.loading.sampler import ClipReader, ShardFile
-from datamodules.loading.windows import Labels
+from datamodules.loading.windows import Labels, planes, resized
 from datamodules.shards.index import LIGHT, VIDEO
-from datamodules.shards.reader import read_samples
+from datamodules.shards.reader import Members, read_samples
 from datamodules.shards.schema import Sample, SampleError
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
@@ -49,18 +49,22 @@ PLACES = (
     (topology.FOREHEAD, topology.NASION),
 )
 SHARES = (0.45, 0.15, 0.15, 0.1, 0.05, 0.1)
-"""Landmarks in whose middle a training crop lies, and how often: mouth, eyes, cheeks, chin, forehead."""
+"""Share of training crops around the middle of each: mouth, eyes, cheeks, chin, forehead."""
 JITTER = 0.2
-"""IOD by which it lies beside."""
-STRIKING = ("AU45_L", "AU45_R", "AU26", "AU25", "AU27", "AU12_L", "AU12_R", "AU4", "AU9")
-"""Units that change what a face shows most, where the model has them: frames that differ in them are drawn more often."""
-GRID = 12
+"""Standard deviation in IOD of a crop's distance from there."""
+SALIENT = ("AU45_L", "AU45_R", "AU26", "AU25", "AU27", "AU12_L", "AU12_R", "AU4", "AU9")
+"""Units that change a face most: frames that differ in them are sampled more often."""
+VALIDATION_FRAMES = 12
 """Frames of a clip in validation, at most."""
 LANDMARKS = "landmarks.npy"
-KEPT = 400
+MAX_PREPARED = 400
 """Prepared portraits that are held in memory."""
 STILL_SIDE = 256
-"""Side of the work picture on which a portrait's own planes lie."""
+"""Side of the work picture of a portrait's own planes."""
+FLOW_SIGMA, MAX_FLOW = 0.12, 0.06
+"""IOD over which the alignment flow is smoothed, and its greatest length."""
+INNER_WEIGHT = 0.02
+"""Weight of the flow inside mouth and eyes, where content appears and vanishes."""
 
 
 @dataclass(frozen=True)
@@ -75,72 +79,86 @@ class RefinedClip:
 
     @staticmethod
     def of(sample: Sample, labels: Labels) -> RefinedClip:
-        """Keep the mp4 as it is: frames are decoded when they are drawn."""
-        assert (
-            sample.video is not None
-            and sample.coefficients is not None
-            and sample.landmarks is not None
-        )
-        return RefinedClip(
-            sample.meta.frames, labels(sample), sample.video, sample.coefficients, sample.landmarks
-        )
+        """From a sample; frames are decoded when an item needs them."""
+        assert sample.video is not None and sample.landmarks is not None
+        assert sample.coefficients is not None
+        parts = (sample.video, sample.coefficients, sample.landmarks)
+        return RefinedClip(sample.meta.frames, labels(sample), *parts)
 
     def image(self, frame: int) -> np.ndarray:
-        """A frame ``(S, S, 3)`` uint8; SampleError ``bad_video`` when the mp4 cannot be decoded or lacks it."""
+        """A frame ``(S, S, 3)`` uint8; SampleError ``bad_video`` when it cannot be decoded."""
         try:
             return decode_mp4_bytes(self.video, [frame])[0]
         except ValueError as error:
             raise SampleError("bad_video", str(error)) from None
 
+    def frame_probabilities(self, source: int) -> np.ndarray:
+        """``(T,)``: half uniform, half by how much lids, mouth and brows differ from ``source``."""
+        columns = [EXP_NAMES.index(name) for name in SALIENT if name in EXP_NAMES]
+        exp = self.coefficients["exp"][:, columns].astype(np.float64)
+        difference = np.abs(exp - exp[source]).max(axis=1)
+        if difference.sum() == 0:
+            return np.full(self.frames, 1.0 / self.frames)
+        return 0.5 / self.frames + 0.5 * difference / difference.sum()
+
 
 @dataclass
 class TwinReader(ClipReader):
-    """Reads video archives whose landmarks lie in their light twins; ``twins`` has one for each, None where it needs none."""
+    """Reads video shards whose landmarks are in their light twins.
+
+    Args:
+        twins: one for each shard, None where it needs none.
+    """
 
     twins: list[ShardFile | None] = field(default_factory=list)
 
-    def members(self, shard: int) -> Iterator[tuple[str, dict[str, bytes] | SampleError]]:
+    def samples(self, shard: int) -> Iterator[tuple[str, Members | SampleError]]:
         """As of :class:`ClipReader`, the twin's landmarks added."""
         twin, found = self.twins[shard], {}
         if twin is not None:
             with twin.open() as stream:
-                found = {
-                    key: found
-                    for key, found in read_samples(stream, {LANDMARKS})
-                    if isinstance(found, dict)
-                }
-        for key, members in super().members(shard):
+                pairs = list(read_samples(stream, {LANDMARKS}))
+            found = {key: members for key, members in pairs if isinstance(members, dict)}
+        for key, members in super().samples(shard):
             yield key, members if isinstance(members, SampleError) else found.pop(key, {}) | members
 
 
 @dataclass(frozen=True)
-class Drive:
-    """One draw: the clip, the frame that is the portrait, the frame to be drawn, the crop's place (of PLACES) and its distance from
-    there in IOD, and what is done to the colours; none for validation."""
+class RefinerItem:
+    """A portrait frame and the frame to animate it to, with the crop.
+
+    Attributes:
+        place: of the crop, among PLACES; -1 for validation's, around the face.
+        offset: of the crop from there, in IOD.
+        augmentation: of the pictures; none in validation.
+    """
 
     clip: RefinedClip
     source: int
     driving: int
     place: int = -1
-    beside: tuple[float, float] = (0.0, 0.0)
-    spice: ImageAugmentation | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
+    augmentation: ImageAugmentation | None = None
 
 
 class RefinedShards(Shards):
-    """What the geometric renderer draws, beside the true frames; the options are :class:`Shards`'s.
+    """Frames of the geometric renderer beside the true frames; options as of :class:`Shards`.
 
-    A batch: ``still (B, 6, 128, 128)`` of cells, ``frame`` and ``target`` ``(B, 3, H, H)`` in [0, 1] with H the ``crop``, ``flow (B, H /
-    2, H / 2, 2)``, ``moving (B, 6, H / 2, H / 2)``, ``condition (B, n)``, as in :mod:`emo_lightning.renderers.refined.conditioning`;
-    ``target`` follows the drawn frame's geometry (see :mod:`datamodules.loading.flow_align`). The labels are those of
+    A batch: ``still (B, 6, 128, 128)`` of cells, ``frame`` and ``target`` ``(B, 3, H, H)`` uint8
+    (float32 in [0, 1] in a training step) with H the ``crop``, ``flow (B, H / 2, H / 2, 2)``,
+    ``moving (B, 6, H / 2, H / 2)``, ``condition (B, n)``, as in
+    :mod:`emo_lightning.renderers.refined.conditioning`; ``target`` follows the rendered frame's
+    geometry, see :func:`aligned`. The labels are those of
     :class:`datamodules.loading.datamodule.AudioShards`.
 
     Args:
-        crop: side of what is cut, pixels of the work picture, a multiple of 8; validation takes half as much again, around the face.
+        crop: side in pixels of the work picture, a multiple of 8; validation takes half as much
+            again, around the face. A work picture smaller than that is enlarged to it.
         sources: frames of a clip that serve as portraits.
     """
 
     kind = VIDEO
-    automatic = 8
+    default_workers = 8
 
     def __init__(
         self,
@@ -162,165 +180,147 @@ class RefinedShards(Shards):
             OrderedDict()
         )
 
-    def draw(self, clip: RefinedClip, generator: np.random.Generator) -> list[Drive]:
+    def training_items(
+        self, clip: RefinedClip, generator: np.random.Generator
+    ) -> list[RefinerItem]:
         """One for each second of the clip, at least one."""
         portraits = self.portraits(clip)
-        drives = []
+        items = []
         for _ in range(max(1, clip.frames // FPS)):
             source = int(generator.choice(portraits))
-            driving = int(generator.choice(clip.frames, p=_striking(clip, source)))
+            driving = int(generator.choice(clip.frames, p=clip.frame_probabilities(source)))
             place = int(generator.choice(len(PLACES), p=SHARES))
-            beside = tuple(float(x) for x in generator.normal(0.0, JITTER, 2))
-            drives.append(
-                Drive(
-                    clip,
-                    source,
-                    driving,
-                    place,
-                    (beside[0], beside[1]),
-                    ImageAugmentation.draw(generator),
-                )
-            )
-        return drives
+            x, y = (float(value) for value in generator.normal(0.0, JITTER, 2))
+            augmentation = ImageAugmentation.random(generator)
+            items.append(RefinerItem(clip, source, driving, place, (x, y), augmentation))
+        return items
 
-    def grid(self, clip: RefinedClip) -> list[Drive]:
-        """The first portrait of the clip drives to frames spread over it, and to those that differ most from it."""
-        source = self.portraits(clip)[0]
-        spread = np.linspace(0, clip.frames - 1, GRID // 2).astype(int).tolist()
-        far = np.argsort(-_striking(clip, source), kind="stable")[
-            :: max(1, clip.frames // (5 * GRID))
-        ][: GRID // 2].tolist()
-        return [Drive(clip, source, t) for t in sorted({*spread, *far} - {source} or {source})]
+    def validation_items(self, clip: RefinedClip) -> list[RefinerItem]:
+        """The first portrait, to frames spread over the clip and to those that differ most."""
+        source, half = self.portraits(clip)[0], VALIDATION_FRAMES // 2
+        spread = np.linspace(0, clip.frames - 1, half).astype(int).tolist()
+        order = np.argsort(-clip.frame_probabilities(source), kind="stable")
+        far = order[:: max(1, clip.frames // (5 * VALIDATION_FRAMES))][:half].tolist()
+        frames = sorted({*spread, *far} - {source} or {source})
+        return [RefinerItem(clip, source, frame) for frame in frames]
 
     def portraits(self, clip: RefinedClip) -> list[int]:
         """The frames of a clip that serve as portraits, always the same."""
         generator = np.random.default_rng([self.seed, zlib.crc32(clip.labels["key"].encode())])
-        return sorted(
-            int(t)
-            for t in generator.choice(clip.frames, min(self.sources, clip.frames), replace=False)
-        )
+        count = min(self.sources, clip.frames)
+        return sorted(generator.choice(clip.frames, count, replace=False).tolist())
 
-    def realise(self, item: Drive) -> dict[str, Any]:
-        """Animate, align, cut.
+    def row(self, item: RefinerItem) -> dict[str, Any]:
+        """The animated, aligned and cropped pictures.
 
         Raises:
-            SampleError: ``bad_video``; ``bad_array`` when the geometric renderer cannot use the portrait.
+            SampleError: ``bad_video``; ``bad_array`` when the geometric renderer cannot use the
+                portrait.
         """
-        clip, t = item.clip, item.driving
-        mesh, still = self._portrait(clip, item.source)
-        truth = clip.image(t)
-        exp, pose = clip.coefficients["exp"][t], Pose.of(clip.coefficients, t)
+        clip, frame, augmentation = item.clip, item.driving, item.augmentation
+        mesh, still = self._prepare(clip, item.source)
+        truth = clip.image(frame)
+        exp, pose = clip.coefficients["exp"][frame], Pose.of(clip.coefficients, frame)
+        length = self.crop if item.place >= 0 else self.crop + SNAP * round(self.crop / 2 / SNAP)
         side = work_side(len(truth), mesh.pose.scale)
-        if item.spice is not None:
-            side = SNAP * round(side * item.spice.zoom / SNAP)
-        vertices = mesh.retarget.vertices(exp, clip.coefficients["id"][t])
-        drawn = frame_inputs(mesh, side, vertices, pose, exp, whole=True)
-        frame, truth = (_sized(image, side) for image in (drawn.frame, truth))
-        rows, columns = self._cut(
-            item, pixels(pose.apply(vertices), side), pose.scale * side / 2.0, side
-        )
-        inside = drawn.moving[:2].max(axis=0)
-        target = align(truth, frame, inside, pose.scale * side / 2.0)
+        if augmentation is not None:
+            side = SNAP * round(side * augmentation.zoom / SNAP)
+        # All crops of a batch have one size, so a small frame is enlarged.
+        side = max(side, length)
+        unit = pose.scale * side / 2.0
+        vertices = mesh.retarget.vertices(exp, clip.coefficients["id"][frame])
+        inputs = frame_inputs(mesh, side, vertices, pose, exp, whole=True)
+        rendered, truth = resized(inputs.frame, side), resized(truth, side)
+        rows, columns = _crop(item, pixels(pose.apply(vertices), side), unit, side, length)
+        target = aligned(truth, rendered, inputs.moving[:2].max(axis=0), unit)
         cells = tuple(slice(part.start // CELL, part.stop // CELL) for part in (rows, columns))
         row = {
             "still": still,
-            "frame": _planes(frame[rows, columns]),
-            "target": _planes(target[rows, columns]),
-            "flow": drawn.flow[cells],
-            "moving": drawn.moving[:, *cells],
-            "condition": drawn.condition,
+            "frame": planes(rendered[rows, columns]),
+            "target": planes(target[rows, columns]),
+            "flow": inputs.flow[cells],
+            "moving": inputs.moving[:, *cells],
+            "condition": inputs.condition,
         }
-        if item.spice is not None:
-            row = item.spice(row)
-        return {
-            **{name: np.ascontiguousarray(value, np.float32) for name, value in row.items()},
-            **clip.labels,
-        }
+        row = row if augmentation is None else augmentation(row)
+        pictures = {name: row.pop(name) for name in ("frame", "target")}
+        row = {name: np.ascontiguousarray(value, np.float32) for name, value in row.items()}
+        return row | pictures | clip.labels
 
-    def _portrait(self, clip: RefinedClip, frame: int) -> tuple[PreparedMesh, np.ndarray]:
-        """The geometric renderer's source and the network's planes of a frame."""
+    def items_per_lap(self, split: str) -> float:
+        return max(self.seconds(split), self.samples(split))
+
+    def clip_bytes(self, split: str) -> float:
+        return sum(shard.info.bytes for shard in self.files(split))
+
+    def reader(self, split: str, keep: bool) -> ClipReader:
+        files = self.files(split)
+        light = {(f.source.name, f.info.name): f for f in self.files(split, LIGHT)}
+        twins = [light.get((file.source.name, file.info.twin or "")) for file in files]
+        make = partial(RefinedClip.of, labels=self.labels())
+        parts = ("video", "coefficients", "landmarks")
+        return TwinReader(files, parts, self.layout, make, keep, self._failures, twins=twins)
+
+    def _prepare(self, clip: RefinedClip, frame: int) -> tuple[PreparedMesh, np.ndarray]:
+        """The geometric renderer's source and the network's planes of a portrait frame."""
         name = (clip.labels["key"], frame)
         if name not in self._prepared:
-            portrait = Portrait(
-                clip.image(frame),
-                clip.landmarks[frame],
-                clip.coefficients.frames(slice(frame, frame + 1)),
-            )
+            coefficients = clip.coefficients.frames(slice(frame, frame + 1))
+            portrait = Portrait(clip.image(frame), clip.landmarks[frame], coefficients)
             try:
                 mesh = self.mesh.prepare(portrait)
             except (ValueError, IndexError, RuntimeError, np.linalg.LinAlgError) as error:
                 raise SampleError("bad_array", f"landmarks: {str(error)[:120]}") from None
-            self._prepared[name] = (
-                mesh,
-                portrait_planes(mesh, self.mesh.model.triangles, STILL_SIDE),
-            )
+            still = portrait_planes(mesh, self.mesh.model.triangles, STILL_SIDE)
+            self._prepared[name] = mesh, still
         self._prepared.move_to_end(name)
-        if len(self._prepared) > KEPT:
+        if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
         return self._prepared[name]
 
-    def _cut(self, item: Drive, points: np.ndarray, unit: float, side: int) -> tuple[slice, slice]:
-        """Rows and columns of the work picture; all of it where it is no larger."""
-        if item.place < 0:
-            length, middle = (
-                self.crop + SNAP * round(self.crop / 2 / SNAP),
-                points[topology.OVAL].mean(axis=0),
-            )
-        else:
-            length, middle = (
-                self.crop,
-                points[list(PLACES[item.place])].mean(axis=0) + unit * np.array(item.beside),
-            )
-        length = min(length, side)
-        left, top = (
-            int(np.clip(SNAP * round((m - length / 2) / SNAP), 0, side - length)) for m in middle
-        )
-        return slice(top, top + length), slice(left, left + length)
 
-    def _draws(self, split: str) -> float:
-        return max(self._seconds(split), self.samples(split))
-
-    def _bytes(self, split: str) -> float:
-        return sum(shard.bytes for index in self.indexes for shard in index.of(VIDEO, split))
-
-    def _reader(self, split: str, workers: int) -> ClipReader:
-        plain = super()._reader(split, workers)
-        make = partial(RefinedClip.of, labels=Labels(self.speakers, self.unlabelled))
-        parts = ("video", "coefficients", "landmarks")
-        reader = TwinReader(plain.shards, parts, self.layout, make, plain.keep, self._failures)
-        for shards in self.sets:
-            light = {shard.name: shard for shard in shards.index.of(LIGHT, split)}
-            for shard in shards.index.of(VIDEO, split):
-                twin = (
-                    light.get(shard.name.replace(f"{VIDEO}-{split}", f"{LIGHT}-{split}"))
-                    if shard.set == VIDEO
-                    else None
-                )
-                reader.twins.append(
-                    None if twin is None else ShardFile(shards.path(twin), twin, shards)
-                )
-        return reader
+def _crop(
+    item: RefinerItem, points: np.ndarray, unit: float, side: int, length: int
+) -> tuple[slice, slice]:
+    """Rows and columns of the work picture, ``length`` each and inside it."""
+    if item.place < 0:
+        middle = points[topology.OVAL].mean(axis=0)
+    else:
+        middle = points[list(PLACES[item.place])].mean(axis=0) + unit * np.array(item.offset)
+    first = SNAP * np.round((middle - length / 2) / SNAP)
+    left, top = np.clip(first, 0, side - length).astype(int).tolist()
+    return slice(top, top + length), slice(left, left + length)
 
 
-def _striking(clip: RefinedClip, source: int) -> np.ndarray:
-    """Chances ``(T,)`` of the clip's frames: half even, half by how much lids, mouth and brows differ from the portrait's."""
-    columns = [EXP_NAMES.index(name) for name in STRIKING if name in EXP_NAMES]
-    exp = clip.coefficients["exp"][:, columns].astype(np.float64)
-    far = np.abs(exp - exp[source]).max(axis=1)
-    return (
-        0.5 / clip.frames + 0.5 * far / far.sum()
-        if far.sum() > 0
-        else np.full(clip.frames, 1.0 / clip.frames)
-    )
+def aligned(truth: np.ndarray, rendered: np.ndarray, inside: np.ndarray, unit: float) -> np.ndarray:
+    """The true frame, moved onto the rendered one by the little that they are apart.
+
+    A network trained on pictures a pixel apart learns to blur. The flow between the two (DIS;
+    Kroeger et al., ECCV 2016) is smoothed over half an eye's width, so that what differs in content
+    (teeth, lids, wrinkles) stays.
+
+    Args:
+        truth, rendered: ``(S, S, 3)`` uint8 RGB.
+        inside: ``(h, h)`` in 0..1, inside of mouth and eyes of the rendered one.
+        unit: pixels per IOD.
+    """
+    side = len(truth)
+    small, area = (side // 2, side // 2), cv2.INTER_AREA
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (rendered, truth)]
+    halves = [cv2.resize(image, small, interpolation=area) for image in grey]
+    flow = _dis_flow().calc(halves[0], halves[1], None)
+    closed = 1.0 - cv2.blur(cv2.resize(inside, small, interpolation=area), (3, 3))
+    weight, sigma = INNER_WEIGHT + (1.0 - INNER_WEIGHT) * closed, FLOW_SIGMA * unit / 2.0
+    blurred = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
+    smooth = 2.0 * cv2.GaussianBlur(flow * weight[..., None], (0, 0), sigma) / blurred
+    length = np.linalg.norm(smooth, axis=2, keepdims=True)
+    smooth *= np.minimum(1.0, MAX_FLOW * unit / np.maximum(length, 1e-6))
+    smooth = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_LINEAR)
+    row, column = np.mgrid[:side, :side].astype(np.float32)
+    x, y = column + smooth[..., 0], row + smooth[..., 1]
+    return cv2.remap(truth, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _sized(image: np.ndarray, side: int) -> np.ndarray:
-    if len(image) == side:
-        return image
-    return cv2.resize(
-        image, (side, side), interpolation=cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC
-    )
-
-
-def _planes(image: np.ndarray) -> np.ndarray:
-    return image.transpose(2, 0, 1).astype(np.float32) / np.float32(255.0)
+@lru_cache(maxsize=1)
+def _dis_flow() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)

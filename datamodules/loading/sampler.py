@@ -1,53 +1,60 @@
-"""The order in which samples reach a training step: a pure function of (seed, epoch, rank, worker).
+"""The stream of training batches: a pure function of (seed, round, rank, worker).
 
-Nothing is drawn from a global generator, so a run that starts again at an epoch, or at a batch within one, sees what the
-first run saw, and no two ranks or workers see the same sample in one lap over the shards.
+The stream is endless and divided into rounds of about one lap over the data. A round is a
+``webdataset.DataPipeline``: shard list, split by reader, samples, clips, items, shuffle, batches.
+It draws nothing from a global generator, so it can begin at any batch. Where the library does not
+carry that, a stage of our own does:
+
+- ``split_by_node`` and ``split_by_worker`` know the true worker only, whereas after a resume the
+  first worker asked must play the one whose turn it is; and they give nothing to a reader without a
+  shard of its own.
+- ``batched`` behind ``map`` fills a batch up from later samples when one is bad, so that a batch's
+  samples depend on every bad one before it, and a resume would have to decode all that was trained.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from functools import partial
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
+import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
 from datamodules.shards.index import ShardInfo
-from datamodules.shards.reader import members_for, read_samples
+from datamodules.shards.reader import Members, members_for, read_samples
 from datamodules.shards.remote import ShardSet
 from datamodules.shards.schema import REASONS, Sample, SampleError, decode
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import Layout
 
-T = TypeVar("T")
 MAX_WORKERS = 256
+SHUFFLE_BUFFER, SHUFFLE_START = 512, 128
+"""Items that are shuffled, and the most that are needed before the first comes out."""
+MAX_BAD_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One archive to read: where it is, what the index says of it, and the set it comes from where that must bring it first."""
+    """A shard to read, and the set it belongs to."""
 
-    path: Path
+    source: ShardSet
     info: ShardInfo
-    source: ShardSet | None = None
 
     def open(self) -> IO[bytes]:
-        """The archive, for reading; UserError when it lies afar and cannot be had."""
-        return open(self.path, "rb") if self.source is None else self.source.open(self.info)
-
-    @property
-    def where(self) -> str:
-        """The set, for messages."""
-        return str(self.path.parent) if self.source is None else self.source.name
+        """The shard for reading; UserError when it is remote and cannot be had."""
+        return self.source.open(self.info)
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which of all readers this one is, over ranks and over each rank's workers."""
+    """Which of all readers (ranks x workers) this one is."""
 
     rank: int
     world: int
@@ -62,28 +69,63 @@ class Share:
     def readers(self) -> int:
         return self.world * self.workers
 
+    @staticmethod
+    def current(rank: int, world: int) -> Share:
+        """Of this process, a loader's worker or the main one."""
+        info = get_worker_info()
+        return Share(rank, world, info.id if info else 0, info.num_workers if info else 1)
+
 
 class FailureTable:
-    """Bad samples by reason, counted by several worker processes: one row of shared memory each."""
+    """Bad samples by reason, counted by several worker processes in shared memory."""
 
     def __init__(self) -> None:
         self._counts = torch.zeros(MAX_WORKERS, len(REASONS), dtype=torch.int64).share_memory_()
 
-    def add(self, worker: int, reason: str) -> None:
-        self._counts[worker % MAX_WORKERS, REASONS.index(reason)] += 1
+    def add(self, worker: int, error: SampleError) -> None:
+        """Count a bad sample of this process's ``worker``."""
+        self._counts[worker % MAX_WORKERS, REASONS.index(error.reason)] += 1
 
     def totals(self) -> dict[str, int]:
-        """Reason -> how often a bad sample was met, over all workers and laps so far."""
+        """Reason -> bad samples met so far by all workers; one met again counts again."""
         sums = self._counts.sum(0).tolist()
         return {reason: count for reason, count in zip(REASONS, sums, strict=True) if count}
 
 
+class Visit(NamedTuple):
+    """A shard in its turn of a lap; with ``share`` (n, of) only every of-th sample from n on."""
+
+    shard: int
+    position: int
+    lap: int
+    share: tuple[int, int] | None = None
+
+
+def shard_laps(shards: int, seed: Sequence[int]) -> Iterator[Visit]:
+    """Pipeline source: all shards in a random order, lap after lap."""
+    for lap in itertools.count():
+        order = np.random.default_rng([*seed, lap]).permutation(shards).tolist()
+        yield from (Visit(shard, position, lap) for position, shard in enumerate(order))
+
+
+def split_by_reader(visits: Iterable[Visit], share: Share, shards: int) -> Iterator[Visit]:
+    """Pipeline stage: whole shards where there is one for each reader, else every n-th sample."""
+    whole = shards >= share.readers
+    for visit in visits:
+        if not whole:
+            # Another share in every lap, or a reader might meet nothing but bad samples.
+            place = (share.place + visit.lap) % share.readers
+            yield visit._replace(share=(place, share.readers))
+        elif visit.position % share.readers == share.place:
+            yield visit
+
+
 @dataclass
 class ClipReader:
-    """Reads shards into clips; keeps them in memory when told to.
+    """Reads shards into clips, and keeps them in memory when ``keep`` is set.
 
     Args:
-        shards: the archives of one split.
+        shards: of one split.
         parts: parts of a sample that ``make`` needs.
         layout: expected of every sample.
         make: sample -> clip.
@@ -97,219 +139,196 @@ class ClipReader:
     make: Callable[[Sample], Any]
     keep: bool
     failures: FailureTable
-    _kept: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
+    _kept: dict[tuple[int, tuple[int, int] | None], list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._first = np.concatenate(
-            [[0], np.cumsum([shard.info.samples for shard in self.shards])]
-        ).tolist()
+        self._first = np.cumsum([0, *(shard.info.samples for shard in self.shards)]).tolist()
 
-    def lap(self, order: Sequence[int], share: Share, worker: int | None = None) -> Iterator[Any]:
-        """A share's clips of one lap: whole shards where there are enough for all readers, else every n-th sample.
+    def clips(self, visits: Iterable[Visit], worker: int, readers: int) -> Iterator[Any]:
+        """Pipeline stage: the good clips of each visit; bad samples are counted as ``worker``'s.
 
-        Bad samples are counted as ``worker``'s, by default the share's own.
+        Raises:
+            UserError: only bad samples for at least two laps.
         """
-        whole = len(self.shards) >= share.readers
-        for shard in order[share.place :: share.readers] if whole else order:
-            yield from self._clips(
-                shard, None if whole else share, share.worker if worker is None else worker
-            )
+        barren = 0
+        for visit in visits:
+            barren += 1
+            kept = self._kept.get((visit.shard, visit.share))
+            for clip in self._read(visit, worker) if kept is None else kept:
+                barren = 0
+                yield clip
+            if barren > 2 * len(self.shards) * readers:
+                counts = self.failures.totals().items()
+                reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
+                problem = f"gave no sample ({reasons or 'none skipped'})"
+                where = self.shards[visit.shard].source.name
+                raise UserError("data", where, "shards with usable samples", problem)
 
-    def members(self, shard: int) -> Iterator[tuple[str, dict[str, bytes] | SampleError]]:
-        """Key and members of each sample of an archive, or why it cannot be had."""
+    def samples(self, shard: int) -> Iterator[tuple[str, Members | SampleError]]:
+        """Key and members of each sample of a shard, or why it cannot be used."""
         with self.shards[shard].open() as stream:
             yield from read_samples(stream, members_for(self.parts))
 
-    def _clips(self, shard: int, share: Share | None, worker: int) -> Iterator[Any]:
-        slot = (shard, -1 if share is None else share.place)
-        if slot in self._kept:
-            yield from self._kept[slot]
-            return
+    def _read(self, visit: Visit, worker: int) -> Iterator[Any]:
         clips = []
-        for position, (key, members) in enumerate(self.members(shard)):
-            if share is not None and (self._first[shard] + position) % share.readers != share.place:
+        for number, (key, members) in enumerate(
+            self.samples(visit.shard), self._first[visit.shard]
+        ):
+            if visit.share is not None and number % visit.share[1] != visit.share[0]:
                 continue
             try:
                 if isinstance(members, SampleError):
                     raise members
                 clip = self.make(decode(key, members, self.parts, self.layout))
             except SampleError as error:
-                self.failures.add(worker, error.reason)
+                self.failures.add(worker, error)
                 continue
             if self.keep:
                 clips.append(clip)
             yield clip
         if self.keep:
-            self._kept[slot] = clips
+            self._kept[visit.shard, visit.share] = clips
 
 
 class TrainStream(IterableDataset):
-    """Endless laps over the shards, shuffled, cut into a fixed number of batches an epoch.
-
-    An epoch can begin at any of its batches. What lies before is drawn and made, for a sample that turns out bad shifts all
-    that follow, but not handed on: exact, and quick beside the training steps that it stands for.
+    """Endless training batches of one rank's reader, from any batch on.
 
     Args:
         reader: of the split.
-        draw: (clip, generator) -> the items to take from it at this visit; cheap.
-        realise: item -> row of a batch; may raise SampleError, which is counted.
+        items: (clip, generator) -> the items to take from it at this visit; cheap.
+        row: item -> row of a batch; may raise SampleError, which is counted.
         collate: rows -> batch.
         batch_size: rows of a batch.
-        batches: of an epoch, over all workers of this rank.
+        round_batches: batches of a round, over all workers of this rank.
+        lap_items: items that a reader takes in one lap, about.
         seed: of every draw.
         rank, world: this process among all.
-        buffer: items held for shuffling.
     """
 
     def __init__(
         self,
         reader: ClipReader,
-        draw: Callable[[Any, np.random.Generator], Sequence[Any]],
-        realise: Callable[[Any], Any],
+        items: Callable[[Any, np.random.Generator], Sequence[Any]],
+        row: Callable[[Any], Any],
         collate: Callable[[Sequence[Any]], Any],
+        *,
         batch_size: int,
-        batches: int,
+        round_batches: int,
+        lap_items: float,
         seed: int,
         rank: int = 0,
         world: int = 1,
-        buffer: int = 512,
     ) -> None:
         super().__init__()
-        self.reader, self.draw, self.realise, self.collate = reader, draw, realise, collate
-        self.batch_size, self.batches, self.seed, self.rank, self.world, self.buffer = (
-            batch_size,
-            batches,
-            seed,
-            rank,
-            world,
-            buffer,
-        )
-        # Shared, because workers that live on between epochs have copies of everything else: the epoch, its first batch.
-        self._place = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self.reader, self.items, self.row, self.collate = reader, items, row, collate
+        self.batch_size, self.round_batches, self.seed = batch_size, round_batches, seed
+        self.rank, self.world = rank, world
+        self._shuffle_start = max(1, min(SHUFFLE_START, round(lap_items)))
+        # Shared, because it is set after worker processes may have been started.
+        self._first = torch.zeros((), dtype=torch.int64).share_memory_()
 
-    @property
-    def epoch(self) -> int:
-        return int(self._place[0])
-
-    def begin(self, epoch: int, batch: int = 0) -> None:
-        """Choose what the next iteration gives: this epoch, from this batch on."""
-        self._place[0], self._place[1] = epoch, batch
+    def begin(self, batch: int) -> None:
+        """Choose the batch, counted from the start of the stream, that iteration begins with."""
+        self._first.fill_(batch)
 
     def __iter__(self) -> Iterator[Any]:
-        share, (epoch, first) = current_share(self.rank, self.world), self._place.tolist()
-        # A loader takes batches from its workers in turn, worker 0 first: it plays the one whose turn the first batch is.
-        share = replace(share, worker=(share.worker + first) % share.workers)
-        generator = np.random.default_rng([self.seed, epoch, share.rank, share.worker, 1])
-        rows = self._rows(self._items(epoch, share, generator), share.worker)
-        for batch in range(share.worker, self.batches, share.workers):
-            made = list(itertools.islice(rows, self.batch_size))
-            if batch >= first:
-                yield self.collate(made)
+        share, first = Share.current(self.rank, self.world), int(self._first)
+        batch = first + share.worker
+        # A loader asks its workers in turn, worker 0 first: it plays the one whose turn it is.
+        share = replace(share, worker=batch % share.workers)
+        while True:
+            number = batch // self.round_batches
+            start = number * self.round_batches
+            start += (share.worker - start) % share.workers
+            left = range(batch, (number + 1) * self.round_batches, share.workers)
+            skip = (batch - start) // share.workers
+            yield from itertools.islice(self.round(number, share, skip), len(left))
+            batch += len(left) * share.workers
 
-    def _items(self, epoch: int, share: Share, generator: np.random.Generator) -> Iterator[Any]:
-        for lap in itertools.count():
-            order = (
-                np.random.default_rng([self.seed, epoch, lap])
-                .permutation(len(self.reader.shards))
-                .tolist()
-            )
-            # Archives of nothing but bad samples may have fallen to this reader: it goes through all before it gives up.
-            for part in (share, Share(0, 1, 0, 1)):
-                drawn = (
-                    item
-                    for clip in self.reader.lap(order, part, share.worker)
-                    for item in self.draw(clip, generator)
-                )
-                empty = True
-                for item in shuffled(drawn, self.buffer, generator):
-                    empty = False
-                    yield item
-                if not empty:
+    def round(self, number: int, share: Share, skip: int = 0) -> wds.DataPipeline:
+        """One round of a reader, without its first ``skip`` batches."""
+        generator = np.random.default_rng([self.seed, number, share.rank, share.worker, 1])
+        mixer = random.Random(int(generator.integers(2**63)))
+        shards = len(self.reader.shards)
+        return wds.DataPipeline(
+            partial(shard_laps, shards, (self.seed, number)),
+            partial(split_by_reader, share=share, shards=shards),
+            partial(self.reader.clips, worker=share.worker, readers=share.readers),
+            partial(_flattened, items=partial(self.items, generator=generator)),
+            wds.shuffle(SHUFFLE_BUFFER, initial=self._shuffle_start, rng=mixer),
+            partial(self._batches, skip=skip, worker=share.worker),
+        )
+
+    def _batches(self, items: Iterator[Any], skip: int, worker: int) -> Iterator[Any]:
+        """Batch b of items b * size and on; a bad one is replaced by one of a later batch.
+
+        The replacement comes again in its own batch, so that no bad item moves another one, and the
+        skipped batches need not be decoded.
+        """
+        for _ in itertools.islice(items, skip * self.batch_size):
+            pass
+        ahead: deque[Any] = deque()
+        while True:
+            rows: list[Any] = []
+            bad = 0
+            for position in itertools.count():
+                if position == len(ahead):
+                    ahead.append(next(items))
+                try:
+                    rows.append(self.row(ahead[position]))
+                    bad = 0
+                except SampleError as error:
+                    self.reader.failures.add(worker, error)
+                    bad += 1
+                    if bad == MAX_BAD_SAMPLES:
+                        where = self.reader.shards[0].source.name
+                        problem = f"has {bad} consecutive samples that cannot be decoded ({error})"
+                        accepted = "shards with usable samples"
+                        raise UserError("data", where, accepted, problem) from None
+                if len(rows) == self.batch_size:
                     break
-            else:
-                reasons = (
-                    ", ".join(
-                        f"{reason} {count}"
-                        for reason, count in self.reader.failures.totals().items()
-                    )
-                    or "none left out"
-                )
-                raise UserError(
-                    "data",
-                    self.reader.shards[0].where,
-                    "shards with usable samples",
-                    f"gave no sample ({reasons})",
-                )
-
-    def _rows(self, items: Iterator[Any], worker: int) -> Iterator[Any]:
-        misses = 0
-        for item in items:
-            try:
-                row = self.realise(item)
-            except SampleError as error:
-                self.reader.failures.add(worker, error.reason)
-                misses += 1
-                if misses > 1000:
-                    where = self.reader.shards[0].where
-                    raise UserError(
-                        "data",
-                        where,
-                        "shards with usable samples",
-                        f"gave 1000 bad ones on end ({error})",
-                    ) from None
-                continue
-            misses = 0
-            yield row
+            for _ in range(self.batch_size):
+                ahead.popleft()
+            yield self.collate(rows)
 
 
 class EvalStream(IterableDataset):
-    """One lap in the shards' own order, the same at every epoch; ranks and workers take disjoint samples."""
+    """One lap in the shards' own order; ranks and workers take disjoint samples."""
 
     def __init__(
         self,
         reader: ClipReader,
-        draw: Callable[[Any], Sequence[Any]],
-        realise: Callable[[Any], Any],
+        items: Callable[[Any], Sequence[Any]],
+        row: Callable[[Any], Any],
         collate: Callable[[Sequence[Any]], Any],
+        *,
         batch_size: int,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         super().__init__()
-        self.reader, self.draw, self.realise, self.collate = reader, draw, realise, collate
+        self.reader, self.items, self.row, self.collate = reader, items, row, collate
         self.batch_size, self.rank, self.world = batch_size, rank, world
 
     def __iter__(self) -> Iterator[Any]:
-        share = current_share(self.rank, self.world)
-        rows: list[Any] = []
-        for clip in self.reader.lap(list(range(len(self.reader.shards))), share):
-            for item in self.draw(clip):
-                try:
-                    rows.append(self.realise(item))
-                except SampleError as error:
-                    self.reader.failures.add(share.worker, error.reason)
-                if len(rows) == self.batch_size:
-                    yield self.collate(rows)
-                    rows = []
-        if rows:
-            yield self.collate(rows)
+        share, shards = Share.current(self.rank, self.world), len(self.reader.shards)
+        visits = [Visit(shard, shard, 0) for shard in range(shards)]
+        yield from wds.DataPipeline(
+            partial(iter, visits),
+            partial(split_by_reader, share=share, shards=shards),
+            partial(self.reader.clips, worker=share.worker, readers=share.readers),
+            partial(_flattened, items=self.items),
+            wds.map(self.row, handler=partial(self._count, share.worker)),
+            wds.batched(self.batch_size, collation_fn=self.collate),
+        )
+
+    def _count(self, worker: int, error: Exception) -> bool:
+        if not isinstance(error, SampleError):
+            raise error
+        self.reader.failures.add(worker, error)
+        return True
 
 
-def current_share(rank: int, world: int) -> Share:
-    """This process's share, as a loader's worker or in the main process."""
-    info = get_worker_info()
-    return Share(rank, world, info.id if info else 0, info.num_workers if info else 1)
-
-
-def shuffled(items: Iterator[T], size: int, generator: np.random.Generator) -> Iterator[T]:
-    """Items in an order mixed over a buffer of ``size``; all of them, when they end."""
-    held: list[T] = []
-    for item in items:
-        if len(held) < size:
-            held.append(item)
-            continue
-        at = int(generator.integers(size))
-        item, held[at] = held[at], item
-        yield item
-    for at in generator.permutation(len(held)):
-        yield held[int(at)]
+def _flattened(clips: Iterable[Any], items: Callable[[Any], Sequence[Any]]) -> Iterator[Any]:
+    """Pipeline stage: the items of each clip."""
+    return itertools.chain.from_iterable(map(items, clips))

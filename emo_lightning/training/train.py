@@ -18,7 +18,8 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.logger import Logger
 
-from datamodules.loading.skipped_samples import SkippedSamples
+from datamodules.loading.dataloader import SkippedSamples
+from datamodules.loading.datamodule import Shards
 from datamodules.shards.index import ShardIndex
 from datamodules.shards.remote import open_set
 from emo_lightning.core.errors import MismatchError, UserError
@@ -43,7 +44,7 @@ from emo_lightning.training.callbacks import (
     wandb_id,
 )
 from emo_lightning.training.config import RunConfig, flatten, to_plain
-from emo_lightning.training.data import EndlessData, build_data
+from emo_lightning.training.data import build_data
 from emo_lightning.training.devices import World, find_world, strategy_for
 from emo_lightning.training.run_dir import (
     BEST,
@@ -98,11 +99,11 @@ def train(config: RunConfig) -> Path:
         shards = build_data(config, index, places, stage.needs_whisper)
         shards.setup()
         shards.check_ranks(world.size)
-        return run_stage(config, world, stage, EndlessData(shards), folder)
+        return run_stage(config, world, stage, shards, folder)
 
 
 def run_stage(
-    config: RunConfig, world: World, stage: StageModule, data: EndlessData, folder: Path
+    config: RunConfig, world: World, stage: StageModule, data: Shards, folder: Path
 ) -> Path:
     """Fit the stage, resuming where its folder has a checkpoint, and export it."""
     checkpoint = choose_checkpoint(config.resume, folder)
@@ -125,7 +126,7 @@ def run_stage(
         **stage.meta(),
     }
     record = RunRecord(folder, content)
-    validates = bool(data.shards.samples("val"))
+    validates = bool(data.samples("val"))
     metrics = MetricsFile(folder, step)
     metrics.start()
     loggers: list[Logger] = [metrics, *trackers(config, folder, record.content)]

@@ -1,9 +1,11 @@
-"""What reaches the stages: shapes, alignment, order as a function of seed, epoch, rank and worker, and nothing fatal in a bad sample."""
+"""Batches: shapes, alignment, a reproducible order, and bad samples that are counted."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 
 import lightning
 import numpy as np
@@ -11,9 +13,17 @@ import pytest
 import torch
 
 from datamodules.loading.datamodule import AudioShards, VideoShards
-from datamodules.loading.sampler import ClipReader, FailureTable, ShardFile, Share, current_share
+from datamodules.loading.sampler import (
+    ClipReader,
+    FailureTable,
+    ShardFile,
+    Share,
+    Visit,
+    split_by_reader,
+)
 from datamodules.shards.index import read_index
 from datamodules.shards.reader import iter_samples
+from datamodules.shards.remote import open_set
 from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import MismatchError, UserError
 from emo_lightning.face.coefficients import BUILTIN
@@ -39,10 +49,11 @@ def identity(batch) -> list[tuple]:
     return list(zip(batch["key"], *sides, strict=True))
 
 
-def epoch(data, number=0) -> list[list[tuple]]:
+def stream(data, count: int, first: int = 0) -> list[list[tuple]]:
+    """Batches ``first .. first + count - 1`` of the training stream."""
     loader = data.train_dataloader()
-    loader.set_epoch(number)
-    return [identity(batch) for batch in loader]
+    loader.load_state_dict({"batch": first, "facts": loader.state_dict()["facts"]})
+    return [identity(batch) for batch in itertools.islice(loader, count)]
 
 
 def test_audio_batches_are_as_promised(shard_set):
@@ -101,13 +112,14 @@ def test_clips_shorter_than_a_window_are_masked(shard_set):
 def test_video_batches_are_as_promised(shard_set):
     batch = next(iter(ready(VideoShards, shard_set, batch_size=3, size=16).train_dataloader()))
     assert batch["source_image"].shape == batch["driving_image"].shape == (3, 3, 16, 16)
+    assert batch["source_image"].dtype == batch["driving_image"].dtype == torch.uint8
     assert batch["source_coeffs"].shape == batch["driving_coeffs"].shape == (3, 27, 98)
     frames = {sample.key: sample for sample in iter_samples(shard_set, "train")}
     for row, (key, source, driving) in enumerate(identity(batch)):
         assert source != driving
         # The test's pictures are a grey of twice the frame's number.
-        assert batch["source_image"][row].mean() * 255 == pytest.approx(2 * source, abs=2)
-        assert batch["driving_image"][row].mean() * 255 == pytest.approx(2 * driving, abs=2)
+        assert batch["source_image"][row].double().mean() == pytest.approx(2 * source, abs=2)
+        assert batch["driving_image"][row].double().mean() == pytest.approx(2 * driving, abs=2)
         last = frames[key].meta.frames - 1
         expected = np.clip(np.arange(driving - 13, driving + 14), 0, last)
         np.testing.assert_array_equal(
@@ -117,45 +129,56 @@ def test_video_batches_are_as_promised(shard_set):
 
 @pytest.mark.parametrize("kind", [AudioShards, VideoShards])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_order_is_a_function_of_seed_and_epoch(shard_set, kind, workers):
-    options = {"batch_size": 3, "epoch_batches": 5, "workers": workers}
+def test_a_batch_is_a_function_of_seed_and_number(shard_set, kind, workers, monkeypatch):
+    # Rounds of few batches, so that the stream runs through several.
+    monkeypatch.setattr("datamodules.loading.datamodule.MIN_ROUND", 1)
+    options = {"batch_size": 3, "workers": workers}
     data = ready(kind, shard_set, **options)
+    seen = stream(data, 24)
+    assert len({tuple(batch) for batch in seen}) == 24
+    for first in (1, 14):
+        assert stream(ready(kind, shard_set, **options), 24 - first, first) == seen[first:]
+    assert stream(ready(kind, shard_set, **options, seed=1), 24) != seen
+    assert stream(ready(kind, shard_set, **options, cache_mb=0), 24) == seen
+
+
+def test_one_iteration_goes_on_where_the_last_one_ended(shard_set):
+    data = ready(AudioShards, shard_set, batch_size=3, epoch_batches=4)
     loader = data.train_dataloader()
-    seen = {}
-    for number in (0, 1, 2):
-        loader.set_epoch(number)
-        seen[number] = [identity(batch) for batch in loader]
-    assert [len(batches) for batches in seen.values()] == [5, 5, 5] and len(loader) == 5
-    assert seen[0] != seen[1] != seen[2] != seen[0]
-    # A fresh process that starts at epoch 2 sees what the first one saw there.
-    assert epoch(ready(kind, shard_set, **options), 2) == seen[2]
-    assert epoch(ready(kind, shard_set, **options, seed=1), 2) != seen[2]
-    assert epoch(ready(kind, shard_set, **options, cache_mb=0), 2) == seen[2]
+    parts = [[identity(batch) for batch in loader] for _ in range(2)]
+    assert [len(part) for part in parts] == [4, 4] and len(loader) == 4
+    endless = ready(AudioShards, shard_set, batch_size=3)
+    assert parts[0] + parts[1] == stream(endless, 8)
+    with pytest.raises(TypeError, match="endless"):
+        len(endless.train_dataloader())
 
 
-def test_an_epoch_is_about_one_lap(shard_set):
+def test_a_lap_takes_every_clip_about_as_often_as_it_has_windows(shard_set):
     data = ready(AudioShards, shard_set, batch_size=4, window=20)
-    batches = epoch(data)
     frames = sum(40 + n for n in range(12))
-    assert len(batches) == round(frames / 20 / 4)
+    batches = stream(data, 3 * round(frames / 20 / 4))
     counts = Counter(key for batch in batches for key, _ in batch)
-    assert len(counts) == 12 and max(counts.values()) <= 4
+    assert len(counts) == 12 and max(counts.values()) <= 12
+
+
+def first_lap(files: list[ShardFile], share: Share) -> Iterator[str]:
+    """Keys of a reader's first lap in an order of our own."""
+    reader = ClipReader(files, ("au",), BUILTIN, lambda sample: sample.key, True, FailureTable())
+    visits = [Visit(shard, position, 0) for position, shard in enumerate([3, 1, 0, 2, 5, 4])]
+    yield from reader.clips(split_by_reader(visits, share, len(files)), 0, share.readers)
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 1), (2, 1), (3, 2), (4, 2)])
 def test_readers_share_a_lap_without_overlap(shard_set, world, workers):
     index = read_index(shard_set)
-    files = [ShardFile(shard_set / shard.name, shard) for shard in index.of("light", "train")]
+    source = open_set(shard_set)
+    files = [ShardFile(source, shard) for shard in index.of("light", "train")]
     seen = []
     for rank in range(world):
         for worker in range(workers):
-            reader = ClipReader(
-                files, ("au",), BUILTIN, lambda sample: sample.key, True, FailureTable()
-            )
             share = Share(rank, world, worker, workers)
-            first = list(reader.lap([3, 1, 0, 2, 5, 4], share))
-            assert first == list(reader.lap([3, 1, 0, 2, 5, 4], share))
-            seen.append(first)
+            seen.append(list(first_lap(files, share)))
+            assert seen[-1] == list(first_lap(files, share))
     assert sorted(key for keys in seen for key in keys) == [f"clip-{n:03d}" for n in range(12)]
     assert all(seen)
 
@@ -163,14 +186,14 @@ def test_readers_share_a_lap_without_overlap(shard_set, world, workers):
 def test_ranks_draw_different_windows_and_as_many(shard_set):
     per_rank = []
     for rank in range(2):
-        data = ready(AudioShards, shard_set, batch_size=2, epoch_batches=4)
+        data = ready(AudioShards, shard_set, batch_size=2)
         data._place = lambda rank=rank: (rank, 2)
-        per_rank.append(epoch(data))
+        per_rank.append(stream(data, 4))
     assert [len(batches) for batches in per_rank] == [4, 4]
     keys = [{key for batch in batches for key, _ in batch} for batches in per_rank]
     starts = [[start for batch in batches for _, start in batch] for batches in per_rank]
     assert keys[0] != keys[1] and starts[0] != starts[1]
-    assert current_share(1, 2) == Share(1, 2, 0, 1)
+    assert Share.current(1, 2) == Share(1, 2, 0, 1)
 
 
 def test_validation_is_the_same_every_time_and_covers_all(shard_set):
@@ -206,14 +229,14 @@ def broken_set(shard_set, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_samples_are_counted_and_left_out(broken_set, workers):
-    data = ready(AudioShards, broken_set, batch_size=4, workers=workers)
+    data = ready(AudioShards, broken_set, batch_size=4, workers=workers, epoch_batches=12)
     with pytest.warns(UserWarning, match="bad_meta"):
-        keys = {key for batch in epoch(data) for key, _ in batch}
+        keys = {key for batch in data.train_dataloader() for key, _ in identity(batch)}
     assert "clip-004" not in keys and len(keys) >= 8
     assert set(data.failures()) == {"bad_meta"}
     video = ready(VideoShards, broken_set, batch_size=4, size=16, epoch_batches=12)
     with pytest.warns(UserWarning, match="bad_video"):
-        keys = {key for batch in epoch(video) for key, *_ in batch}
+        keys = {key for batch in video.train_dataloader() for key, *_ in identity(batch)}
     assert "clip-000" not in keys and "clip-001" in keys
 
 
@@ -263,8 +286,8 @@ def test_a_set_of_bad_samples_alone_is_an_error_not_a_hang(tmp_path, make_sample
     writer.finish()
     path = tmp_path / "set" / "light-train-000000.tar"
     path.write_bytes(path.read_bytes().replace(b'"fps":25.0', b'"fps":24.0'))
-    with pytest.raises(UserError, match="gave no sample"), pytest.warns(UserWarning):
-        epoch(ready(AudioShards, tmp_path / "set"))
+    with pytest.raises(UserError, match=r"gave no sample \(bad_meta"), pytest.warns(UserWarning):
+        stream(ready(AudioShards, tmp_path / "set", epoch_batches=1), 1)
 
 
 class Watcher(lightning.LightningModule):

@@ -1,7 +1,8 @@
-"""A run broken off in the middle of an epoch goes on with the very samples that come next: none twice, none skipped."""
+"""A run that was broken off goes on with the very samples that come next, on every rank."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -16,12 +17,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from datamodules.loading import windows
 from datamodules.loading.datamodule import AudioShards, VideoShards
 from emo_lightning.core.errors import UserError
 from emo_lightning.training.run_dir import AtomicCheckpointIO
 
-BATCHES, EPOCHS = 7, 2
-OPTIONS = {"batch_size": 3, "workers": 2, "window": 16, "seed": 5, "epoch_batches": BATCHES}
+STEPS, VALIDATE = 14, 4
+OPTIONS = {"batch_size": 3, "workers": 2, "window": 16, "seed": 5}
 
 
 def ready(kind, folder, **options):
@@ -57,28 +59,33 @@ def spoilt_set(shard_set, tmp_path):
     ("kind", "options"), [(AudioShards, {"window": 16}), (VideoShards, {"size": 16})]
 )
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.filterwarnings("ignore:samples left out")
-def test_an_epoch_goes_on_at_any_batch(spoilt_set, kind, options, workers):
-    options = {"batch_size": 3, "epoch_batches": 5, "workers": workers, **options}
+def test_the_stream_goes_on_at_any_batch(spoilt_set, kind, options, workers, monkeypatch):
+    monkeypatch.setattr("datamodules.loading.datamodule.MIN_ROUND", 1)
+    options = {"batch_size": 3, "workers": workers, **options}
     loader = ready(kind, spoilt_set, **options).train_dataloader()
-    straight = {}
-    for epoch in (2, 3):
-        loader.set_epoch(epoch)
-        straight[epoch] = [contents(batch) for batch in loader]
-    for stop in (1, 2, 5):
-        loader.set_epoch(2)
-        batches = iter(loader)
-        for _ in range(stop):
-            next(batches)
+    straight = [contents(batch) for batch in itertools.islice(loader, 18)]
+    for stop in (1, 11):
+        loader = ready(kind, spoilt_set, **options).train_dataloader()
+        for _ in itertools.islice(loader, stop):
+            pass
         state = loader.state_dict()
-        assert (state["epoch"], state["batch"]) == (2, stop)
-        batches.close()
+        assert state["batch"] == stop
         resumed = ready(kind, spoilt_set, **options).train_dataloader()
         resumed.load_state_dict(state)
-        resumed.set_epoch(2)
-        assert [contents(batch) for batch in resumed] == straight[2][stop:]
-        resumed.set_epoch(3)
-        assert [contents(batch) for batch in resumed] == straight[3]
+        rest = itertools.islice(resumed, 18 - stop)
+        assert [contents(batch) for batch in rest] == straight[stop:]
+
+
+def test_what_is_skipped_on_resume_is_not_decoded(spoilt_set, monkeypatch):
+    decoded = []
+    real = windows.decode_mp4_bytes
+    monkeypatch.setattr(
+        windows, "decode_mp4_bytes", lambda *given: decoded.append(1) or real(*given)
+    )
+    loader = ready(VideoShards, spoilt_set, batch_size=3, size=16).train_dataloader()
+    loader.load_state_dict({"batch": 40, "facts": loader.state_dict()["facts"]})
+    next(iter(loader))
+    assert 3 <= len(decoded) < 9
 
 
 def test_a_place_is_plain_and_says_when_it_means_another(shard_set, tmp_path):
@@ -92,7 +99,7 @@ def test_a_place_is_plain_and_says_when_it_means_another(shard_set, tmp_path):
 
 
 class Diary(lightning.LightningModule):
-    """Writes down each batch: step, epoch, keys and first frames."""
+    """Writes down each batch: step, keys and first frames."""
 
     def __init__(self, out: Path, pause: float) -> None:
         super().__init__()
@@ -100,16 +107,14 @@ class Diary(lightning.LightningModule):
         self.out, self.pause = out, pause
 
     def training_step(self, batch, index):
-        row = [
-            self.global_step,
-            self.current_epoch,
-            batch["key"],
-            batch["exp"][:, 0, 0].int().tolist(),
-        ]
+        row = [self.global_step, batch["key"], batch["exp"][:, 0, 0].int().tolist()]
         with open(self.out / f"rank{self.global_rank}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         time.sleep(self.pause)
         return self.weight.sum() * batch["mel"].mean()
+
+    def validation_step(self, batch, index):
+        pass
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -124,12 +129,14 @@ def train(
     pause: float = 0.0,
     **options,
 ) -> None:
-    """Train to the end, with a checkpoint after each ``every`` steps."""
+    """Train to the end, with validations between and a checkpoint after each ``every`` steps."""
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp_fork" if devices > 1 else "auto",
-        max_epochs=EPOCHS,
+        max_steps=options.pop("max_steps", STEPS),
+        val_check_interval=VALIDATE,
+        check_val_every_n_epoch=None,
         default_root_dir=out,
         logger=False,
         callbacks=[
@@ -141,7 +148,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        limit_val_batches=0,
+        limit_val_batches=1,
         use_distributed_sampler=False,
     )
     data = AudioShards(str(shards), **{**OPTIONS, **options})
@@ -157,14 +164,8 @@ def expected(shard_set: Path, rank: int, world: int, **options) -> list[list]:
     """What a rank that is never stopped would write down."""
     data = ready(AudioShards, shard_set, **{**OPTIONS, **options})
     data._place = lambda: (rank, world)
-    loader, rows = data.train_dataloader(), []
-    for epoch in range(EPOCHS):
-        loader.set_epoch(epoch)
-        rows += [
-            [len(rows) + i, epoch, b["key"], b["exp"][:, 0, 0].int().tolist()]
-            for i, b in enumerate(loader)
-        ]
-    return rows
+    batches = enumerate(itertools.islice(data.train_dataloader(), STEPS))
+    return [[step, b["key"], b["exp"][:, 0, 0].int().tolist()] for step, b in batches]
 
 
 def written(out: Path, rank: int) -> list[list]:
@@ -175,20 +176,21 @@ def written(out: Path, rank: int) -> list[list]:
 def test_every_checkpoint_resumes_exactly(shard_set, tmp_path):
     first = tmp_path / "first"
     first.mkdir()
-    train(shard_set, first, 1, 1, workers=0, epoch_batches=3)
-    straight = expected(shard_set, 0, 1, workers=0, epoch_batches=3)
-    assert written(first, 0) == straight
-    for step in range(1, 6):
+    train(shard_set, first, 1, 1, workers=0, max_steps=6)
+    straight = expected(shard_set, 0, 1, workers=0)
+    assert written(first, 0) == straight[:6]
+    # Before and after a validation, and within a round.
+    for step in (1, 3, 4, 5):
         out = tmp_path / str(step)
         out.mkdir()
-        train(shard_set, out, 1, 100, first / f"step={step}.ckpt", workers=0, epoch_batches=3)
-        assert written(out, 0) == straight[step:], step
+        train(shard_set, out, 1, 100, first / f"step={step}.ckpt", workers=0, max_steps=6)
+        assert written(out, 0) == straight[step:6], step
 
 
 def start(
     action: Callable[..., None], out: Path, *arguments: object, **options: object
 ) -> BaseProcess:
-    """Run in a process, and group of processes, of its own, so that nothing of it outlives a kill."""
+    """Run in a process group of its own, so that nothing of it outlives a kill."""
 
     def work() -> None:
         os.setsid()
@@ -203,17 +205,17 @@ def start(
     return process
 
 
-def test_two_processes_killed_within_an_epoch_resume_exactly(shard_set, tmp_path):
+def test_two_processes_killed_between_validations_resume_exactly(shard_set, tmp_path):
     out = tmp_path / "first"
     process = start(train, out, shard_set, out, 2, 2, pause=0.1)
     deadline = time.monotonic() + 120
-    while len(written(out, 0)) < BATCHES + 4:
+    while len(written(out, 0)) < STEPS - 3:
         assert process.is_alive() and time.monotonic() < deadline, (out / "log").read_text()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
     step = max(int(path.stem.partition("=")[2]) for path in out.glob("step=*.ckpt"))
-    assert BATCHES < step < 2 * BATCHES
+    assert VALIDATE < step < STEPS
     again = tmp_path / "second"
     process = start(train, again, shard_set, again, 2, 100, out / f"step={step}.ckpt")
     process.join(120)
@@ -230,29 +232,25 @@ def test_two_processes_killed_within_an_epoch_resume_exactly(shard_set, tmp_path
 
 
 def read_as_rank(shards: Path, out: Path, rank: int, seed: int) -> None:
-    """Join a gloo group of two, read two epochs with two workers, and write down clip and first frame of every window."""
+    """Join a gloo group of two, read with two workers, write down clip and first frame of all."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2
     )
     loader = ready(
-        AudioShards, shards, batch_size=1, workers=2, window=16, seed=seed, epoch_batches=8
+        AudioShards, shards, batch_size=1, workers=2, window=16, seed=seed
     ).train_dataloader()
-    rows = []
-    for epoch in range(2):
-        loader.set_epoch(epoch)
-        rows.append([[batch["key"][0], int(batch["exp"][0, 0, 0])] for batch in loader])
+    batches = itertools.islice(loader, 8)
+    rows = [[batch["key"][0], int(batch["exp"][0, 0, 0])] for batch in batches]
     (out / f"rank{rank}.json").write_text(json.dumps(rows))
     torch.distributed.destroy_process_group()
 
 
-def readers_of(shards: Path, out: Path, seed: int) -> dict[tuple[int, int, int], list[list]]:
-    """(epoch, rank, worker) -> what that reader drew, in two processes with two workers each; a loader asks its workers in turn."""
+def readers_of(shards: Path, out: Path, seed: int) -> dict[tuple[int, int], list[list]]:
+    """(rank, worker) -> its windows, from two processes with two workers each, asked in turn."""
     out.mkdir()
+    context = multiprocessing.get_context("fork")
     started = [
-        multiprocessing.get_context("fork").Process(
-            target=read_as_rank, args=(shards, out, rank, seed)
-        )
-        for rank in range(2)
+        context.Process(target=read_as_rank, args=(shards, out, rank, seed)) for rank in range(2)
     ]
     for process in started:
         process.start()
@@ -260,40 +258,44 @@ def readers_of(shards: Path, out: Path, seed: int) -> dict[tuple[int, int, int],
         process.join(60)
     assert [process.exitcode for process in started] == [0, 0]
     rows = [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(2)]
-    return {
-        (epoch, rank, worker): rows[rank][epoch][worker::2]
-        for epoch in range(2)
-        for rank in range(2)
-        for worker in range(2)
-    }
+    return {(rank, worker): rows[rank][worker::2] for rank in range(2) for worker in range(2)}
 
 
 def test_no_two_readers_of_two_ranks_draw_alike(shard_set, tmp_path):
     drawn = readers_of(shard_set, tmp_path / "first", 5)
-    for epoch in range(2):
-        readers = {place: rows for place, rows in drawn.items() if place[0] == epoch}
-        # Four windows of each, of the five at least that one lap gives it: no clip comes to two readers, and each has its own frames.
-        clips = {place: {key for key, _ in rows} for place, rows in readers.items()}
-        assert sum(map(len, clips.values())) == len(set().union(*clips.values())) and all(
-            len(rows) == 4 for rows in readers.values()
-        )
     frames = [tuple(frame for _, frame in rows) for rows in drawn.values()]
-    assert len(set(frames)) == len(frames) == 8
+    assert len(set(frames)) == 4 and all(len(rows) == 4 for rows in drawn.values())
     assert readers_of(shard_set, tmp_path / "again", 5) == drawn
+
+
+class GlobalDraws(AudioShards):
+    """Rows with a number from torch's global generator, as a library's augmentation draws it."""
+
+    def row(self, item):
+        return super().row(item) | {"draw": torch.rand(1).numpy()}
+
+
+def test_global_generators_differ_between_ranks_and_workers(shard_set):
+    drawn = []
+    for rank in range(2):
+        lightning.seed_everything(3, verbose=False)
+        data = ready(GlobalDraws, shard_set, batch_size=1, workers=2)
+        data._place = lambda rank=rank: (rank, 2)
+        batches = itertools.islice(data.train_dataloader(), 4)
+        drawn += [float(batch["draw"]) for batch in batches]
+    assert len(set(drawn)) == 8
 
 
 @pytest.mark.parametrize(
     ("world", "options"), [(2, {"workers": 4, "share_shards": True}), (8, {}), (8, {"workers": 1})]
 )
 def test_more_readers_than_archives_share_them_and_it_is_said(shard_set, world, options):
-    seen = []
     for rank in range(world):
-        data = ready(AudioShards, shard_set, batch_size=1, epoch_batches=8 // world, **options)
+        data = ready(AudioShards, shard_set, batch_size=1, **options)
         data._place = lambda rank=rank: (rank, world)
-        with pytest.warns(UserWarning, match="6 train archives for 8 readers"):
+        with pytest.warns(UserWarning, match=r"6 train shards for 8 readers.*keeps 1/8"):
             loader = data.train_dataloader()
-        seen += [batch["key"][0] for batch in loader]
-    assert len(seen) == len(set(seen)) == 8
+        assert next(iter(loader))["key"]
 
 
 def test_workers_that_do_not_fit_are_refused_and_the_most_named(shard_set):
@@ -302,10 +304,11 @@ def test_workers_that_do_not_fit_are_refused_and_the_most_named(shard_set):
             1,
             7,
             {},
-            "makes 7 readers for 6 train archives; accepted: at most 6 on 1 rank, or smaller archives, or loader.share_shards",
+            "makes 7 readers for 6 train shards; accepted: at most 6 on 1 rank, or smaller shards, "
+            "or loader.share_shards",
         ),
-        (2, 4, {}, "makes 8 readers for 6 train archives; accepted: at most 3 on 2 ranks"),
-        (8, 2, {}, "makes 16 readers for 6 train archives; accepted: at most 1 on 8 ranks"),
+        (2, 4, {}, "makes 8 readers for 6 train shards; accepted: at most 3 on 2 ranks"),
+        (8, 2, {}, "makes 16 readers for 6 train shards; accepted: at most 1 on 8 ranks"),
         (
             2,
             7,
@@ -315,13 +318,13 @@ def test_workers_that_do_not_fit_are_refused_and_the_most_named(shard_set):
     ):
         data = ready(AudioShards, shard_set, workers=workers, **options)
         with pytest.raises(UserError, match=f"loader.workers '{workers}' {most}"):
-            data._train_workers(world)
+            data.train_workers(world)
         data.workers = None
-        assert data._train_workers(world) == 0
+        assert data.train_workers(world) == 0
     assert ready(AudioShards, shard_set, workers=6).check_ranks(1) is None
     with pytest.raises(
         UserError,
-        match=r"trainer\.devices '5' are too many processes; accepted: at most 4, one for each val sample",
+        match=r"trainer\.devices '5' are too many processes; accepted: at most 4, one for each val",
     ):
         ready(AudioShards, shard_set).check_ranks(5)
 
@@ -330,7 +333,7 @@ def test_workers_left_to_choose_fit_the_archives_on_a_gpu_and_stay_out_of_a_cpus
     chosen = {}
     for kind in (AudioShards, VideoShards):
         data = ready(kind, shard_set)
-        assert data._train_workers(1) == 0
+        assert data.train_workers(1) == 0
         data._accelerated = lambda: True
-        chosen[kind] = [data._train_workers(world) for world in (1, 2, 4, 8)]
+        chosen[kind] = [data.train_workers(world) for world in (1, 2, 4, 8)]
     assert chosen == {AudioShards: [4, 3, 1, 0], VideoShards: [6, 3, 1, 0]}

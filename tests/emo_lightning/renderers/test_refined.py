@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.loading.flow_align import align
 from datamodules.loading.image_augmentation import MIRROR, ImageAugmentation
-from datamodules.loading.refiner_datamodule import RefinedShards
+from datamodules.loading.refiner_datamodule import RefinedShards, aligned
 from datamodules.shards.schema import Sample, SampleMeta
 from datamodules.shards.writer import ShardWriter
 from emo_lightning.core.errors import UserError
@@ -273,6 +272,7 @@ def test_training_learns(shards: Path) -> None:
     data = RefinedShards(str(shards), crop=64, batch_size=3, epoch_batches=1, sources=1)
     data.setup()
     batch = next(iter(data.train_dataloader()))
+    assert batch["frame"].dtype == batch["target"].dtype == torch.uint8
     torch.manual_seed(0)
     stage = RefinerModule(
         RefinerModel(8, 1, 4, 16),
@@ -281,6 +281,7 @@ def test_training_learns(shards: Path) -> None:
         OptimConfig(),
         TrainingContext(BUILTIN),
     )
+    batch = stage.on_after_batch_transfer(batch, 0)
     optimizer, losses = torch.optim.Adam(stage.refiner.parameters(), 4e-3), []
     for _ in range(25):
         total = stage.total(stage.losses(batch, Noise(stage.device, 0))[0])
@@ -307,9 +308,22 @@ def test_batches_are_the_same_again_and_go_on_where_they_stopped(shards: Path) -
         )
 
 
+def test_small_frames_are_enlarged_to_the_crop(shards: Path) -> None:
+    # Frames of 128 pixels, and augmentation that shrinks them: the crop lies in a larger picture.
+    data = RefinedShards(str(shards), crop=144, batch_size=4, epoch_batches=4)
+    data.setup()
+    for batch in data.train_dataloader():
+        assert batch["frame"].shape == batch["target"].shape == (4, 3, 144, 144)
+        assert batch["flow"].shape == (4, 72, 72, 2) and batch["moving"].shape == (4, 6, 72, 72)
+        # Enlarged, not padded with black.
+        assert batch["target"][..., -1, :].float().mean() > 20
+    for batch in data.val_dataloader():
+        assert batch["frame"].shape[2:] == batch["target"].shape[2:] == (216, 216)
+
+
 def test_a_mirrored_row_twice_is_the_row() -> None:
     rng = np.random.default_rng(0)
-    row = {name: rng.random((3, 8, 8)).astype(np.float32) for name in ("frame", "target")}
+    row = {name: rng.integers(0, 256, (3, 8, 8), np.uint8) for name in ("frame", "target")}
     row |= {
         "still": rng.random((6, 8, 8)),
         "moving": rng.random((6, 4, 4)),
@@ -328,7 +342,7 @@ def test_a_mirrored_row_twice_is_the_row() -> None:
 def test_a_true_frame_that_lies_beside_the_drawn_one_is_moved_onto_it() -> None:
     image = portrait(256).image
     beside = np.roll(image, 3, axis=1)
-    moved = align(beside, image, np.zeros((128, 128), np.float32), 70.0)
+    moved = aligned(beside, image, np.zeros((128, 128), np.float32), 70.0)
     middle = np.s_[40:216, 40:216]
     errors = [np.abs(one[middle].astype(int) - image[middle]).mean() for one in (beside, moved)]
     assert errors[1] < 0.3 * errors[0]

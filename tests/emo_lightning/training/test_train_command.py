@@ -164,9 +164,9 @@ def test_a_run_outlives_every_kind_of_spoilt_sample_and_counts_them(
         if line.startswith("samples skipped so far: ") and "pickled" in line
     ]
     rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
-    last = {name: float(value) for _, name, value in rows[1:] if name.startswith("data/left_out")}
-    assert last == {f"data/left_out/{reason}": count for reason, count in counted.items()} | {
-        "data/left_out": sum(counted.values())
+    last = {name: float(value) for _, name, value in rows[1:] if name.startswith("data/skipped")}
+    assert last == {f"data/skipped/{reason}": count for reason, count in counted.items()} | {
+        "data/skipped": sum(counted.values())
     }
     assert (
         not list(tmp_path.rglob("evil*")) and (tmp_path / "run" / "decoupler.safetensors").is_file()
