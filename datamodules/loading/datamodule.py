@@ -180,7 +180,10 @@ class Shards(lightning.LightningDataModule):
             shards.check("data")
         self.sets = sets
         if not self.samples("train"):
-            named, accepted = ", ".join(s.name for s in sets), f"{self.kind} shards to train on"
+            named, accepted = (
+                ", ".join(s.name for s in sets),
+                f"{self.kind} shards with a train split",
+            )
             raise UserError("data", named, accepted, "has nothing to train on")
         if not self.samples("val"):
             rank_zero_warn("the data has no validation split (it takes two speakers): none is done")

@@ -248,7 +248,7 @@ def test_data_that_cannot_do_is_one_line_and_exit_code_2(
     (cut / first.name).write_bytes((cut / first.name).read_bytes()[:-512])
     capfd.readouterr()
     few, refused = (
-        "readers for 2 train archives; accepted: at most",
+        "readers for 2 train shards; accepted: at most",
         "is not accepted; accepted: 0 or more",
     )
     for stage, words, said in (
