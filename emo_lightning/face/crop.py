@@ -19,6 +19,12 @@ ROOM = 1.25
 """Least side of the square over the range of the landmarks in a clip."""
 
 
+INPAINTED = 96
+"""Pixels at which the part of a square beyond the image is inpainted."""
+LEAD_OVER = 0.02
+"""Share of the side over which the image's border passes into the inpainting."""
+
+
 @dataclass(frozen=True)
 class CropBox:
     """A square in pixels of the original image: centre and half of its side."""
@@ -49,8 +55,7 @@ def crop_box(points: np.ndarray) -> CropBox:
 
 
 def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
-    """The square as ``(size, size, 3)`` uint8, antialiased; beyond the image its border is
-    repeated.
+    """The square as ``(size, size, 3)`` uint8, antialiased, inpainted beyond the image.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -69,7 +74,8 @@ def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     big = cv2.warpAffine(
         image, matrix, (size * times, size * times), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return big if times == 1 else cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
+    out = big if times == 1 else cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
+    return _inpainted_outside(out, box, image.shape[1], image.shape[0])
 
 
 def to_crop(points: np.ndarray, box: CropBox) -> np.ndarray:
@@ -82,6 +88,37 @@ def from_crop(points: np.ndarray, box: CropBox) -> np.ndarray:
     """Crop units ``(..., 2|3)`` to pixels of the original image, float32."""
     centre = np.array([box.cx, box.cy, 0.0])[: points.shape[-1]]
     return (points * box.half + centre).astype(np.float32)
+
+
+def _inpainted_outside(crop: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray:
+    """A crop ``(S, S, 3)`` inpainted where its square leaves an image of this size.
+
+    Repeated borders would be streaks. The inpainting is smooth, so a small size is enough; a few
+    pixels of the repeated border lead over to it.
+    """
+    size = len(crop)
+    scale = size / (2.0 * box.half)
+    centres = np.arange(size) + 0.5
+    beyond = []
+    for middle, length in ((box.cx, width), (box.cy, height)):
+        start = (middle - box.half) * scale
+        beyond.append(np.maximum(-(centres + start), centres + start - length * scale))
+    if max(line.max() for line in beyond) < 1.0:
+        return crop
+    distance = np.maximum(beyond[0][None, :], beyond[1][:, None])
+    small = cv2.resize(crop, (INPAINTED, INPAINTED), interpolation=cv2.INTER_AREA)
+    reach = cv2.resize(distance.astype(np.float32), (INPAINTED, INPAINTED))
+    known = (reach <= 0.0).astype(np.float32)[..., None]
+    mean = (known * small).sum((0, 1)) / max(float(known.sum()), 1.0)
+    filled = np.broadcast_to(mean, small.shape).astype(np.float32)
+    # Normalised convolution, the wider the farther from the image.
+    for sigma in (32.0, 12.0, 4.0):
+        weight = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
+        colours = cv2.GaussianBlur(known * small, (0, 0), sigma) / np.maximum(weight, 1e-6)
+        filled += np.minimum(4.0 * weight, 1.0) * (colours - filled)
+    filled = cv2.resize(filled, (size, size), interpolation=cv2.INTER_CUBIC)
+    blend = np.clip(distance / (LEAD_OVER * size), 0.0, 1.0)[..., None]
+    return np.rint(crop + blend * (filled.astype(np.float32) - crop)).clip(0, 255).astype(np.uint8)
 
 
 def _forehead_68(frames: np.ndarray) -> np.ndarray:

@@ -165,7 +165,7 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     height, width = (n // 2 * 2 for n in picture.shape[:2])
     picture = np.ascontiguousarray(picture[:height, :width])
-    box = _whole(inside(crop_box(points), extent(points), width, height))
+    box = _whole(inside(crop_box(points), extent(points), width, height), width, height)
     if 2 * box.half < LEAST_SIDE:
         problem = f"shows a face that is too small in {width} x {height} pixels"
         raise SmallFaceError(argument, path, "a larger --size, or --view crop", problem)
@@ -179,12 +179,15 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
     return FullFrame(picture, points, face)
 
 
-def _whole(box: CropBox) -> CropBox:
-    """The square on whole pixels, its side a multiple of MULTIPLE."""
+def _whole(box: CropBox, width: float = np.inf, height: float = np.inf) -> CropBox:
+    """The square on whole pixels, its side a multiple of MULTIPLE, inside a picture it fits in."""
     side = max(MULTIPLE, round(2 * box.half / MULTIPLE) * MULTIPLE)
-    return CropBox(
-        round(box.cx - side / 2) + side / 2, round(box.cy - side / 2) + side / 2, side / 2
-    )
+    if 2 * box.half <= min(width, height) < side:
+        side -= MULTIPLE
+    corner = [round(c - side / 2) for c in (box.cx, box.cy)]
+    if side <= min(width, height):
+        corner = [min(max(c, 0), n - side) for c, n in zip(corner, (width, height), strict=True)]
+    return CropBox(corner[0] + side / 2, corner[1] + side / 2, side / 2)
 
 
 def _moved(made: Coefficients, old: CropBox, new: CropBox) -> Coefficients:

@@ -10,7 +10,7 @@ import numpy as np
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
-from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
+from emo_lightning.face.crop import CropBox, crop_box, crop_image, from_crop, to_crop
 from emo_lightning.face.detection import extent, find_faces
 from emo_lightning.face.landmarks import Face, LandmarkBackend, open_landmarker
 from emo_lightning.face.model import FaceModel
@@ -25,7 +25,7 @@ RIVAL = 0.5
 """A second face at least this large, as a share of the first one's size, makes the choice ambiguous."""
 MAX_OUTSIDE = 0.1
 """How far the landmarks may lie beyond the picture's edge, as a share of the face's larger side."""
-MIN_MARGIN = 1.6
+MIN_MARGIN = 1.25
 """Least side of the square, as a multiple of the landmarks' extent."""
 ACCEPTED = "a picture of one whole face, seen from the front"
 _EYE_CORNERS = (33, 263)
@@ -139,15 +139,14 @@ def cut_side(points: np.ndarray, width: int, height: int) -> str:
 
 
 def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
-    """The square moved, and shrunk a little, so that as much of it as possible lies inside the
-    picture.
-
-    What lies outside would repeat the picture's border as streaks.
+    """The square shifted and shrunk into the picture, where the face leaves room for that.
 
     Args:
-        box: the square that would be best. face: extent of the landmarks in pixels; the square
-        stays at least :data:`MIN_MARGIN` times that. width: of the picture in pixels; height:
-        likewise.
+        box: the square that would be best.
+        face: extent of the landmarks in pixels; the square is at least :data:`MIN_MARGIN` times
+            that, and what then lies outside the picture is inpainted.
+        width: of the picture in pixels.
+        height: likewise.
     """
     half = min(box.half, max(min(width, height), MIN_MARGIN * face) / 2)
     cx, cy = (
@@ -155,6 +154,14 @@ def inside(box: CropBox, face: float, width: int, height: int) -> CropBox:
         for c, side in ((box.cx, width), (box.cy, height))
     )
     return CropBox(cx, cy, half)
+
+
+def shrunk(portrait: Portrait) -> float:
+    """Side of a portrait's square over the one that shows the whole head; 1 where it fitted."""
+    if portrait.box is None:
+        return 1.0
+    best = crop_box(from_crop(portrait.points, portrait.box))
+    return min(1.0, portrait.box.half / best.half)
 
 
 def check_frontal(coefficients: Coefficients, path: str | Path, argument: str) -> None:

@@ -25,6 +25,7 @@ from emo_lightning.core.progress import Progress, note
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.face.full_frame import SmallFaceError
+from emo_lightning.face.portrait import shrunk
 from emo_lightning.inference.alpha import render_with_alpha
 from emo_lightning.inference.motion_controls import interpolate
 from emo_lightning.inference.speaker import (
@@ -57,6 +58,8 @@ from emo_lightning.renderers.base import Renderer
 FRAME_RATES = (25, 30, 50, 60)
 STAGED = "generated"
 """Stem of the files while they are written: the user's may be as long as names can be."""
+NOTED = 0.9
+"""Side of a crop over that of the whole head's square below which it is noted."""
 AUDIO_NETWORKS = ("decoupler", "heads")
 """Networks from audio to coefficients, of those in a folder of weights."""
 
@@ -250,12 +253,16 @@ def _prepare(job: _Job, speaker: Speaker) -> PreparedPortrait:
     if view == "auto":
         view = "crop" if job.out.suffix.lower() in WITH_ALPHA else "full"
     try:
-        return speaker.prepare_file(job.portrait, view, options.side(view))
+        prepared = speaker.prepare_file(job.portrait, view, options.side(view))
     except SmallFaceError as error:
         if options.view != "auto":
             raise
         note(f"emo: {job.portrait} {error.problem}; the video is the crop around the head")
-        return speaker.prepare_file(job.portrait, "crop", options.side("crop"))
+        prepared = speaker.prepare_file(job.portrait, "crop", options.side("crop"))
+    if prepared.placement is None and shrunk(prepared.face) < NOTED:
+        share = f"{100 * shrunk(prepared.face):.0f} %"
+        note(f"emo: {job.portrait} is cut close: the crop is {share} of the head's square")
+    return prepared
 
 
 def _settings(job: _Job, speaker: Speaker) -> dict[str, Any]:

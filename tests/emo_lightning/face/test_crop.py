@@ -57,7 +57,7 @@ def test_crop_keeps_continuous_pixel_positions_at_any_scale() -> None:
         np.testing.assert_allclose(centre, to_crop(np.array([400.0, 300.0]), box), atol=0.02)
 
 
-def test_beyond_the_image_its_border_repeats_and_fine_patterns_do_not_alias() -> None:
+def test_beyond_the_image_its_colours_go_on_and_fine_patterns_do_not_alias() -> None:
     image = np.full((50, 50, 3), 7, np.uint8)
     assert (crop_image(image, CropBox(0.0, 0.0, 80.0), 64) == 7).all()
     checks = np.indices((512, 512)).sum(0) % 2 * 255
@@ -65,3 +65,14 @@ def test_beyond_the_image_its_border_repeats_and_fine_patterns_do_not_alias() ->
         np.repeat(checks[..., None], 3, 2).astype(np.uint8), CropBox(256.0, 256.0, 250.0), 96
     )
     assert abs(out.astype(float) - 127.5).max() < 12
+
+
+def test_what_lies_beyond_the_image_has_no_streaks():
+    image = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    inner = crop_image(image, CropBox(30, 30, 30), 60)
+    assert np.array_equal(inner, image)
+    wide = crop_image(image, CropBox(30, 42, 30), 60).astype(float)
+    assert np.abs(wide[:46] - image[12:58]).mean() < 1.0, "the image itself is kept"
+    below = wide[-8:]
+    across = np.abs(np.diff(below, axis=1)).mean()
+    assert across < 0.25 * np.abs(np.diff(image[-8:].astype(float), axis=1)).mean()

@@ -105,7 +105,7 @@ def test_the_square_stays_inside_the_picture():
     assert inside(CropBox(60, 950, 100), 100, 1000, 1000) == CropBox(100, 900, 100)
     assert inside(CropBox(90, 200, 100), 100, 180, 1000) == CropBox(90, 200, 90)
     # A face that fills the picture keeps its margin, and the square reaches beyond the edge.
-    assert inside(CropBox(50, 200, 100), 100, 100, 1000) == CropBox(50, 200, 80)
+    assert inside(CropBox(50, 200, 100), 100, 100, 1000) == CropBox(50, 200, 62.5)
 
 
 def test_a_far_smaller_second_face_is_no_rival(tmp_path, astronaut):
