@@ -14,7 +14,7 @@ from emo_lightning.renderers.mesh.geometry import topology
 
 KNEE = 0.08
 """Intensity up to which a unit is shown as it is: what brows do in speech."""
-BEYOND = {"AU1": 0.55, "AU2": 0.25, "AU9": 0.75, "AU14": 0.7}
+BEYOND = {"AU1": 0.75, "AU2": 0.25, "AU9": 0.75, "AU14": 0.7}
 """Slopes beyond: brows, nostrils and the lower lip's edge are stretched first."""
 UNDER_BROW = 0.7
 """How far the row of vertices below a brow takes part in its raise beyond its own share."""
