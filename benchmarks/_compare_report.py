@@ -64,7 +64,7 @@ def moments(video: TrackedVideo) -> list[int]:
     return [int(seen[opening.argmax()]), int(seen[np.abs(angles - angles[0]).max(axis=1).argmax()])]
 
 
-def write_sheet(path: Path, strips: Sequence[Strip]) -> None:
+def write_contact_sheet(path: Path, strips: Sequence[Strip]) -> None:
     """One row a moment, one column a caption; a cell that is missing stays empty."""
     captions = list(dict.fromkeys(name for strip in strips for name in strip.cells))
     empty = np.full(next(iter(strips[0].cells.values())).shape, 245, np.uint8)
@@ -342,7 +342,7 @@ class Report:
         with staging(out, "--out") as stage:
             for name, part in (("self.png", self.own), ("cross.png", self.cross)):
                 if part.strips:
-                    write_sheet(stage / name, part.strips)
+                    write_contact_sheet(stage / name, part.strips)
             (stage / "compare.md").write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
             (stage / "compare.json").write_text(
                 json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -228,7 +228,7 @@ def contact_sheets(booth: Booth, portraits: Sequence[Path], wave: np.ndarray, ou
 
 
 def _face(speaker: Speaker, frame: np.ndarray) -> np.ndarray:
-    """The square around the face as a cell of the sheet."""
+    """The square around the face as a cell of the contact sheet."""
     points = (speaker.portrait.points[:, :2] + 1.0) / 2.0 * len(frame)
     low, high = points.min(axis=0), points.max(axis=0)
     side = min(1.25 * float((high - low).max()), float(len(frame)))

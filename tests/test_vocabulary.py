@@ -1,4 +1,4 @@
-"""The field's vocabulary: private words of earlier versions occur in no name, message or comment."""
+"""The field's vocabulary: no private word occurs in a name, message or comment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ PRIVATE = {
 }
 """Word -> what the field says."""
 
-ALLOWED = re.compile(r"contact[_ -]?sheets?|style[_ -]?sheets?|wall[_ -]?(?:clock|time)", re.I)
+ALLOWED = re.compile(
+    r"contact[_ -]?sheets?|style[_ -]?sheets?|wall[_ -]?(?:clock|time)|film_?block", re.I
+)
+ANATOMY = {"ear", "ears"}
+"""Allowed where a head is drawn; feature-wise linear modulation (FiLM) is allowed as a block."""
+DRAWN_HEADS = ("datamodules/corpus/heads.py",)
 FOLDERS = ("emo_lightning", "datamodules", "evaluation", "benchmarks", "experiments")
 
 
@@ -50,13 +55,14 @@ def words(text: str) -> Iterator[str]:
 def found_in(path: Path) -> list[str]:
     """Private words of one file, with their lines."""
     text = path.read_text(encoding="utf-8")
+    private = PRIVATE.keys() - (ANATOMY if path.as_posix().endswith(DRAWN_HEADS) else set())
     if path.suffix != ".py":
         lines = enumerate(text.splitlines(), 1)
-        return [f"{path}:{n} {w}" for n, line in lines for w in words(line) if w in PRIVATE]
+        return [f"{path}:{n} {w}" for n, line in lines for w in words(line) if w in private]
     found = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.NAME, tokenize.STRING, tokenize.COMMENT):
-            found += [f"{path}:{token.start[0]} {w}" for w in words(token.string) if w in PRIVATE]
+            found += [f"{path}:{token.start[0]} {w}" for w in words(token.string) if w in private]
     return found
 
 

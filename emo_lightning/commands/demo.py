@@ -176,9 +176,3 @@ def _speak(clip: ExportedClip, emotion: str, level: float | None, out: Path) -> 
     if level is not None and emotion != EMOTIONS[NEUTRAL]:
         words += ["--level", f"{level:g}"]
     return [*words, "--view", "crop", "--out", out]
-
-
-if __name__ == "__main__":
-    from emo_lightning.cli import main
-
-    sys.exit(main(["demo", *sys.argv[1:]]))

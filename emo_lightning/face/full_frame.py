@@ -35,7 +35,7 @@ LEAST_SIDE = 96
 RIM = 0.05
 """Share of the square's side over which it passes into the picture."""
 LOWER = 0.12
-"""How much further down a wider square lies, as a share of the head's square: shoulders move, walls do not."""
+"""How much further down a wider square lies, as a share of the head's square: shoulders move, a background does not."""
 
 
 class SmallFaceError(UserError):

@@ -30,7 +30,7 @@ MIN_MARGIN = 1.25
 ACCEPTED = "a picture of one whole face, seen from the front"
 _EYE_CORNERS = (33, 263)
 MAX_FACES = 5
-"""Faces that are looked for, to tell whether the largest stands out."""
+"""Faces that are detected, to see whether the largest stands out."""
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ class TalkingVideo:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Wall seconds by part so far, and in ``total``."""
+        """Elapsed seconds by part so far, and in ``total``."""
         return self.seconds.rounded()
 
     @property
@@ -366,7 +366,7 @@ class AudioSource:
 
 
 class Clock:
-    """Wall seconds by part of a job, from its construction."""
+    """Elapsed seconds by part of a job, from its construction."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """How far each place of the picture follows the head, and how far the shoulders.
 
 Turns of the head leave the shoulders where they are, shifts of it take them along: people move from
-the hips. The motion of the neck's base tells the two apart.
+the hips. The motion of the neck's base separates the two.
 """
 
 from __future__ import annotations
