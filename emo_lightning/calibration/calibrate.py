@@ -25,6 +25,7 @@ from emo_lightning.calibration.recording import ARGUMENT, Recording, track_video
 from emo_lightning.calibration.refit import RefitResult, refit
 from emo_lightning.core.atomic_files import publish, staging
 from emo_lightning.core.constants import FPS
+from emo_lightning.core.device import InferenceContext
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import provenance, sha256_of
 from emo_lightning.face.coefficients import BUILTIN
@@ -110,6 +111,7 @@ def calibrate(
     out: str | Path,
     checkpoint_dir: str | Path | None = None,
     seed: int = 0,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Refit the readout to a person.
 
@@ -118,6 +120,7 @@ def calibrate(
         out: a new or empty folder; it appears complete at the end.
         checkpoint_dir: weights to start from; those shipped by default.
         seed: see :class:`CalibrationOptions`.
+        device: of the networks, see :func:`emo_lightning.core.device.resolve_device`.
 
     Returns:
         The report, as stored in :data:`REPORT`.
@@ -131,7 +134,7 @@ def calibrate(
     if folder is not None and not folder.is_dir():
         accepted = "a folder of trained weights"
         raise UserError("--checkpoint-dir", folder, accepted, "is not a folder")
-    talker = load_audio_to_motion(folder)
+    talker = load_audio_to_motion(folder, inference=InferenceContext.create(device))
     if talker.layout != BUILTIN:
         problem = f"has coefficients of {talker.layout.name}"
         accepted = "weights for the built-in face model"

@@ -51,16 +51,15 @@ class Readout:
     def of(heads: MotionModel) -> Readout:
         """A network's readout."""
         net = heads.expnet
-        gain = net.amplitude.detach().double().numpy()
-        linear = (net.to_speech.weight, net.to_speech.bias)
-        weight, bias = (part.detach().double().numpy() for part in linear)
+        parameters = (net.amplitude, net.to_speech.weight, net.to_speech.bias)
+        gain, weight, bias = (part.detach().cpu().double().numpy() for part in parameters)
         return Readout(weight * gain[:, None], bias * gain)
 
     def put_into(self, heads: MotionModel) -> None:
         """Replace a network's readout by this one."""
         net = heads.expnet
         with torch.no_grad():
-            gain = net.amplitude.double()
+            gain = net.amplitude.cpu().double()
             net.to_speech.weight.copy_(torch.from_numpy(self.weight) / gain[:, None])
             net.to_speech.bias.copy_(torch.from_numpy(self.bias) / gain)
 
@@ -145,16 +144,17 @@ def _features_of(talker: AudioToMotion, rows: np.ndarray, sources: np.ndarray) -
     reach = talker.decoupler.reach + heads.reach
     before, after = (np.repeat(quiet, per_frame * n, axis=0) for n in (reach.past, reach.future))
     padded = torch.from_numpy(np.concatenate([before, rows, after]))
-    content = talker.decoupler.content(padded[None])
-    control = heads.matrix(torch.tensor([NEUTRAL]), torch.ones(1))[None]
+    content = talker.decoupler.content(padded[None].to(talker.device))
+    neutral = torch.tensor([NEUTRAL], device=talker.device)
+    control = heads.matrix(neutral, torch.ones_like(neutral, dtype=torch.float32))[None]
     control = control.expand(1, len(rows) // per_frame, -1)
     parts = []
-    for source in torch.from_numpy(sources.astype(np.float32)):
+    for source in torch.from_numpy(sources.astype(np.float32)).to(talker.device):
         out = heads(content, source[None], control)
         speech = heads.expnet(content, source[None, heads.layout.slice("exp")])
         offset = heads.compose(torch.zeros_like(out.speech), out.emotion, out.closure)
         gate = heads.compose(torch.ones_like(out.speech), out.emotion, out.closure) - offset
-        parts.append([v[0].double().numpy() for v in (speech.features, gate, offset)])
+        parts.append([v[0].cpu().double().numpy() for v in (speech.features, gate, offset)])
     return SpeechFeatures(*(np.stack(blocks) for blocks in zip(*parts, strict=True)))
 
 

@@ -97,7 +97,7 @@ def head_motion_gain(
 
 def scale_head_motion(net: PoseNet, gain: dict[str, list[float]]) -> None:
     """Multiply a network's slow and quick movements, six factors each."""
-    slow, quick = (torch.tensor(gain[band]) for band in BANDS)
+    slow, quick = (torch.tensor(gain[band], device=net.unit.device) for band in BANDS)
     with torch.no_grad():
         net.log_size.bias.add_(slow.log())
         net.to_pose.weight.mul_(quick[:, None])

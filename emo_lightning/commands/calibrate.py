@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
     start = "weights to start from (default: those shipped)"
     parser.add_argument("--checkpoint-dir", type=Path, metavar="D", help=start)
+    devices = "auto (default), cpu, cuda, cuda:N or mps"
+    parser.add_argument("--device", default="auto", metavar="D", help=devices)
     seed, same = integer("--seed", 0, 2**31), "same seed, same result (default 0)"
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help=same)
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """Calibrate and report the result."""
     from emo_lightning.calibration.calibrate import PAGE, calibrate
 
-    report = calibrate(args.video, args.out, args.checkpoint_dir, args.seed)
+    report = calibrate(args.video, args.out, args.checkpoint_dir, args.seed, args.device)
     for number, video in enumerate(report["videos"], start=1):
         note(f"video {number}: {_video_line(video)}")
     if "held_out" in report:
