@@ -146,7 +146,9 @@ class GenerateOptions(SpeechOptions):
         """Networks and renderer on the device."""
         inference = InferenceContext.create(self.device)
         networks = load_audio_to_motion(self.audio_weights(), inference=inference)
-        renderer = registry.create(self.renderer, self.checkpoint_dir, inference)
+        renderer = registry.create(
+            self.renderer, self.checkpoint_dir, inference, self.controls.gaze_at
+        )
         return Speaker(networks, renderer, inference)
 
 

@@ -4,8 +4,9 @@ One of your own is a class with ``prepare`` and ``render`` and needs no registra
 module:Class`` imports it from the current folder or the environment. A package offers one under a
 name of its own by an entry point of the group ``emo_lightning.renderers`` (``mine =
 "module:Class"``), a program by :func:`register`. Its ``__init__`` has no required arguments; if it
-takes ``folder``, it gets ``--checkpoint-dir`` (None without), and if it takes ``inference``, the
-:class:`emo_lightning.core.device.InferenceContext` of ``--device``.
+takes ``folder``, it gets ``--checkpoint-dir`` (None without), if it takes ``inference``, the
+:class:`emo_lightning.core.device.InferenceContext` of ``--device``, and if it takes ``gaze_at``,
+the value of ``--gaze-at``.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def create(
     name: str,
     folder: str | Path | None = None,
     inference: InferenceContext | None = None,
+    gaze_at: str = "natural",
     **options: Any,
 ) -> Renderer:
     """Make a renderer.
@@ -98,6 +100,7 @@ def create(
         name: as :func:`find` takes it.
         folder: weights, for a renderer that takes a ``folder``; ignored by the others.
         inference: device and precision, for a renderer that takes ``inference``.
+        gaze_at: "natural" or "camera", for a renderer that takes it.
         options: its own.
 
     Raises:
@@ -106,7 +109,7 @@ def create(
     """
     factory = find(name)
     known = signature(factory)
-    given = {"folder": folder, "inference": inference}
+    given = {"folder": folder, "inference": inference, "gaze_at": gaze_at}
     options |= {key: value for key, value in given.items() if key in known.parameters}
     try:
         known.bind(**options)

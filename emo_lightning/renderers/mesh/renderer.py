@@ -56,13 +56,18 @@ class PreparedMesh:
 
 @register("mesh")
 class MeshRenderer:
-    """Animates a photograph through the built-in face model's mesh; frames are independent."""
+    """Animates a photograph through the built-in face model's mesh; frames are independent.
+
+    Args:
+        gaze_at: "natural" glances aside as the head moves, "camera" stays on the camera.
+    """
 
     name = "mesh"
     context = (0, 0)
     margin = 1.5
 
-    def __init__(self) -> None:
+    def __init__(self, gaze_at: str = "natural") -> None:
+        self.gaze_at = gaze_at
         self.model = BuiltinFaceModel.load()
         rims = [*(np.concatenate(eye) for eye in topology.EYES), topology.LIP_INNER]
         triangles = self.model.triangles
@@ -90,7 +95,7 @@ class MeshRenderer:
         retarget = Retarget(rest, cleared, exp, model, own["id"][0], rigid)
         follow = follow_weights(points, pose, person, portrait.still)
         rings = build_background_mesh(points, pose.scale, follow)
-        gaze = prepare_gaze(portrait.points, rest, pose)
+        gaze = prepare_gaze(portrait.points, rest, pose, glances=self.gaze_at == "natural")
         warp = Warp(self.skin, points, pose, rings, gaze, portrait.size)
         mouth = interior.prepare_mouth(image, view, retarget.neutral)
         lids, folds = eyelids.prepare_lids(image, view), prepare_wrinkles(image, view, exp)

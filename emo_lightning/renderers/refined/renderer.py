@@ -53,6 +53,7 @@ class RefinedRenderer:
         folder: holds ``refiner.safetensors``; where it has none, and by default, the shipped
             weights are used.
         inference: device and precision; float32 on the CPU by default.
+        gaze_at: see :class:`MeshRenderer`.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -63,13 +64,16 @@ class RefinedRenderer:
     margin = MeshRenderer.margin
 
     def __init__(
-        self, folder: str | Path | None = None, inference: InferenceContext | None = None
+        self,
+        folder: str | Path | None = None,
+        inference: InferenceContext | None = None,
+        gaze_at: str = "natural",
     ) -> None:
         own = None if folder is None else Path(folder) / FILE
         path = own if own is not None and own.is_file() else SHIPPED / FILE
         weights = read_network(path, "refiner", "--checkpoint-dir")
         self.files = (path,)
-        self.mesh = MeshRenderer()
+        self.mesh = MeshRenderer(gaze_at)
         weights.layout.check_same(
             self.mesh.model.layout, "the geometric renderer", "the trained refinement"
         )

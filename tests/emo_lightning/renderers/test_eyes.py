@@ -168,3 +168,16 @@ def test_a_half_shut_eye_shows_iris_down_to_the_lower_lid(portrait: Portrait) ->
         assert flow[1, int(edge - 1.5), int(x)] - y < 0.5 * (
             np.interp(x, own[lower, 0], own[lower, 1]) - y
         )
+
+
+def test_eyes_on_the_camera_do_not_glance_aside(portrait: Portrait) -> None:
+    sources = [MeshRenderer(gaze_at).prepare(portrait) for gaze_at in ("natural", "camera")]
+    own = portrait.coefficients
+    course = [own.replace(angle=own["angle"] + np.array([0.0, t, 0.0])) for t in (0.1, 0.2, 0.3)]
+    natural, camera = (
+        np.stack([source.warp.gaze.shift(Pose.of(moved, 0)) for moved in course])
+        for source in sources
+    )
+    assert np.abs(natural - camera).max() > 1e-3
+    steps = np.abs(np.diff(camera[:, :, 0], axis=0)).max(axis=1)
+    assert steps[1] < 1.2 * steps[0], "the eyes turn evenly against the head"

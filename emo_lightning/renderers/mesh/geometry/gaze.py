@@ -63,7 +63,7 @@ class Gaze:
         return JUMP * (left + (four[1, 0] * (1 - b) + four[1, 1] * b) * a)
 
 
-def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
+def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose, glances: bool = True) -> Gaze:
     """Weights of a portrait's eye holes by the place of its irises.
 
     Args:
@@ -71,6 +71,7 @@ def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
             middle.
         rest: ``(468, 3)`` model space.
         pose: of the portrait.
+        glances: False keeps the eyes on the camera.
     """
     weights = []
     for (upper, lower), iris in zip(topology.EYES, topology.IRIS_CENTRES, strict=True):
@@ -86,4 +87,5 @@ def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
             weights.append(np.stack([share, follow * share], axis=1))
     targets = np.random.default_rng(0).uniform(-1.0, 1.0, (16, 16, 2))
     targets[8, 8] = 0.0
+    targets *= glances
     return Gaze(pose, np.concatenate(weights), targets)
