@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     about = "processes that share the clips (default 1)"
     add("--devices", type=int, default=1, metavar="N", help=about)
+    about = "auto (default: all GPUs, else the CPU), cpu, cuda, cuda:N or mps"
+    add("--device", default="auto", metavar="D", help=about)
     about = "some metrics of the suite (default all; a wrong name lists them)"
     add("--metrics", metavar="A,B", help=about)
     about = "no rows of controls (the references with other audio, or held still)"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emo_lightning.core.atomic_files import publish, staging
+from emo_lightning.core.device import resolve_device
 from emo_lightning.core.errors import UserError
 from evaluation import report
 from evaluation.judges.landmark_track import judge_infos
@@ -69,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
         cache=args.cache,
         worker_timeout=args.worker_timeout,
         align=args.align,
+        device=args.device,
     )
     if found is None:
         return 0
@@ -101,6 +103,7 @@ class EvaluateOptions:
         worker_timeout: under torchrun or SLURM, seconds without a heartbeat after which a process
             counts as dead.
         align: one of :data:`evaluation.protocol.ALIGNMENTS`; None compares clips where they lie.
+        device: of the judges, see :func:`emo_lightning.core.device.resolve_device`.
     """
 
     devices: int = 1
@@ -110,6 +113,7 @@ class EvaluateOptions:
     cache: Path | None = None
     worker_timeout: float = 60.0
     align: str | None = None
+    device: str = "auto"
 
     def check(self, here: Rank | None) -> None:
         """UserError for a value that is not accepted."""
@@ -120,6 +124,7 @@ class EvaluateOptions:
             raise UserError("--devices", self.devices, accepted)
         if not self.worker_timeout > 0:
             raise UserError("--worker-timeout", self.worker_timeout, "more than 0 seconds")
+        resolve_device(self.device)
         if self.align is not None and self.align not in ALIGNMENTS:
             raise UserError("--align", self.align, ", ".join(ALIGNMENTS))
 
@@ -149,7 +154,8 @@ def evaluate(
     pairing = pair(systems, reference)
     planned = controls.plan(pairing.groups, entries) if chosen.controls else pairing.groups
     _make_folder(out)
-    job = ScoringJob(tuple(planned), tuple(entries), out, chosen.cache or out / CACHE, chosen.align)
+    cache = chosen.cache or out / CACHE
+    job = ScoringJob(tuple(planned), tuple(entries), out, cache, chosen.align, chosen.device)
     store = FeatureCache(job.cache)
     if here is not None and here.rank > 0:
         score_share(job, here, chosen.resume, chosen.worker_timeout)

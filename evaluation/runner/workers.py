@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from emo_lightning.core.device import resolve_device
 from emo_lightning.core.progress import Progress
 from evaluation.protocol import protocol_name
 from evaluation.records import Record
@@ -46,6 +47,7 @@ class ScoringJob:
         out: the run's folder.
         cache: where features are kept.
         align: see :mod:`evaluation.protocol`.
+        device: of the judges; "auto" and "cuda" spread the processes over all GPUs.
     """
 
     groups: tuple[ClipGroup, ...]
@@ -53,6 +55,7 @@ class ScoringJob:
     out: Path
     cache: Path
     align: str | None = None
+    device: str = "auto"
 
     @property
     def parts(self) -> Path:
@@ -240,8 +243,8 @@ def work(
     the number of processes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
+    device = resolve_device(job.device)
+    if device.type == "cuda" and ":" not in job.device:
         device = torch.device("cuda", rank % torch.cuda.device_count())
     entries, cache = choose(job.metrics), FeatureCache(job.cache)
     try:

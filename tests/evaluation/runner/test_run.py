@@ -337,3 +337,10 @@ def test_emospeakers_published_level_response_is_reproduced(
         assert curves[feature]["rho"] < 0 and curves[feature]["range"] == pytest.approx(
             expected["angry"][feature]["range"], abs=0.015
         )
+
+
+def test_a_device_that_does_not_exist_is_refused_before_any_work(tmp_path):
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(UserError, match="--device 'gpu' is not a device"):
+        evaluate({"ours": tmp_path / "ours"}, None, tmp_path / "out", device="gpu")
+    assert not (tmp_path / "out").exists()
