@@ -18,7 +18,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from emo_lightning.core.errors import UserError
-from emo_lightning.motion.emotions import check_level, emotion_index
+from emo_lightning.motion.emotions import EMOTIONS, check_level, emotion_index
 from evaluation.protocol import CONTROL, REFERENCE
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
@@ -107,8 +107,7 @@ def label_from_sidecar(video: Path) -> tuple[str | None, float | None]:
         track = data["emotion_track"]
         (key,) = track["keys"] if isinstance(track, dict) else track
         emotion, level = key["emotion"], key.get("level")
-        emotion_index(emotion)
-        return emotion, None if level is None else check_level(level)
+        return EMOTIONS[emotion_index(emotion)], None if level is None else check_level(level)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None, None
 
@@ -135,7 +134,7 @@ def read_manifest(path: Path, system: str, argument: str) -> list[tuple[Item, st
         if not name:
             raise UserError(where, name, "the path of a video", "names no video")
         if emotion:
-            emotion_index(emotion, f"{where} emotion")
+            emotion = EMOTIONS[emotion_index(emotion, f"{where} emotion")]
         degree = check_level(level, f"{where} level") if level else None
         extra = {k: v or "" for k, v in row.items() if k and k not in LABELS}
         video = path.parent / name
