@@ -251,10 +251,7 @@ def _translated(network: StoredNetwork) -> StoredNetwork:
     meta, state = network.meta, network.state
     renamed = json.loads(RENAMED.read_text(encoding="utf-8")).get(meta["product"], {})
     for old, new in renamed.get("weights", {}).items():
-        state = {
-            new + name.removeprefix(old) if name.startswith(old) else name: value
-            for name, value in state.items()
-        }
+        state = {name.replace(old, new): value for name, value in state.items()}
     if int(meta.get("format", 1)) < FORMAT and "model" in meta:
         names = renamed.get("model", {})
         model = {names.get(key, key): value for key, value in meta["model"].items()}

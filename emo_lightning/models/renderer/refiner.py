@@ -160,15 +160,15 @@ class FilmBlock(nn.Module):
     def __init__(self, channels: int, code: int) -> None:
         super().__init__()
         self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        self.film = nn.Linear(code, 2 * channels) if code else None
-        if self.film is not None:
-            nn.init.zeros_(self.film.weight)
-            nn.init.zeros_(self.film.bias)
+        self.modulation = nn.Linear(code, 2 * channels) if code else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         inner = self.first(F.leaky_relu(x, 0.1))
-        if self.film is not None:
-            scale, shift = self.film(code)[..., None, None].chunk(2, dim=1)
+        if self.modulation is not None:
+            scale, shift = self.modulation(code)[..., None, None].chunk(2, dim=1)
             inner = inner * (1.0 + scale) + shift
         return x + self.second(F.leaky_relu(inner, 0.1))
 

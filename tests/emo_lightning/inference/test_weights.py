@@ -88,6 +88,7 @@ def test_reading_weights_needs_no_media_library() -> None:
         ("decoupler", {"leace.projection": "erasure.taken", "leace.mean": "erasure.mean"}),
         ("renderer", {"mesh.part_code": "sheet.mark", "mesh.basis": "sheet.basis"}),
         ("heads", {"posenet.to_bearing.weight": "posenet.held.weight"}),
+        ("refiner", {"fine.modulation.bias": "fine.film.bias"}),
     ],
 )
 def test_the_weights_of_earlier_versions_have_their_values(
