@@ -52,6 +52,7 @@ from emo_lightning.media.video_formats import (
 from emo_lightning.media.video_writer import AUDIO_RATE
 from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.motion.emotions import check_voice_levels
+from emo_lightning.motion.gaze import GazeProcess
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.base import Renderer
 
@@ -146,9 +147,8 @@ class GenerateOptions(SpeechOptions):
         """Networks and renderer on the device."""
         inference = InferenceContext.create(self.device)
         networks = load_audio_to_motion(self.audio_weights(), inference=inference)
-        renderer = registry.create(
-            self.renderer, self.checkpoint_dir, inference, self.controls.gaze_at
-        )
+        gaze = GazeProcess(self.seed, self.fps, float(self.controls.gaze_at == "natural"))
+        renderer = registry.create(self.renderer, self.checkpoint_dir, inference, gaze)
         return Speaker(networks, renderer, inference)
 
 

@@ -29,6 +29,8 @@ class Renderer(Protocol):
             without.
         margin: size of the square in full view against the head's, because it moves shoulders too;
             1 without.
+        timed: whether ``render`` takes ``first``, the number of the first frame after the context,
+            for motion of its own over time; False without.
         files: paths of the trained files that it uses, which a video's record then names.
     """
 
@@ -64,8 +66,11 @@ def stream(renderer: Renderer, source: Any, chunks: Iterable[Coefficients]) -> I
         chunks: of any lengths, 0 included, one layout.
     """
     before, after = getattr(renderer, "context", (0, 0))
+    timed, first = getattr(renderer, "timed", False), 0
     for block in _blocks(chunks, before, after):
-        yield from renderer.render(source, block)
+        number = {"first": first} if timed else {}
+        yield from renderer.render(source, block, **number)
+        first += len(block) - before - after
 
 
 def _blocks(chunks: Iterable[Coefficients], before: int, after: int) -> Iterator[Coefficients]:

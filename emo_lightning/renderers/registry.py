@@ -5,8 +5,8 @@ module:Class`` imports it from the current folder or the environment. A package 
 name of its own by an entry point of the group ``emo_lightning.renderers`` (``mine =
 "module:Class"``), a program by :func:`register`. Its ``__init__`` has no required arguments; if it
 takes ``folder``, it gets ``--checkpoint-dir`` (None without), if it takes ``inference``, the
-:class:`emo_lightning.core.device.InferenceContext` of ``--device``, and if it takes ``gaze_at``,
-the value of ``--gaze-at``.
+:class:`emo_lightning.core.device.InferenceContext` of ``--device``, and if it takes ``gaze``, the
+:class:`emo_lightning.motion.gaze.GazeProcess` of ``--gaze-at``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from emo_lightning.core.device import InferenceContext
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.provenance import sha256_of
+from emo_lightning.motion.gaze import GazeProcess
 from emo_lightning.renderers.base import Renderer
 
 Factory = Callable[..., Renderer]
@@ -91,7 +92,7 @@ def create(
     name: str,
     folder: str | Path | None = None,
     inference: InferenceContext | None = None,
-    gaze_at: str = "natural",
+    gaze: GazeProcess | None = None,
     **options: Any,
 ) -> Renderer:
     """Make a renderer.
@@ -100,7 +101,7 @@ def create(
         name: as :func:`find` takes it.
         folder: weights, for a renderer that takes a ``folder``; ignored by the others.
         inference: device and precision, for a renderer that takes ``inference``.
-        gaze_at: "natural" or "camera", for a renderer that takes it.
+        gaze: directions of the eyes over time, for a renderer that takes ``gaze``.
         options: its own.
 
     Raises:
@@ -109,7 +110,7 @@ def create(
     """
     factory = find(name)
     known = signature(factory)
-    given = {"folder": folder, "inference": inference, "gaze_at": gaze_at}
+    given = {"folder": folder, "inference": inference, "gaze": gaze}
     options |= {key: value for key, value in given.items() if key in known.parameters}
     try:
         known.bind(**options)

@@ -17,6 +17,7 @@ import numpy as np
 
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
+from emo_lightning.motion.gaze import GazeProcess
 from emo_lightning.renderers.mesh.background import compositing, matte
 from emo_lightning.renderers.mesh.background.follow_weights import follow_weights
 from emo_lightning.renderers.mesh.eyes import eyelids
@@ -56,18 +57,19 @@ class PreparedMesh:
 
 @register("mesh")
 class MeshRenderer:
-    """Animates a photograph through the built-in face model's mesh; frames are independent.
+    """Animates a photograph through the built-in face model's mesh.
 
     Args:
-        gaze_at: "natural" glances aside as the head moves, "camera" stays on the camera.
+        gaze: directions of the eyes over time; without, they follow from the head's pose alone.
     """
 
     name = "mesh"
     context = (0, 0)
     margin = 1.5
+    timed = True
 
-    def __init__(self, gaze_at: str = "natural") -> None:
-        self.gaze_at = gaze_at
+    def __init__(self, gaze: GazeProcess | None = None) -> None:
+        self.gaze = gaze
         self.model = BuiltinFaceModel.load()
         rims = [*(np.concatenate(eye) for eye in topology.EYES), topology.LIP_INNER]
         triangles = self.model.triangles
@@ -95,14 +97,21 @@ class MeshRenderer:
         retarget = Retarget(rest, cleared, exp, model, own["id"][0], rigid)
         follow = follow_weights(points, pose, person, portrait.still)
         rings = build_background_mesh(points, pose.scale, follow)
-        gaze = prepare_gaze(portrait.points, rest, pose, glances=self.gaze_at == "natural")
+        gaze = prepare_gaze(portrait.points, rest, pose)
         warp = Warp(self.skin, points, pose, rings, gaze, portrait.size)
         mouth = interior.prepare_mouth(image, view, retarget.neutral)
         lids, folds = eyelids.prepare_lids(image, view), prepare_wrinkles(image, view, exp)
         return PreparedMesh(image, retarget, warp, pose, mouth, lids, folds, layers)
 
-    def render(self, source: PreparedMesh, coefficients: Coefficients) -> Iterator[np.ndarray]:
+    def render(
+        self, source: PreparedMesh, coefficients: Coefficients, first: int = 0
+    ) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
+
+        Args:
+            source: the prepared portrait.
+            coefficients: absolute.
+            first: number of the first frame, for the gaze.
 
         Raises:
             MismatchError: the coefficients are not the built-in model's.
@@ -113,12 +122,18 @@ class MeshRenderer:
         for t in range(len(coefficients)):
             exp = coefficients["exp"][t]
             vertices = source.retarget.vertices(exp, coefficients["id"][t])
-            yield render_frame(source, vertices, Pose.of(coefficients, t), exp)
+            pose, glance = Pose.of(coefficients, t), self.glance(first + t)
+            yield render_frame(source, vertices, pose, exp, glance)
+
+    def glance(self, frame: int) -> np.ndarray | None:
+        """Radians ``(2,)`` of the gaze beside the camera; None where it follows from the pose."""
+        return None if self.gaze is None else self.gaze.offsets(frame, 1)[0]
 
 
 def render_frame(
-    source: PreparedMesh, vertices: np.ndarray, pose: Pose, exp: np.ndarray
-) -> np.ndarray:
+    source: PreparedMesh, vertices: np.ndarray, pose: Pose, exp: np.ndarray,
+    glance: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """One frame ``(S, S, 3)`` uint8.
 
     Args:
@@ -126,9 +141,11 @@ def render_frame(
         vertices: ``(468, 3)`` model space.
         pose: of the head.
         exp: ``(E,)`` expression, for the folds.
+        glance: ``(2,)`` radians of the gaze beside the camera; from the pose without.
     """
     rest, size = source.retarget.rest, source.warp.size
-    flow = source.warp.flow(eyelids.without_occluded_lids(source.lids, rest, vertices), pose)
+    visible = eyelids.without_occluded_lids(source.lids, rest, vertices)
+    flow = source.warp.flow(visible, pose, glance)
     frame = warp_image(source.wrinkles.apply(source.image, exp), flow)
     if source.layers is not None:
         source.layers.composite(frame, flow)

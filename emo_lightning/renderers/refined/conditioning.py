@@ -96,24 +96,24 @@ def portrait_planes(source: PreparedMesh, triangles: np.ndarray, side: int) -> n
 
 def frame_inputs(
     source: PreparedMesh, side: int, vertices: np.ndarray, pose: Pose, exp: np.ndarray,
-    whole: bool = False,
+    whole: bool = False, glance: np.ndarray | None = None,
 ) -> FrameInputs:  # fmt: skip
     """Render a frame by geometry and compute the network's inputs for it.
 
     Args:
         source: from the geometric renderer.
         side: of the work picture, a multiple of 8.
-        vertices, pose, exp: as of :func:`emo_lightning.renderers.mesh.renderer.render_frame`.
+        vertices, pose, exp, glance: as of :func:`emo_lightning.renderers.mesh.renderer.render_frame`.
         whole: take all of the work picture for the region, not the face's alone.
     """
-    frame = render_frame(source, vertices, pose, exp)
+    frame = render_frame(source, vertices, pose, exp, glance)
     cells, size = side // CELL, frame.shape[0]
     placed = pose.apply(vertices)
     region = (slice(0, side),) * 2 if whole else _region(placed[topology.OVAL], pose.scale, side)
     rows, columns = (slice(s.start // CELL, s.stop // CELL) for s in region)
     dense = (
         cv2.resize(axis, (cells, cells), interpolation=cv2.INTER_AREA)[rows, columns]
-        for axis in source.warp.flow(vertices, pose)
+        for axis in source.warp.flow(vertices, pose, glance)
     )
     flow = (np.stack(list(dense), axis=-1) + 0.5) * np.float32(2.0 / size) - 1.0
     outlines = _outlines(placed, cells)[:, rows, columns]

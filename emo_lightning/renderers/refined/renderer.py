@@ -20,6 +20,7 @@ from emo_lightning.core.device import InferenceContext
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.models.checkpoint_io import SHIPPED, load_refiner, read_network
 from emo_lightning.models.renderer.refiner import Prepared
+from emo_lightning.motion.gaze import GazeProcess
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose
 from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
 from emo_lightning.renderers.refined.conditioning import (
@@ -53,7 +54,7 @@ class RefinedRenderer:
         folder: holds ``refiner.safetensors``; where it has none, and by default, the shipped
             weights are used.
         inference: device and precision; float32 on the CPU by default.
-        gaze_at: see :class:`MeshRenderer`.
+        gaze: see :class:`emo_lightning.renderers.mesh.renderer.MeshRenderer`.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -62,18 +63,19 @@ class RefinedRenderer:
     name = "refined"
     context = (0, 0)
     margin = MeshRenderer.margin
+    timed = True
 
     def __init__(
         self,
         folder: str | Path | None = None,
         inference: InferenceContext | None = None,
-        gaze_at: str = "natural",
+        gaze: GazeProcess | None = None,
     ) -> None:
         own = None if folder is None else Path(folder) / FILE
         path = own if own is not None and own.is_file() else SHIPPED / FILE
         weights = read_network(path, "refiner", "--checkpoint-dir")
         self.files = (path,)
-        self.mesh = MeshRenderer(gaze_at)
+        self.mesh = MeshRenderer(gaze)
         weights.layout.check_same(
             self.mesh.model.layout, "the geometric renderer", "the trained refinement"
         )
@@ -96,7 +98,9 @@ class RefinedRenderer:
             prepared = self.network.prepare(self.inference.tensor(still)[None])
         return PreparedRefined(mesh, side, prepared)
 
-    def render(self, source: PreparedRefined, coefficients: Coefficients) -> Iterator[np.ndarray]:
+    def render(
+        self, source: PreparedRefined, coefficients: Coefficients, first: int = 0
+    ) -> Iterator[np.ndarray]:
         """Yield one ``(S, S, 3)`` uint8 RGB frame for each frame of coefficients.
 
         Raises:
@@ -109,7 +113,8 @@ class RefinedRenderer:
             exp = coefficients["exp"][t]
             vertices = source.mesh.retarget.vertices(exp, coefficients["id"][t])
             pose = Pose.of(coefficients, t)
-            inputs = frame_inputs(source.mesh, source.side, vertices, pose, exp)
+            glance = self.mesh.glance(first + t)
+            inputs = frame_inputs(source.mesh, source.side, vertices, pose, exp, glance=glance)
             yield self.refine(source, inputs)[0]
 
     def refine(self, source: PreparedRefined, inputs: FrameInputs) -> tuple[np.ndarray, np.ndarray]:

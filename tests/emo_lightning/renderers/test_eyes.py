@@ -15,9 +15,12 @@ from emo_lightning.face.crop import crop_box, crop_image, to_crop
 from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import Portrait, make_portrait
 from emo_lightning.motion.emotions import prototype_exp
+from emo_lightning.motion.gaze import GazeProcess
+from emo_lightning.renderers.base import stream
 from emo_lightning.renderers.mesh.geometry import topology
 from emo_lightning.renderers.mesh.geometry.coordinates import Pose, pixels
 from emo_lightning.renderers.mesh.renderer import MeshRenderer
+from emo_lightning.renderers.registry import create
 
 SIZE = 384
 
@@ -171,13 +174,33 @@ def test_a_half_shut_eye_shows_iris_down_to_the_lower_lid(portrait: Portrait) ->
 
 
 def test_eyes_on_the_camera_do_not_glance_aside(portrait: Portrait) -> None:
-    sources = [MeshRenderer(gaze_at).prepare(portrait) for gaze_at in ("natural", "camera")]
+    gaze = MeshRenderer().prepare(portrait).warp.gaze
     own = portrait.coefficients
-    course = [own.replace(angle=own["angle"] + np.array([0.0, t, 0.0])) for t in (0.1, 0.2, 0.3)]
+    turns = [own.replace(angle=own["angle"] + np.array([0.0, t, 0.0])) for t in (0.1, 0.2, 0.3)]
+    poses = [Pose.of(turned, 0) for turned in turns]
     natural, camera = (
-        np.stack([source.warp.gaze.shift(Pose.of(moved, 0)) for moved in course])
-        for source in sources
+        np.stack([gaze.shift(pose, glance) for pose in poses]) for glance in (None, np.zeros(2))
     )
     assert np.abs(natural - camera).max() > 1e-3
     steps = np.abs(np.diff(camera[:, :, 0], axis=0)).max(axis=1)
     assert steps[1] < 1.2 * steps[0], "the eyes turn evenly against the head"
+
+
+def test_eyes_glance_aside_while_the_head_is_still(portrait: Portrait) -> None:
+    """Frames differ in the eyes alone, and do not depend on how the sequence is cut."""
+    still = portrait.coefficients.frames(np.zeros(60, int))
+    renderer = create("mesh", gaze=GazeProcess(1))
+    source = renderer.prepare(portrait)
+    frames = np.stack(list(stream(renderer, source, [still])))
+    cut = [still.frames(slice(0, 7)), still.frames(slice(7, 60))]
+    assert np.array_equal(frames, np.stack(list(stream(renderer, source, cut))))
+    change = np.ptp(frames.astype(int), axis=0).max(axis=2)
+    at = pixels(portrait.points, SIZE)
+    eyes = np.zeros((SIZE, SIZE), np.uint8)
+    for upper, lower in topology.EYES:
+        outline = np.concatenate([at[upper], at[lower][::-1]])
+        cv2.fillPoly(eyes, [np.round(outline).astype(np.int32)], 1)
+    eyes = cv2.dilate(eyes, np.ones((7, 7), np.uint8)) > 0
+    assert change[eyes].max() > 25 and change[~eyes].max() <= 2
+    camera = create("mesh", gaze=GazeProcess(1, strength=0.0))
+    assert np.ptp(np.stack(list(stream(camera, source, [still]))), axis=0).max() == 0

@@ -45,10 +45,11 @@ class Gaze:
     weights: np.ndarray
     targets: np.ndarray
 
-    def shift(self, pose: Pose) -> np.ndarray:
+    def shift(self, pose: Pose, glance: np.ndarray | None = None) -> np.ndarray:
         """By how much the holes' vertices move ``(36, 2)``, in IOD of the portrait's picture."""
-        before, now = -self.pose.turn[2], -pose.turn[2]
-        moved = EYEBALL * (GAIN * (now - before)[:2] + self._resting_point(now - before))
+        turned = self.pose.turn[2] - pose.turn[2]
+        beside = self._resting_point(turned) if glance is None else glance
+        moved = EYEBALL * (GAIN * turned[:2] + beside)
         most = float(np.hypot(*moved))
         moved *= MOST * np.tanh(most / MOST) / max(most, 1e-9)
         return (self.weights * moved) @ self.pose.turn[:2, :2].T
@@ -63,7 +64,7 @@ class Gaze:
         return JUMP * (left + (four[1, 0] * (1 - b) + four[1, 1] * b) * a)
 
 
-def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose, glances: bool = True) -> Gaze:
+def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
     """Weights of a portrait's eye holes by the place of its irises.
 
     Args:
@@ -71,7 +72,6 @@ def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose, glances: bool
             middle.
         rest: ``(468, 3)`` model space.
         pose: of the portrait.
-        glances: False keeps the eyes on the camera.
     """
     weights = []
     for (upper, lower), iris in zip(topology.EYES, topology.IRIS_CENTRES, strict=True):
@@ -87,5 +87,4 @@ def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose, glances: bool
             weights.append(np.stack([share, follow * share], axis=1))
     targets = np.random.default_rng(0).uniform(-1.0, 1.0, (16, 16, 2))
     targets[8, 8] = 0.0
-    targets *= glances
     return Gaze(pose, np.concatenate(weights), targets)

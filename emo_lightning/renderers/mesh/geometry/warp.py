@@ -57,13 +57,16 @@ class Warp:
         self.source = np.concatenate([pixels(p, size) for p in parts]).astype(np.float32)
         self.above = np.float32(-MIRRORED * max(self.source[topology.FOREHEAD, 1], 0.0))
 
-    def flow(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
+    def flow(
+        self, vertices: np.ndarray, pose: Pose, glance: np.ndarray | None = None
+    ) -> np.ndarray:
         """Where each pixel of a frame comes from.
 
         Args:
             vertices: ``(468, 3)`` model space: the portrait's own shape with the frame's
                 expression.
             pose: of the frame.
+            glance: ``(2,)`` radians of the gaze beside the camera; from the pose without.
 
         Returns:
             ``(2, S, S)`` float32 coordinates for ``cv2.remap``.
@@ -71,7 +74,7 @@ class Warp:
         face = pose.apply(vertices)
         moved = np.concatenate([face, self._moved_rings(face, pose), face[self.lids]])
         source = self.source.copy()
-        source[self.lid_slice] = self._eyeball_source(vertices, pose)
+        source[self.lid_slice] = self._eyeball_source(vertices, self.gaze.shift(pose, glance))
         size = self.size
         row = np.arange(size, dtype=np.float32)
         flow = np.empty((2, size, size), np.float32)
@@ -97,7 +100,7 @@ class Warp:
         moved[:, 2] = rigid[:, 2] + RING_SETBACK * pose.scale
         return moved
 
-    def _eyeball_source(self, vertices: np.ndarray, pose: Pose) -> np.ndarray:
+    def _eyeball_source(self, vertices: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Source pixels ``(36, 2)`` of the eye holes' vertices.
 
         The place itself where a lid came down; the lid's own edge where it drew back, as no picture
@@ -119,5 +122,4 @@ class Warp:
             beyond[eye] = np.minimum(beyond[eye], 0.0) + sunk[: len(upper)]
             beyond[eye.stop : end] = np.maximum(beyond[eye.stop : end], 0.0) + sunk[len(upper) :]
             start = end
-        shift = self.gaze.shift(pose) * self.pose.scale * self.size / 2.0
-        return there - beyond[:, None] * up - shift
+        return there - beyond[:, None] * up - shift * self.pose.scale * self.size / 2.0
