@@ -103,7 +103,8 @@ def frame_inputs(
     Args:
         source: from the geometric renderer.
         side: of the work picture, a multiple of 8.
-        vertices, pose, exp, glance: as of :func:`emo_lightning.renderers.mesh.renderer.render_frame`.
+        vertices, pose, exp, glance: as of
+            :func:`emo_lightning.renderers.mesh.renderer.render_frame`.
         whole: take all of the work picture for the region, not the face's alone.
     """
     frame = render_frame(source, vertices, pose, exp, glance)
