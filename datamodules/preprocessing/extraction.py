@@ -28,6 +28,7 @@ from datamodules.preprocessing.face_tracking import (
     SceneCutReader,
     Seconds,
     TrackSegment,
+    clip_turns,
     face_runs,
     fill_gaps,
 )
@@ -40,6 +41,7 @@ from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients, read_aus
 from emo_lightning.face.crop import CropBox, crop_image, to_crop
+from emo_lightning.face.detection import FaceConfirmer
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.face.texture import read_texture
 from emo_lightning.media.audio_reader import SILENCE_PEAK
@@ -76,7 +78,8 @@ class Extraction:
 class _OpenClip:
     """A video whose facts and audio are read; ``wave`` is None where it has none.
 
-    ``offset`` counts the frames of the video before the clip's first.
+    ``offset`` counts the frames of the video before the clip's first; ``turns`` the quarter turns
+    that put it upright.
     """
 
     clip: Clip
@@ -85,16 +88,23 @@ class _OpenClip:
     digest: str
     frames: int
     offset: int
+    turns: int
     wave: np.ndarray | None
     coefficients: Coefficients | None
     au: np.ndarray | None
 
     def images(self) -> Iterator[np.ndarray]:
-        """The clip's frames."""
-        frames = iter_frames(self.path, argument=self.clip.name, threads=1)
-        if self.clip.span is None:
+        """The clip's frames, upright."""
+        frames = _frames(self.clip, self.path)
+        if self.turns == 0:
             return frames
-        return islice(frames, self.offset, round(self.clip.span[1] * FPS))
+        return (np.ascontiguousarray(np.rot90(frame, self.turns)) for frame in frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright frames."""
+        size = self.info.width, self.info.height
+        return size if self.turns % 2 == 0 else size[::-1]
 
 
 class Extractor:
@@ -129,6 +139,10 @@ class Extractor:
         packages = ("mediapipe", "av", "numpy", "opencv-contrib-python")
         self.tools = {name: importlib.metadata.version(name) for name in packages}
         self.tools["landmarks"] = landmarks
+
+    @cached_property
+    def confirmer(self) -> FaceConfirmer:
+        return FaceConfirmer(self.landmarker)
 
     @cached_property
     def landmarker(self) -> LandmarkBackend:
@@ -174,8 +188,9 @@ class Extractor:
         deadline = time.monotonic() + self.clip_seconds
         opened = self._open(clip, video, audio, out.seconds)
         length = math.ceil(opened.frames / math.ceil(opened.frames / MAX_FRAMES))
-        scenes, tracker = SceneCutReader(opened.images()), FaceTracker(self.landmarker, deadline)
-        start, shape = 0, (opened.info.height, opened.info.width)
+        scenes = SceneCutReader(opened.images())
+        tracker = FaceTracker(self.landmarker, self.confirmer, deadline)
+        start, shape = 0, opened.size[::-1]
         while True:
             buffer = FrameBuffer(shape, length, self.size)
             segment = tracker.track(scenes, length, buffer, out.seconds)
@@ -204,8 +219,10 @@ class Extractor:
             coefficients = read_coefficients(clip.coefficients, info, total)
         if clip.aus is not None:
             au = read_openface(clip.aus, total)
-        offset = round(begin * FPS)
-        return _OpenClip(clip, video, info, digest, frames, offset, wave, coefficients, au)
+        with seconds.of("landmarks"):
+            turns = clip_turns(_frames(clip, video), self.landmarker, self.confirmer)
+        start = round(begin * FPS)
+        return _OpenClip(clip, video, info, digest, frames, start, turns, wave, coefficients, au)
 
     def _add_samples(
         self,
@@ -254,7 +271,7 @@ class Extractor:
         buffer: FrameBuffer,
         seconds: Seconds,
     ) -> Sample:
-        clip, info, frames, begin = opened.clip, opened.info, run[1] - run[0], start + run[0]
+        clip, frames, begin = opened.clip, run[1] - run[0], start + run[0]
         if frames < MIN_FRAMES:
             raise ClipError("too_short", f"{frames} frames, the minimum is {MIN_FRAMES}")
         audio, facts, flags, levels = None, {}, [], None
@@ -264,7 +281,7 @@ class Extractor:
                 raise ClipError("silent", "no audio above -70 dBFS in this part")
             facts, flags, levels = audio_quality(audio)
         points, missing = fill_gaps(segment.found[run[0] : run[1]])
-        box = clip_square(points, info.width, info.height)
+        box = clip_square(points, *opened.size)
         with seconds.of("crop"):
             kept = buffer.crops(box)
             crops = kept[run[0] : run[1]] if kept else self._crops(opened, begin, frames, box)
@@ -283,13 +300,14 @@ class Extractor:
         coefficients = fitted if opened.coefficients is None else opened.coefficients.frames(whole)
         au = read_aus(fitted["exp"]) if opened.au is None else opened.au[whole]
         extra = {
-            "picture": [info.width, info.height],
+            "picture": list(opened.size),
             "start": begin / FPS,
             "box": [round(value, 2) for value in (box.cx, box.cy, box.half)],
             "bridged": missing,
             "residual": residual,
             "quality": facts,
             "flags": flags,
+            **({"turned": 90 * (4 - opened.turns)} if opened.turns else {}),
             **_words(clip, begin, frames),
         }
         meta = self._meta(clip, opened.digest, frames, coefficients.layout.to_dict(), extra)
@@ -333,6 +351,15 @@ class Extractor:
         """Crops decoded again, for a head that left the part that was kept."""
         images = islice(opened.images(), start, start + count)
         return [crop_image(image, box, self.size) for image in images]
+
+
+def _frames(clip: Clip, path: Path) -> Iterator[np.ndarray]:
+    """A clip's frames as the file has them."""
+    frames = iter_frames(path, argument=clip.name, threads=1)
+    if clip.span is None:
+        return frames
+    begin, end = (round(time * FPS) for time in clip.span)
+    return islice(frames, begin, end)
 
 
 @contextmanager

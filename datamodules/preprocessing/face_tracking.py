@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from datamodules.preprocessing.cropping import FrameBuffer
+from emo_lightning.face.detection import TURNS, FaceConfirmer, is_upright
 from emo_lightning.face.landmarks import Face, LandmarkBackend
 
 MAX_GAP = 5
@@ -29,6 +30,8 @@ this share of the colour histogram."""
 GREY, DAMAGED = (127, 132), 0.1
 """A decoder without a reference picture starts from mid-grey; from this share of exactly such
 pixels on, a frame is damaged."""
+PROBED, PROBE_STEP = 50, 24
+"""First frames by which the orientation of a clip is decided, and the step between them."""
 COLOURS = 6
 """Bins of each channel in the colour histogram."""
 
@@ -118,15 +121,18 @@ class Seconds(Counter[str]):
 
 
 class FaceTracker:
-    """Follows the largest face through the frames of a clip.
+    """Follows the largest confirmed face through the frames of a clip.
 
     Args:
         landmarker: the back end.
+        confirmer: confirms faces that are not continued from the frame before.
         deadline: of ``time.monotonic()``, after which :meth:`track` raises.
     """
 
-    def __init__(self, landmarker: LandmarkBackend, deadline: float) -> None:
-        self._landmarker, self._deadline = landmarker, deadline
+    def __init__(
+        self, landmarker: LandmarkBackend, confirmer: FaceConfirmer, deadline: float
+    ) -> None:
+        self._landmarker, self._confirmer, self._deadline = landmarker, confirmer, deadline
         self._last_seen: np.ndarray | None = None
 
     def track(
@@ -173,7 +179,7 @@ class FaceTracker:
         if last is not None and (near := self._near(frame, last)) is not None:
             self._last_seen = near.points
             return near, False
-        faces = self._landmarker.detect(frame)
+        faces = self._confirmer.confirm(frame, self._landmarker.detect(frame))
         if self._last_seen is not None:
             faces = [face for face in faces if _distance(face.points, self._last_seen) < 1.0]
             faces.sort(key=lambda face: _distance(face.points, self._last_seen))
@@ -193,6 +199,28 @@ class FaceTracker:
         window = np.ascontiguousarray(frame[top:bottom, left:right])
         moved = [face.moved(left, top) for face in self._landmarker.detect(window)]
         return min(moved, key=lambda face: _distance(face.points, last.points), default=None)
+
+
+def clip_turns(
+    frames: Iterable[np.ndarray], landmarker: LandmarkBackend, confirmer: FaceConfirmer
+) -> int:
+    """Quarter turns counterclockwise that put a clip's faces upright.
+
+    Decided by the first frame with a confirmed face in any orientation, of a few over the first two
+    seconds; 0 where there is none.
+
+    Args:
+        frames: ``(H, W, 3)`` uint8 RGB; a few are taken.
+        landmarker: the back end.
+        confirmer: confirms faces.
+    """
+    for frame in itertools.islice(frames, 0, PROBED, PROBE_STEP):
+        for turns in TURNS:
+            turned = np.ascontiguousarray(np.rot90(frame, turns))
+            faces = confirmer.confirm(turned, landmarker.detect(turned))
+            if faces and is_upright(faces[0]):
+                return turns
+    return 0
 
 
 def is_damaged(frame: np.ndarray) -> bool:

@@ -22,6 +22,7 @@ from datamodules.preprocessing.face_tracking import (
     SceneCutReader,
     Seconds,
     TrackSegment,
+    clip_turns,
     face_runs,
     fill_gaps,
 )
@@ -34,6 +35,7 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import crop_box, to_crop
 from emo_lightning.face.fit import IDENTITY_FRAMES
+from emo_lightning.face.detection import FaceConfirmer
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.media.audio_reader import SILENCE_PEAK, iter_audio
 from emo_lightning.media.container import MediaError
@@ -128,10 +130,15 @@ def speech_frames(wave: np.ndarray, frames: int) -> np.ndarray:
 
 def _track_video(path: Path, audio: Path | None, landmarker: LandmarkBackend) -> _TrackedVideo:
     info = probe(path, ARGUMENT)
+    confirmer = FaceConfirmer(landmarker)
+    turns = clip_turns(iter_frames(path, argument=ARGUMENT, threads=1), landmarker, confirmer)
     pictures = iter_frames(path, argument=ARGUMENT, threads=1)
+    pictures = (np.ascontiguousarray(np.rot90(picture, turns)) for picture in pictures)
     pictures = track(pictures, f"track {path.name}", round(info.seconds * FPS), "frames")
-    scenes, tracker = SceneCutReader(pictures), FaceTracker(landmarker, math.inf)
+    scenes, tracker = SceneCutReader(pictures), FaceTracker(landmarker, confirmer, math.inf)
     video, start = _TrackedVideo(path), 0
+    if turns:
+        video.notes.append(f"turned by {90 * (4 - turns)} degrees")
     while True:
         cut = scenes.at_cut
         part = tracker.track(scenes, FRAMES_AT_ONCE, None, Seconds(time.perf_counter))

@@ -46,8 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     face = "picture of one face, from the front"
     add("--portrait", type=Path, required=True, metavar="P", help=face)
+    several = "of several faces: largest, or its number from left to right"
+    add("--face", metavar="N", help=several)
     recording = "recording in any format and rate, or a video with audio"
     add("--audio", type=Path, required=True, metavar="A", help=recording)
+    of_several = "number of the sound track, from 1 (default: the file's default one)"
+    add("--audio-track", type=integer("--audio-track", 1), metavar="N", help=of_several)
     video = "the video to write; its folder must exist"
     add("--out", type=Path, required=True, metavar="O.mp4", help=video)
     add("--emotion", metavar="E", help=f"{', '.join(EMOTIONS)} (default neutral)")
@@ -143,6 +147,8 @@ def run(args: argparse.Namespace) -> None:
         fps=args.fps,
         device=args.device,
         overwrite=args.overwrite,
+        face=args.face,
+        audio_track=args.audio_track,
     )
     read = (args.emotion_track, *args.set)
     made = generate(args.portrait, args.audio, args.out, track, options, read)

@@ -21,8 +21,8 @@ AU_NAMES: tuple[str, ...] = tuple(
 
 EXP_NAMES: tuple[str, ...] = (
     "AU1_L", "AU1_R", "AU2_L", "AU2_R", "AU4", "AU5", "AU6", "AU7", "AU9", "AU10", "AU12_L",
-    "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45_L", "AU45_R",
-    "jaw", "pucker", "funnel", "press", "tuck",
+    "AU12_R", "AU14_L", "AU14_R", "AU15", "AU16", "AU17", "AU20", "AU23", "AU25", "AU26",
+    "AU45_L", "AU45_R", "jaw", "pucker", "funnel", "press", "tuck",
 )  # fmt: skip
 """Expression directions of the built-in model; ``_L`` and ``_R`` are the subject's left and right.
 

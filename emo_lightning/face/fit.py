@@ -7,8 +7,8 @@ Given the pose, the landmarks are rotated upright and the shape minimises
 
 over one ``id`` for the clip and ``low <= exp_t <= high``. Expression intensities have a sign and
 few are active at once, hence bounds and the last term, which separates a resting face of another
-shape from an expression. The two blocks are solved in turns in the space of normal equations, where a
-frame costs a few dozen numbers.
+shape from an expression. The two blocks are solved in turns in the space of normal equations, where
+a frame costs a few dozen numbers.
 """
 
 from __future__ import annotations

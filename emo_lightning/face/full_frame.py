@@ -1,7 +1,7 @@
-"""A portrait in its whole picture: what is animated is a square of it, laid back where it was.
+"""A portrait in its whole picture: a square of it is animated and pasted back.
 
-The square consists of the picture's own pixels, moved by none, and the renderers leave the square's
-rim where it is, so there is no seam; a soft rim hides what little a learned renderer changes there.
+The square has the picture's own pixels, not resampled, and the renderers leave its border as it is,
+so there is no seam; a soft rim blends what a learned renderer changes there.
 """
 
 from __future__ import annotations
@@ -17,25 +17,22 @@ from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import CropBox, crop_box, crop_image, to_crop
 from emo_lightning.face.detection import extent
-from emo_lightning.face.landmarks import open_landmarker
 from emo_lightning.face.portrait import (
-    MAX_FACES,
     Portrait,
     check_frontal,
+    find_portrait_face,
     inside,
     make_portrait,
-    the_face,
 )
-from emo_lightning.media.image_reader import load_picture
 
 MULTIPLE = 16
 """The square's side in pixels is one of this, as the learned renderer needs."""
 LEAST_SIDE = 96
-"""Pixels of the square around the head below which a face has too few to speak with."""
+"""Pixels of the square around the head, below which a face has too few to animate."""
 RIM = 0.05
 """Share of the square's side over which it passes into the picture."""
 LOWER = 0.12
-"""How much further down a wider square lies, as a share of the head's square: shoulders move, a background does not."""
+"""Shift of a wider square downwards, over the head's square: shoulders move, backgrounds do not."""
 
 
 class SmallFaceError(UserError):
@@ -44,7 +41,7 @@ class SmallFaceError(UserError):
 
 @dataclass(frozen=True)
 class CropPlacement:
-    """The part of a picture that is drawn anew in each frame.
+    """The part of a picture that is rendered in each frame.
 
     Attributes:
         picture: ``(H, W, 3)`` uint8 RGB, both even.
@@ -111,8 +108,8 @@ class FullFrame:
         """The square that a renderer gets.
 
         Args:
-            margin: its side over that of the head's square, 1 or more; cut down to the picture's
-            longer side.
+            margin: its side over that of the head's square, 1 or more; at most the picture's longer
+                side.
         """
         head = self.face.box
         assert head is not None
@@ -138,24 +135,23 @@ class FullFrame:
         )
 
 
-def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -> FullFrame:
-    """Read a picture and find its one face.
+def load_full_frame(
+    path: str | Path, size: int, argument: str = "--portrait", choice: str | None = None
+) -> FullFrame:
+    """Read a picture and find its face.
 
     Args:
         path: see :func:`emo_lightning.media.image_reader.load_picture`.
         size: most pixels of the picture's longer side; a smaller picture keeps its size.
         argument: what the user calls the file, for messages.
+        choice: see :func:`emo_lightning.face.portrait.choose_face`.
 
     Raises:
         UserError: see :func:`emo_lightning.face.portrait.load_portrait`, or a face that is too
-        small once the picture is.
+            small once the picture is reduced.
     """
-    picture = load_picture(path, argument)
-    landmarker = open_landmarker(max_faces=MAX_FACES)
-    try:
-        points = the_face(picture, landmarker, path, argument).points
-    finally:
-        landmarker.close()
+    chosen = find_portrait_face(path, argument, choice)
+    picture, points = chosen.picture, chosen.face.points
     factor = min(1.0, size / max(picture.shape[:2]))
     if factor < 1.0:
         width, height = (max(2, round(n * factor)) for n in picture.shape[1::-1])
@@ -174,6 +170,7 @@ def load_full_frame(path: str | Path, size: int, argument: str = "--portrait") -
         to_crop(points, box),
         BuiltinFaceModel.load(),
         box,
+        chosen.notes,
     )
     check_frontal(face.coefficients, path, argument)
     return FullFrame(picture, points, face)
@@ -191,7 +188,7 @@ def _whole(box: CropBox, width: float = np.inf, height: float = np.inf) -> CropB
 
 
 def _moved(made: Coefficients, old: CropBox, new: CropBox) -> Coefficients:
-    """Coefficients in crop units of one square as those of another: the same face at the same place in the picture."""
+    """Coefficients in crop units of one square as those of another, for the same face."""
     trans = made["trans"].astype(np.float64)
     trans[:, :2] = (trans[:, :2] * old.half + (old.cx - new.cx, old.cy - new.cy)) / new.half
     trans[:, 2] += np.log(old.half / new.half)
@@ -199,14 +196,14 @@ def _moved(made: Coefficients, old: CropBox, new: CropBox) -> Coefficients:
 
 
 def _bands(size: int) -> tuple[tuple[slice, slice], ...]:
-    """Where a rim may be less than 1: rows and columns of the four bands along a square's sides."""
+    """Rows and columns of the four bands along a square's sides, where the rim is below 1."""
     wide, whole = int(np.ceil(RIM * size)), slice(0, size)
     start, end = slice(0, wide), slice(size - wide, size)
     return (start, whole), (end, whole), (whole, start), (whole, end)
 
 
 def _rim(corner: tuple[int, int], size: int, width: int, height: int) -> np.ndarray:
-    """``(S, S, 1)`` float32 that rises from 0 at the square's sides to 1; sides at the picture's own edge need none."""
+    """``(S, S, 1)`` float32, rising from 0 to 1 at the sides that are within the picture."""
     line = np.arange(size) + 0.5
     rises = []
     for start, end in zip(corner, (width, height), strict=True):

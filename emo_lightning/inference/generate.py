@@ -102,6 +102,8 @@ class GenerateOptions(SpeechOptions):
         device: of the networks, see :func:`emo_lightning.core.device.resolve_device`.
         fps: frames per second, one of :data:`FRAME_RATES`; coefficients are interpolated.
         overwrite: replace files that this program did not write; never an input.
+        face: which face of several, see :func:`emo_lightning.face.portrait.choose_face`.
+        audio_track: number of the sound track, from 1; the file's default one when None.
 
     Raises:
         UserError: a value that is not accepted, or an encoder together with a ``checkpoint_dir``.
@@ -114,6 +116,8 @@ class GenerateOptions(SpeechOptions):
     device: str = "auto"
     fps: int = FPS
     overwrite: bool = False
+    face: str | None = None
+    audio_track: int | None = None
 
     def __post_init__(self) -> None:
         folder = self.checkpoint_dir
@@ -208,12 +212,12 @@ def _generate(job: _Job, stage: Path) -> GenerateResult:
     clock, options = Clock(), job.options
     video, npz, sidecar = (stage / f"{STAGED}{file.suffix.lower()}" for file in job.files)
     with clock("audio"):
-        count, gain = measure_speech(job.audio)
+        count, gain = measure_speech(job.audio, options.audio_track)
     with clock("weights"):
         speaker = options.speaker()
     with clock("portrait"):
         prepared = _prepare(job, speaker)
-    rows = mel_blocks(job.audio, gain, speaker.audio_encoder)
+    rows = mel_blocks(job.audio, gain, speaker.audio_encoder, options.audio_track)
     chunks = speaker.motion(prepared, rows, job.track, options, count)
     spool = _CoefficientSpool(stage / "coefficients")
     chunks = interpolate(spool.each(clock.each("coefficients", chunks)), options.fps)
@@ -222,7 +226,7 @@ def _generate(job: _Job, stage: Path) -> GenerateResult:
     else:
         frames = speaker.render(prepared, chunks)
     total = round(count * options.fps / FPS)
-    sound = iter_sound(job.audio, AUDIO_RATE, 2)
+    sound = iter_sound(job.audio, AUDIO_RATE, 2, track=options.audio_track)
     writer = open_writer(video, prepared.size, options.fps, sound)
     _encode(writer, clock.each("render", frames), total, clock)
     # Rendering asks for the coefficients, so its time includes theirs.
@@ -255,15 +259,18 @@ def _prepare(job: _Job, speaker: Speaker) -> PreparedPortrait:
     if view == "auto":
         view = "crop" if job.out.suffix.lower() in WITH_ALPHA else "full"
     try:
-        prepared = speaker.prepare_file(job.portrait, view, options.side(view))
+        prepared = speaker.prepare_file(job.portrait, view, options.side(view), options.face)
     except SmallFaceError as error:
         if options.view != "auto":
             raise
         note(f"emo: {job.portrait} {error.problem}; the video is the crop around the head")
-        prepared = speaker.prepare_file(job.portrait, "crop", options.side("crop"))
+        side = options.side("crop")
+        prepared = speaker.prepare_file(job.portrait, "crop", side, options.face)
     if prepared.placement is None and shrunk(prepared.face) < NOTED:
         share = f"{100 * shrunk(prepared.face):.0f} %"
         note(f"emo: {job.portrait} is cut close: the crop is {share} of the head's square")
+    for text in prepared.face.notes:
+        note(f"emo: {job.portrait}: {text}")
     return prepared
 
 

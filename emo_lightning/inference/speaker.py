@@ -162,12 +162,17 @@ class Speaker:
             self._prepared.popitem(last=False)
         return self._prepared[key]
 
-    def prepare_file(self, path: Path, view: str, size: int) -> PreparedPortrait:
-        """:meth:`prepare` of a file, nothing kept; errors name it as the command line does."""
+    def prepare_file(
+        self, path: Path, view: str, size: int, face_choice: str | None = None
+    ) -> PreparedPortrait:
+        """:meth:`prepare` of a file, nothing kept; errors name it as the command line does.
+
+        ``face_choice``: see :func:`emo_lightning.face.portrait.choose_face`.
+        """
         if view == "crop":
-            face = load_portrait(path, size)
+            face = load_portrait(path, size, choice=face_choice)
             return PreparedPortrait(face, None, self.renderer.prepare(face), (size, size))
-        frame = load_full_frame(path, size)
+        frame = load_full_frame(path, size, choice=face_choice)
         placement = frame.stage(getattr(self.renderer, "margin", 1.0))
         source = self.renderer.prepare(placement.portrait)
         return PreparedPortrait(frame.face, placement, source, placement.size)
@@ -424,30 +429,33 @@ def audio_weights(
     return SHIPPED_WEIGHTS[encoder]
 
 
-def measure_speech(audio: Path) -> tuple[int, float]:
+def measure_speech(audio: Path, audio_track: int | None = None) -> tuple[int, float]:
     """Number of video frames of a recording, and the gain that brings its speech to one level.
 
     Raises:
         MediaError: see :func:`emo_lightning.media.audio_reader.load_audio`.
     """
     samples, peak, level = 0, 0.0, SpeechLevel()
-    for block in iter_audio(audio, BLOCK):
+    for block in iter_audio(audio, BLOCK, track=audio_track):
         samples, peak = samples + len(block), max(peak, float(np.abs(block).max(initial=0.0)))
         level.add(block)
     check_sound(AudioInfo(samples, peak), audio, "--audio")
     return frames_for(samples), level.gain()
 
 
-def mel_blocks(audio: Path, gain: float = 1.0, kind: str = "mel") -> Iterator[np.ndarray]:
+def mel_blocks(
+    audio: Path, gain: float = 1.0, kind: str = "mel", audio_track: int | None = None
+) -> Iterator[np.ndarray]:
     """Log-mel rows ``(m, 80)`` of a recording in constant memory; exactly 4 per video frame.
 
     Args:
         audio: the recording.
         gain: factor on the samples.
         kind: see :attr:`emo_lightning.inference.audio_to_motion.AudioToMotion.mel_kind`.
+        audio_track: number of the sound track; the default one when None.
     """
     stream = MelStream(kind)
-    for block in iter_audio(audio, BLOCK):
+    for block in iter_audio(audio, BLOCK, track=audio_track):
         yield stream.add(np.float32(gain) * block)
     yield stream.flush()
 

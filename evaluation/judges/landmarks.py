@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emo_lightning.core import assets
+from emo_lightning.face.detection import FaceConfirmer
 from emo_lightning.face.landmarks import open_landmarker
 from evaluation.judges.base import JudgeInfo
 
@@ -20,12 +21,13 @@ def describe() -> JudgeInfo:
 
 
 class LandmarkJudge:
-    """MediaPipe's 478 points, each frame looked at alone; among several faces, the one nearest to
-    the frame before."""
+    """MediaPipe's 478 points of each frame; among several faces, the one nearest to the frame
+    before. A face that does not continue the frame before is confirmed."""
 
     def __init__(self) -> None:
         self.info = describe()
         self._landmarker = open_landmarker("mediapipe", max_faces=2)
+        self._confirmer = FaceConfirmer(self._landmarker)
         self._centre: np.ndarray | None = None
 
     def start(self) -> None:
@@ -36,6 +38,8 @@ class LandmarkJudge:
         """Points of the next frame ``(H, W, 3)`` uint8 RGB: ``(478, 3)`` float32 pixels, all nan
         without a face."""
         faces = self._landmarker.detect(frame)
+        if self._centre is None:
+            faces = self._confirmer.confirm(frame, faces)
         if not faces:
             return np.full((POINTS, 3), np.nan, np.float32)
         centres = [face.points[:, :2].mean(axis=0) for face in faces]

@@ -23,6 +23,7 @@ from datamodules.sources import Clip, open_source
 from emo_lightning.face.landmarks import Face, open_landmarker, to_68
 from emo_lightning.media.video_reader import decode_mp4_bytes
 from emo_lightning.media.video_writer import write_video
+from tests.emo_lightning.face.objects import coin, headlights, soft_disc
 
 FRAMES = 30
 SPEECH = files("emo_lightning") / "samples" / "speech.flac"
@@ -216,7 +217,12 @@ def test_sound_that_starts_late_stays_late(extractor, tmp_path):
 
 
 def test_four_thousand_pixels_are_no_burden(extractor, tmp_path):
-    big = [cv2.resize(face(216, 4 * t), (3840, 2160)) for t in range(12)]
+    big = [
+        cv2.copyMakeBorder(
+            cv2.resize(face(216, t), (2160, 2160)), 0, 0, 840, 840, cv2.BORDER_REPLICATE
+        )
+        for t in range(12)
+    ]
     muxed(tmp_path / "a.mp4", big, [40 * t for t in range(12)], voice(12))
     samples, failures = run(extractor, tmp_path / "a.mp4")
     assert failures == [] and decode_mp4_bytes(samples[0].video).shape == (12, 128, 128, 3)
@@ -470,3 +476,26 @@ def test_spans_cut_long_videos(extractor, tmp_path):
     assert abs(lag(samples[0].wave, voice(60)[12800 : 12800 + 19200])) < 100
     assert samples[0].meta.extra["words"] == [[0.0, 0.4, "one"], [0.4, 1.0, "two"]]
     assert run(extractor, tmp_path / "a.mp4", span=(9.0, 12.0))[1][0][0] == "span_outside"
+
+
+def test_clips_of_objects_have_no_face(extractor, tmp_path):
+    """A disc, a coin and a headlight, which the landmark network takes for faces."""
+    rng = np.random.default_rng(0)
+    for number, picture in enumerate((soft_disc(), coin(), headlights())):
+        frames = [np.roll(picture, t, axis=1) for t in range(12)]
+        frames = [np.clip(f + rng.normal(0, 2, f.shape), 0, 255).astype(np.uint8) for f in frames]
+        write_video(tmp_path / f"{number}.mp4", frames, voice(12))
+        samples, failures = run(extractor, tmp_path / f"{number}.mp4")
+        assert samples == [] and [reason for reason, _ in failures] == ["no_face"]
+
+
+@pytest.mark.parametrize(("turns", "degrees"), [(1, 90), (2, 180), (3, 270)])
+def test_clips_that_lie_on_their_side_are_stored_upright(extractor, tmp_path, turns, degrees):
+    upright = [face(t=t) for t in range(12)]
+    write_video(tmp_path / "a.mp4", upright, voice(12))
+    turned = [np.ascontiguousarray(np.rot90(frame, turns)) for frame in upright]
+    write_video(tmp_path / "b.mp4", turned, voice(12))
+    ((a,), _), ((b,), failures) = (run(extractor, tmp_path / name) for name in ("a.mp4", "b.mp4"))
+    assert failures == [] and b.meta.extra["turned"] == degrees and "turned" not in a.meta.extra
+    assert b.meta.extra["picture"] == a.meta.extra["picture"]
+    assert np.abs(a.landmarks - b.landmarks)[..., :2].mean() < 0.02

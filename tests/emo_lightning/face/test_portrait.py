@@ -20,6 +20,7 @@ from emo_lightning.face.portrait import (
     load_portrait,
     make_portrait,
 )
+from tests.emo_lightning.face import objects
 
 
 def saved(folder, rgb, name="face.png"):
@@ -152,3 +153,52 @@ def test_real_portraits(shared_data):
     for path in sorted((shared_data / "portraits").iterdir()):
         portrait = load_portrait(path, 256)
         assert portrait.image.std() > 10, path.name
+
+
+def two_people() -> np.ndarray:
+    """A small face on the left, a larger one on the right."""
+    face = data.astronaut()[:300, 100:400]
+    left = np.pad(cv2.resize(face, (220, 220)), ((80, 0), (0, 0), (0, 0)), mode="edge")
+    return np.ascontiguousarray(np.concatenate([left, face[:, ::-1]], axis=1))
+
+
+def test_one_of_several_faces_is_chosen_by_number_or_size(tmp_path):
+    path = saved(tmp_path, two_people())
+    with pytest.raises(
+        UserError, match=r"2 faces; accepted: --face largest, .* left to right 1 at"
+    ):
+        load_portrait(path, 96)
+    boxes = {choice: load_portrait(path, 96, choice=choice).box for choice in ("1", "2", "largest")}
+    assert boxes["1"].cx < 220 < boxes["2"].cx and boxes["largest"] == boxes["2"]
+    for choice in ("0", "3", "left"):
+        with pytest.raises(UserError, match=f"--face '{choice}' is no face of .*1 to 2: left"):
+            load_portrait(path, 96, choice=choice)
+
+
+def test_pictures_on_their_side_are_turned_with_a_note(tmp_path, astronaut):
+    for turns, words in ((1, "on its side"), (2, "upside down"), (3, "on its side")):
+        path = saved(tmp_path, np.rot90(data.astronaut(), turns))
+        portrait = load_portrait(path, 256)
+        assert np.abs(portrait.image.astype(int) - astronaut.image).mean() < 6
+        (note,) = portrait.notes
+        assert note == f"the picture was turned by {90 * turns} degrees: it was {words}"
+
+
+def test_poor_pictures_are_noted_or_refused(tmp_path, astronaut):
+    assert astronaut.notes == ()
+    black = (data.astronaut() * 0.04).astype(np.uint8)
+    with pytest.raises(UserError, match="nearly black; accepted: a brighter picture"):
+        load_portrait(saved(tmp_path, black), 96)
+    dark = (data.astronaut() * 0.15).astype(np.uint8)
+    tight = data.astronaut()[70:200, 175:275]
+    mouth = data.astronaut().copy()
+    cv2.circle(mouth, (222, 155), 24, (25, 25, 25), -1, cv2.LINE_AA)
+    for picture, words in ((dark, "very dark"), (tight, "fills the picture"), (mouth, "the mouth")):
+        notes = load_portrait(saved(tmp_path, picture), 96).notes
+        assert any(words in note for note in notes), (words, notes)
+
+
+@pytest.mark.parametrize("name", ["soft_disc", "coin", "headlights"])
+def test_objects_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match="shows no face that can be found"):
+        load_portrait(saved(tmp_path, getattr(objects, name)()), 96)
