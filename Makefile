@@ -94,9 +94,9 @@ train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer (ST
 eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
 	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/emo demo --steps corpus evaluate)
 
-sweep: $(STAMP) ## Start a W&B sweep agent on SWEEP=experiments/sweeps/x.yaml
+sweep: $(STAMP) ## Run SWEEP=experiments/sweeps/x.yaml: a W&B sweep and an agent, or with LOCAL=1 without a server
 	@test -f "$(SWEEP)" || { echo "SWEEP '$(SWEEP)' is not a file; accepted: $$(echo experiments/sweeps/*.yaml)"; exit 2; }
-	$(BIN)/wandb sweep $(SWEEP)
+	$(BIN)/python -m emo_lightning.training.sweep $(SWEEP) $(if $(LOCAL),--local) $(ARGS)
 
 benchmark: $(STAMP) ## Print the speed and quality tables
 	$(BIN)/python -m benchmarks $(ARGS)

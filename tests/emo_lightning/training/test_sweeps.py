@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
+import torch
 import yaml
 
-from emo_lightning.training.config import load_config
+from emo_lightning.training.base import Noise
+from emo_lightning.training.config import flatten, load_config, to_plain
+from tests.emo_lightning.training.batches import batch_of, config_of, stage_of
+from tests.emo_lightning.training.test_stages import loader
 
 utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
 
@@ -58,7 +63,55 @@ def test_sweep_gives_a_valid_configuration(repository: Path, stage: int) -> None
     assert argv[:4] == ["/usr/bin/env", "python", "-m", "emo_lightning.train"]
     config = load_config(repository / argv[4], argv[5:])
     assert config.stage == stage and "{run_id}" in config.out and config.wandb.mode == "online"
-    assert sweep["metric"]["name"] == "val/loss"
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_the_objective_contains_no_swept_weight(repository: Path, stage: int) -> None:
+    """It is the stage's monitored metric, which test_stages shows to contain no weight at all."""
+    sweep = yaml.safe_load((repository / f"experiments/sweeps/stage{stage}.yaml").read_text())
+    monitor = stage_of(config_of(str(stage))).monitor
+    assert sweep["metric"] == {"name": monitor, "goal": "minimize"} and monitor != "val/loss"
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_range_contains_the_recipe(repository: Path, stage: int) -> None:
+    sweep = yaml.safe_load((repository / f"experiments/sweeps/stage{stage}.yaml").read_text())
+    words = ["data=-", "size=cpu", *(["decoupler=-"] if stage == 2 else [])]
+    recipe = flatten(to_plain(load_config(repository / f"experiments/stage{stage}.yaml", words)))
+    for name, rule in sweep["parameters"].items():
+        if "values" in rule:
+            assert recipe[name] in rule["values"], name
+        elif "min" in rule:
+            assert rule["min"] <= recipe[name] <= rule["max"], name
+
+
+def outcome(stage: int, *words: str) -> float:
+    """The monitored metric after two steps from the same start."""
+    sizes = {3: ["model.image_size=32", "recipe.crop=32", "recipe.gan_start=0"], 2: [], 1: []}
+    size = ["size=cpu", "loader.batch_size=4", *sizes[stage]]
+    name = {1: "1", 2: "2", 3: "3"}[stage]
+    config = config_of(name, *size, *words)
+    module, batch = stage_of(config), batch_of(config)
+    trainer = lightning.Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True
+    )
+    trainer.fit(module, loader(batch))
+    batch = module.on_after_batch_transfer(batch, 0)
+    module.eval()
+    with torch.no_grad():
+        parts, output = module.losses(batch, Noise(module.device, 0))
+        found = parts | module.validation_metrics(batch, parts, output)
+    return float(found[module.monitor.removeprefix("val/")])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_parameter_changes_the_outcome(repository: Path, stage: int) -> None:
+    sweep = yaml.safe_load((repository / f"experiments/sweeps/stage{stage}.yaml").read_text())
+    varied = {n: rule for n, rule in sweep["parameters"].items() if "value" not in rule}
+    assert len(varied) >= 3
+    for name, rule in varied.items():
+        ends = rule["values"] if "values" in rule else (rule["min"], rule["max"])
+        assert outcome(stage, f"{name}={ends[0]}") != outcome(stage, f"{name}={ends[-1]}"), name
 
 
 def test_one_trial_of_each_stage_runs_offline(
