@@ -18,10 +18,12 @@ from emo_lightning.commands import (
     calibrate,
     corpus,
     demo,
+    doctor,
     evaluate,
     export,
     generate,
     preprocess,
+    runs,
     shards,
     train,
 )
@@ -36,8 +38,10 @@ COMMANDS = {
     "corpus": corpus,
     "train": train,
     "export": export,
+    "runs": runs,
     "eval": evaluate,
     "assets": assets,
+    "doctor": doctor,
     "demo": demo,
 }
 DESCRIPTION = "One portrait, one recording, an emotion and a level become a talking video."

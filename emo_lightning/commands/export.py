@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from emo_lightning.models.checkpoint_io import export_checkpoint, product_of
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    out = check_file(args.out, ".safetensors", "--out", [args.checkpoint])
+    out = check_file(args.out, (".safetensors",), "--out")
     product = product_of(args.checkpoint)
     mark = export_checkpoint(args.checkpoint, product, out, half=args.half)
     print(f"wrote {out}: {product}, fingerprint {mark[:12]}")

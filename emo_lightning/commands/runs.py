@@ -1,8 +1,8 @@
 """Local training runs: list them, show one, compare several.
 
-  emo runs [DIR]                     table: stage, step, best metric, state, commit, what differs
-  emo runs show RUN                  settings and last metrics of one
-  emo runs compare A B ... --out X.html     curves of several on one page
+emo runs [DIR]                     table: stage, step, best metric, state, commit, what differs
+emo runs show RUN                  settings and last metrics of one
+emo runs compare A B ... --out X.html     curves of several on one page
 """
 
 from __future__ import annotations
@@ -23,15 +23,21 @@ SUMMARY = "list, show or compare training runs"
 RUN_FILE, METRICS_FILE = "run.json", "metrics.csv"
 NOT_COMPARED = ("out", "resume", "wandb.name", "wandb.group", "wandb.tags")
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs compared</title>
-<style>body{font:15px system-ui;margin:2em auto;max-width:70em;color:#222}table{border-collapse:
-collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:left}img{width:
-100%}</style><h1>Runs compared</h1>
-<table><tr><th>run</th>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% if settings %}<h2>Settings that differ</h2><table><tr><th>key</th>{% for run in names %}<th>{{ run }}
-</th>{% endfor %}</tr>{% for key, values in settings %}<tr><td>{{ key }}</td>{% for value in values %}
-<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
-<h2>Curves</h2><img alt="curves of the runs' metrics" src="data:image/png;base64,{{ curves }}"></html>
+<style>
+body {font: 15px system-ui; margin: 2em auto; max-width: 70em; color: #222}
+table {border-collapse: collapse; margin: 1em 0}
+td, th {border: 1px solid #ccc; padding: .25em .6em; text-align: left}
+img {width: 100%}
+</style>
+<h1>Runs compared</h1>
+{% macro rows_of(head, rows) %}<table>
+<tr>{% for cell in head %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endmacro %}
+{{ rows_of(columns, rows) }}
+{% if settings %}<h2>Settings that differ</h2>{{ rows_of(names, settings) }}{% endif %}
+<h2>Curves</h2>
+<img alt="curves of the runs' metrics" src="data:image/png;base64,{{ curves }}"></html>
 """
 
 
@@ -102,7 +108,9 @@ def run(args: argparse.Namespace) -> None:
 
 def find_runs(root: Path) -> list[Run]:
     """Every run under a folder; UserError where there is none."""
-    found = [read_run(path.parent) for path in sorted(root.rglob(RUN_FILE))] if root.is_dir() else []
+    found = (
+        [read_run(path.parent) for path in sorted(root.rglob(RUN_FILE))] if root.is_dir() else []
+    )
     if not found:
         raise UserError("runs", root, "a folder that holds runs of emo train", "holds no run")
     return found
@@ -167,10 +175,10 @@ def compare(runs: Sequence[Run]) -> str:
     names = [run.folder.name for run in runs]
     page = jinja2.Environment(autoescape=True).from_string(PAGE)
     return page.render(
-        columns=COLUMNS,
-        names=names,
+        columns=["run", *COLUMNS],
+        names=["key", *names],
         rows=[[name, *run.summary()] for name, run in zip(names, runs, strict=True)],
-        settings=differences(runs),
+        settings=[[key, *values] for key, values in differences(runs)],
         curves=base64.b64encode(draw_curves(runs)).decode(),
     )
 
