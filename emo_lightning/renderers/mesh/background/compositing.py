@@ -23,8 +23,8 @@ STRANDS = 0.05
 """Share of the frame's side around the matte in which there may be strands that it missed."""
 FILL = 48
 """Pixels at which the background behind the person is inpainted."""
-DOME = 0.25
-"""Least share of the frame's side that a cut head's outline spans at the top."""
+ROUND = 0.3
+"""Radius of a head as a share of the frame's side."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,12 @@ def separate_layers(image: np.ndarray, alpha: np.ndarray) -> PortraitLayers:
     person = (alpha > 0.02).astype(np.uint8)
     reach = max(2, round(STRANDS * size))
     near = np.clip(2.0 - cv2.distanceTransform(1 - person, cv2.DIST_L2, 3) / reach, 0.0, 1.0)
-    # Above the frame there is background alone: it must be the picture's own at the frame's top.
-    rise = np.clip(np.arange(size) / reach, 0.0, 1.0)[:, None]
+    # Above the frame there is background alone: it must be the picture's own at the frame's top,
+    # but not below a head that comes near the top: strands would stay behind there.
+    beside = (
+        cv2.blur(person[:reach].max(axis=0).astype(np.float32)[None], (4 * reach + 1, 1)) == 0.0
+    )
+    rise = np.where(beside, np.clip(np.arange(size) / reach, 0.0, 1.0)[:, None], 1.0)
     near = np.where(person > 0, near, near * rise)[..., None]
     filled = image + near * (_inpainted(image, near[..., 0] > 0) - image)
     background = np.rint(filled).clip(0, 255).astype(np.uint8)
@@ -95,7 +99,8 @@ def _head_top(alpha: np.ndarray, top: int) -> np.ndarray:
         return np.zeros((top, size), np.float32)
     left, right = inside[0] - 0.5, inside[-1] + 1.5
     width = (right - left) / 2
-    height = min(0.45 * width if width > DOME * size / 2 else width, 0.9 * top)
+    # A head that only touches the top ends there: the arc over a chord of a round head is low.
+    height = max(min(0.45 * width, width**2 / (2.0 * ROUND * size), 0.9 * top), 1.0)
     x, y = np.arange(size) + 0.5, top - (np.arange(top) + 0.5)
     away = np.sqrt(((x[None, :] - (left + right) / 2) / width) ** 2 + (y[:, None] / height) ** 2)
     edge = np.clip((1.0 - away) * min(width, height) / (0.01 * size) + 0.5, 0.0, 1.0)
