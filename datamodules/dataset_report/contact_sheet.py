@@ -1,6 +1,6 @@
-"""The contact sheet: clips of a shard set with landmarks, action units and waveform.
+"""Contact sheet of a shard set: clips with landmarks, action units and waveform.
 
-A set of audio alone gets mel spectrograms in place of the faces; a panel that no clip of the sheet
+A set of audio alone gets mel spectrograms in place of the faces; a panel that no clip of it
 has is omitted.
 """
 

@@ -70,7 +70,7 @@ class VideoWriter:
         path: the file to write; its folder must exist.
         size: (width, height), even numbers.
         fps: frames per second, rational.
-        crf: x264's quality, lower is better; 18 is hard to tell from the original.
+        crf: x264's quality, lower is better; 18 is visually lossless.
         audio: ``(N,)`` or ``(N, channels)`` samples, an iterator of such blocks, or None.
         audio_rate: their rate in Hz.
         argument: what the user knows the output by.
