@@ -96,8 +96,8 @@ class InferenceContext:
         for weight in network.parameters() if images and self.channels_last else ():
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        if images and self.compiled:
-            network.compile()
+        for part in (network, *network.children()) if images and self.compiled else ():
+            part.compile()  # parts too: a renderer is called by methods other than forward
         return network
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
