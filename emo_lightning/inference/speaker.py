@@ -44,6 +44,7 @@ from emo_lightning.media.prefetch import prefetch
 from emo_lightning.media.spectrogram import MelStream
 from emo_lightning.media.video_writer import AUDIO_RATE, VideoWriter
 from emo_lightning.motion.emotion_track import EmotionTrack
+from emo_lightning.motion.gaze import GazeProcess
 from emo_lightning.renderers import registry
 from emo_lightning.renderers.base import Renderer, stream
 
@@ -124,7 +125,8 @@ class Speaker:
         inference = InferenceContext.create(device, precision, compiled)
         folder = audio_weights(audio_encoder, checkpoint_dir)
         networks = load_audio_to_motion(folder, inference=inference)
-        return cls(networks, registry.create(renderer, checkpoint_dir, inference), inference)
+        face = registry.create(renderer, checkpoint_dir, inference, GazeProcess(0))
+        return cls(networks, face, inference)
 
     @property
     def audio_encoder(self) -> str:

@@ -16,6 +16,8 @@ FIXATION, SPREAD, SHORTEST = 0.65, 0.5, 0.2
 """Median seconds between saccades, standard deviation of their logarithm, and the shortest."""
 SACCADE = 0.04
 """Seconds that a saccade takes."""
+COUNT = 1024
+"""Fixations, about a quarter of an hour, after which they repeat."""
 ON_FACE = np.radians([1.0, 0.6])
 """Standard deviation of fixations on the listener's face, radians across and down."""
 ASIDE, ASIDE_SHARE = np.radians([7.0, 3.0]), 0.12
@@ -32,27 +34,20 @@ class GazeProcess:
     """
 
     def __init__(self, seed: int, fps: float = FPS, strength: float = 1.0) -> None:
-        self._rng = np.random.default_rng([seed, 0x6A2E])
-        self._fps, self._strength = fps, strength
-        self._starts, self._targets = np.zeros(1), np.zeros((1, 2))
+        rng = np.random.default_rng([seed, 0x6A2E])
+        waits = np.maximum(FIXATION * np.exp(SPREAD * rng.standard_normal(COUNT)), SHORTEST)
+        places = rng.standard_normal((COUNT, 2)) * ON_FACE
+        far = rng.choice([-1.0, 1.0], (COUNT, 2)) * ASIDE * rng.uniform(0.6, 1.4, (COUNT, 1))
+        aside = rng.random((COUNT, 1)) < ASIDE_SHARE
+        self._fps, self._period = fps, float(waits.sum())
+        self._starts = np.cumsum(waits) - waits
+        self._targets = strength * np.where(aside, far, places)
+        self._targets[0] = 0.0
 
     def offsets(self, first: int, count: int) -> np.ndarray:
         """Radians across and down ``(count, 2)`` of the frames from number ``first`` on."""
-        times = (first + np.arange(count)) / self._fps
-        while self._starts[-1] <= times[-1]:
-            self._extend()
+        times = (first + np.arange(count)) / self._fps % self._period
         k = np.searchsorted(self._starts, times, side="right") - 1
         before, now = self._targets[np.maximum(k - 1, 0)], self._targets[k]
         done = np.clip((times - self._starts[k]) / SACCADE, 0.0, 1.0)[:, None]
-        return self._strength * (before + done * (now - before))
-
-    def _extend(self, number: int = 64) -> None:
-        """Add a block of fixations; blocks have one length, so that the process is repeatable."""
-        rng = self._rng
-        waits = np.maximum(FIXATION * np.exp(SPREAD * rng.standard_normal(number)), SHORTEST)
-        places = rng.standard_normal((number, 2)) * ON_FACE
-        aside = rng.random(number) < ASIDE_SHARE
-        far = rng.choice([-1.0, 1.0], (number, 2)) * ASIDE * rng.uniform(0.6, 1.4, (number, 1))
-        targets = np.where(aside[:, None], far, places)
-        self._starts = np.concatenate([self._starts, self._starts[-1] + np.cumsum(waits)])
-        self._targets = np.concatenate([self._targets, targets])
+        return before + done * (now - before)

@@ -60,7 +60,7 @@ class MeshRenderer:
     """Animates a photograph through the built-in face model's mesh.
 
     Args:
-        gaze: directions of the eyes over time; without, they follow from the head's pose alone.
+        gaze: directions of the eyes over time; without, they stay on the camera.
     """
 
     name = "mesh"
@@ -126,7 +126,7 @@ class MeshRenderer:
             yield render_frame(source, vertices, pose, exp, glance)
 
     def glance(self, frame: int) -> np.ndarray | None:
-        """Radians ``(2,)`` of the gaze beside the camera; None where it follows from the pose."""
+        """Radians ``(2,)`` of the gaze beside the camera; None if it stays there."""
         return None if self.gaze is None else self.gaze.offsets(frame, 1)[0]
 
 
@@ -141,7 +141,7 @@ def render_frame(
         vertices: ``(468, 3)`` model space.
         pose: of the head.
         exp: ``(E,)`` expression, for the folds.
-        glance: ``(2,)`` radians of the gaze beside the camera; from the pose without.
+        glance: ``(2,)`` radians of the gaze beside the camera; none without.
     """
     rest, size = source.retarget.rest, source.warp.size
     visible = eyelids.without_occluded_lids(source.lids, rest, vertices)

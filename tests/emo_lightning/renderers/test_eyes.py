@@ -173,19 +173,6 @@ def test_a_half_shut_eye_shows_iris_down_to_the_lower_lid(portrait: Portrait) ->
         )
 
 
-def test_eyes_on_the_camera_do_not_glance_aside(portrait: Portrait) -> None:
-    gaze = MeshRenderer().prepare(portrait).warp.gaze
-    own = portrait.coefficients
-    turns = [own.replace(angle=own["angle"] + np.array([0.0, t, 0.0])) for t in (0.1, 0.2, 0.3)]
-    poses = [Pose.of(turned, 0) for turned in turns]
-    natural, camera = (
-        np.stack([gaze.shift(pose, glance) for pose in poses]) for glance in (None, np.zeros(2))
-    )
-    assert np.abs(natural - camera).max() > 1e-3
-    steps = np.abs(np.diff(camera[:, :, 0], axis=0)).max(axis=1)
-    assert steps[1] < 1.2 * steps[0], "the eyes turn evenly against the head"
-
-
 def test_eyes_glance_aside_while_the_head_is_still(portrait: Portrait) -> None:
     """Frames differ in the eyes alone, and do not depend on how the sequence is cut."""
     still = portrait.coefficients.frames(np.zeros(60, int))

@@ -1,9 +1,7 @@
-"""Gaze while the head moves.
+"""The eyes' holes follow the gaze.
 
 Eyes turn against the head so that they stay on their target (the vestibulo-ocular reflex, gain
-about 0.9; Leigh & Zee, *The Neurology of Eye Movements*, 2015). When the head has moved on by a few
-degrees, they jump a little to the side and rest there. Both follow from the head's pose alone, so a
-head at rest has eyes at rest and frames need no past.
+about 0.9; Leigh & Zee, *The Neurology of Eye Movements*, 2015); glances come on top.
 """
 
 from __future__ import annotations
@@ -20,12 +18,6 @@ EYEBALL = 0.13
 """Radius at which the iris sits, IOD: 12 mm of 90."""
 MOST = 0.045
 """IOD by which the iris moves at most: about 20 degrees."""
-CELL = 0.07
-"""Radians that the head moves between two jumps of the eyes."""
-JUMP = np.array([0.035, 0.018])
-"""Radians across and down of the largest jump."""
-QUICK = 0.2
-"""Share of a cell over which a jump happens."""
 FOLLOW = (1.0, 0.5)
 """Shares of the iris' vertical motion that the upper and the lower lid's edge take."""
 
@@ -38,30 +30,18 @@ class Gaze:
         pose: the portrait's own, in which the eyes are as they are.
         weights: ``(36, 2)`` of the eye holes' vertices across and down: 1 by the iris, 0 at the
             corners.
-        targets: ``(16, 16, 2)`` gaze in each cell of head poses, in shares of JUMP; 0 around rest.
     """
 
     pose: Pose
     weights: np.ndarray
-    targets: np.ndarray
 
     def shift(self, pose: Pose, glance: np.ndarray | None = None) -> np.ndarray:
         """By how much the holes' vertices move ``(36, 2)``, in IOD of the portrait's picture."""
-        turned = self.pose.turn[2] - pose.turn[2]
-        beside = self._resting_point(turned) if glance is None else glance
-        moved = EYEBALL * (GAIN * turned[:2] + beside)
+        turned = GAIN * (self.pose.turn[2] - pose.turn[2])[:2]
+        moved = EYEBALL * (turned if glance is None else turned + glance)
         most = float(np.hypot(*moved))
         moved *= MOST * np.tanh(most / MOST) / max(most, 1e-9)
         return (self.weights * moved) @ self.pose.turn[:2, :2].T
-
-    def _resting_point(self, turned: np.ndarray) -> np.ndarray:
-        """Gaze beside the camera, radians ``(2,)``; it jumps between cells of poses."""
-        place = turned[:2] / CELL + 8.0
-        cell = np.clip(np.floor(place).astype(int), 0, 14)
-        a, b = smoothstep(0.5 - QUICK / 2, 0.5 + QUICK / 2, place - cell)
-        four = self.targets[cell[0] : cell[0] + 2, cell[1] : cell[1] + 2]
-        left = (four[0, 0] * (1 - b) + four[0, 1] * b) * (1 - a)
-        return JUMP * (left + (four[1, 0] * (1 - b) + four[1, 1] * b) * a)
 
 
 def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
@@ -85,6 +65,4 @@ def prepare_gaze(points: np.ndarray, rest: np.ndarray, pose: Pose) -> Gaze:
             near = np.where(along < centre, along / centre, (1 - along) / (1 - centre))
             share = smoothstep(0.0, 0.6, near)
             weights.append(np.stack([share, follow * share], axis=1))
-    targets = np.random.default_rng(0).uniform(-1.0, 1.0, (16, 16, 2))
-    targets[8, 8] = 0.0
-    return Gaze(pose, np.concatenate(weights), targets)
+    return Gaze(pose, np.concatenate(weights))

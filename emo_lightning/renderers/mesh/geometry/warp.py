@@ -66,7 +66,7 @@ class Warp:
             vertices: ``(468, 3)`` model space: the portrait's own shape with the frame's
                 expression.
             pose: of the frame.
-            glance: ``(2,)`` radians of the gaze beside the camera; from the pose without.
+            glance: ``(2,)`` radians of the gaze beside the camera; none without.
 
         Returns:
             ``(2, S, S)`` float32 coordinates for ``cv2.remap``.
