@@ -7,7 +7,9 @@ so there is no seam; a soft rim blends what a learned renderer changes there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,26 +70,38 @@ class CropPlacement:
 
     def put(self, frame: np.ndarray) -> np.ndarray:
         """The picture ``(H, W, 3)`` with a frame ``(S, S, 3)`` in its place."""
-        out, size = self.picture.copy(), len(frame)
-        (left, top), (width, height) = self.corner, self.size
-        rows, columns = (
-            slice(max(top, 0), min(top + size, height)),
-            slice(max(left, 0), min(left + size, width)),
-        )
-        part = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        out[rows, columns] = frame[part]
-        for band in _bands(size):
-            place = tuple(
-                slice(max(b.start, p.start), min(b.stop, p.stop))
-                for b, p in zip(band, part, strict=True)
-            )
-            into = tuple(
-                slice(max(p.start + c, 0), max(p.stop + c, 0))
-                for p, c in zip(place, (top, left), strict=True)
-            )
-            below = self.picture[into].astype(np.float32)
-            out[into] = np.rint(below + self.rim[place] * (frame[place] - below))
+        out = self.picture.copy()
+        into, part = self._overlap
+        out[into] = frame[part]
+        for into, part, weight, base in self._soft_bands:
+            out[into] = (frame[part] * weight + base) >> 8
         return out
+
+    @cached_property
+    def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where square and picture overlap, in the picture and in the square."""
+        into, part = [], []
+        for start, length in zip(self.corner[::-1], self.picture.shape[:2], strict=True):
+            first, end = max(start, 0), min(start + self.portrait.size, length)
+            into.append(slice(first, end))
+            part.append(slice(first - start, end - start))
+        return tuple(into), tuple(part)
+
+    @cached_property
+    def _soft_bands(self) -> list[tuple[Any, Any, np.ndarray, np.ndarray]]:
+        """Bands along the square's sides where it blends with the picture, in 8-bit fixed point."""
+        _, part = self._overlap
+        found = []
+        for band in _bands(self.portrait.size):
+            pairs = zip(band, part, strict=True)
+            place = tuple(slice(max(b.start, p.start), min(b.stop, p.stop)) for b, p in pairs)
+            weight = np.rint(256.0 * self.rim[place]).astype(np.uint16)
+            if weight.size and weight.min() < 256:
+                corner = zip(place, self.corner[::-1], strict=True)
+                into = tuple(slice(p.start + c, p.stop + c) for p, c in corner)
+                base = self.picture[into] * (256 - weight) + np.uint16(128)
+                found.append((into, place, weight, base))
+        return found
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class VideoWriter:
                 f"file:{self._part}", "w", format=self.format.container, options=fast
             )
             own = (
-                {"crf": str(crf), "preset": "medium", **REPEATABLE}
+                {"crf": str(crf), "preset": _preset(size), **REPEATABLE}
                 if self.format.codec == MP4.codec
                 else {}
             )
@@ -256,6 +256,11 @@ def encode_mp4_bytes(
             container.mux(stream.encode(_yuv(frame, number, rate, reformatter)))
         container.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+def _preset(size: tuple[int, int]) -> str:
+    """x264's preset: large frames are encoded in under half the time, at .1 dB less."""
+    return "medium" if size[0] * size[1] <= 512 * 512 else "veryfast"
 
 
 def _video_stream(
