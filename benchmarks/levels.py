@@ -2,6 +2,7 @@
 
     python -m benchmarks levels [--portraits FILE|DIR ...] [--audio FILE ...]
         [--reference FILE.json] [--checkpoint-dir D] [--contact-sheets DIR]
+        [--blind DIR [--level 15]]
 
 Each portrait (without --portraits the demo's photograph) speaks at every emotion and level; its
 frames are tracked before encoding, about a minute and a half of one core each. ``signature`` is the
@@ -11,7 +12,9 @@ in outer eye-corner distances. Emotion classifiers judge levels 8 and 15 of ever
 
 A reference, ``{set: {emotion: {feature: {rho, range, r2, half}}}}``, adds ranges as multiples of
 its largest. --contact-sheets writes emotions by levels 1, 4, 8, 12 and 15 instead, each with closed
-and open lips.
+and open lips. --blind writes shuffled strips of three frames without labels; once the emotions seen
+are filled into its labels.csv (anything in ``unnatural`` marks a strip), the same command scores
+them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks._blind import print_score, write_strips
 from benchmarks._level_videos import (
     LEVELS,
     SIGNATURE_FEATURES,
@@ -49,7 +53,7 @@ from evaluation.suite.emotion import EXTERNAL_JUDGES
 
 JUDGED = (8, 15)
 SHOWN_LEVELS = (1, 4, 8, 12, 15)
-SHOWN_SIZE, CELL = 512, 208
+SHOWN_SIZE, BLIND_SIZE, CELL = 512, 384, 208
 Known = Mapping[str, Mapping[str, float]]
 """Emotion -> feature -> the largest range that the reference has of it."""
 
@@ -60,15 +64,15 @@ def run(args: argparse.Namespace) -> None:
         portraits = pictures(args.portraits) if args.portraits else [write_astronaut(Path(folder))]
         waves = [recording(path, args.seconds) for path in args.audio or [sample_speech()]]
         talker = load_audio_to_motion(args.checkpoint_dir)
-        if args.contact_sheet:
-            contact_sheets(
-                Booth(talker),
-                portraits,
-                recording((args.audio or [sample_speech()])[0], 2 * args.seconds),
-                args.contact_sheet,
-            )
+        if args.contact_sheets or args.blind:
+            longer = recording((args.audio or [sample_speech()])[0], 2 * args.seconds)
+            if args.blind:
+                size = max(args.size, BLIND_SIZE)
+                write_strips(Booth(talker), portraits, longer, args.blind, size, args.level)
+            else:
+                contact_sheets(Booth(talker), portraits, longer, args.contact_sheets)
             return
-        booth = Booth(talker, args.every or 3, external_judges())
+        booth = Booth(talker, others=external_judges())
         seen, judged = watch(booth, portraits, waves, args.size)
     print(
         f"\n{len(portraits)} portraits, {len(waves)} recordings of {args.seconds:g} s, every "
@@ -271,9 +275,14 @@ def main(arguments: Sequence[str] = ()) -> None:
         metavar="DIR",
         help="only draw contact sheets, one a portrait, into this folder",
     )
+    parser.add_argument("--blind", type=Path, metavar="DIR", help="strips to label, or their score")
+    parser.add_argument(
+        "--level", type=float, default=15.0, help="of the strips (default: %(default)s)"
+    )
     parser.add_argument("--reference", type=Path, help="known figures, JSON")
     args = parser.parse_args(arguments)
-    run(args)
+    if args.blind is None or not print_score(args.blind):
+        run(args)
 
 
 if __name__ == "__main__":
