@@ -223,7 +223,13 @@ def build_trainer(
     accumulate = wanted.accumulate_grad_batches
     log_every = min(wanted.log_every, wanted.val_every, wanted.max_steps)
     samples = config.loader.batch_size * accumulate * world.size
+    figures = []
+    if config.logging.pictures and validates:
+        from emo_lightning.training.figures import ValidationFigures
+
+        figures.append(ValidationFigures(folder))
     callbacks = [
+        *figures,
         RunProgress(log_every, samples),
         SkippedSamples(record.skipped),
         LearningRateMonitor("step"),

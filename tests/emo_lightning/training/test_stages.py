@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from emo_lightning.training.base import Noise, StageModule, warmup_cosine
 from emo_lightning.training.config import describe
+from emo_lightning.training.figures import FIGURES, ValidationFigures
 from emo_lightning.training.gan import AdversarialStage
 from tests.emo_lightning.training.batches import STAGES, batch_of, config_of, stage_of
 
@@ -25,18 +26,18 @@ MAX_MODULES = 60
 class Same(torch.utils.data.Dataset):
     """One batch, again and again."""
 
-    def __init__(self, batch: dict) -> None:
-        self.batch = batch
+    def __init__(self, batch: dict, length: int) -> None:
+        self.batch, self.length = batch, length
 
     def __len__(self) -> int:
-        return 2
+        return self.length
 
     def __getitem__(self, index: int) -> dict:
         return self.batch
 
 
-def loader(batch: dict) -> DataLoader:
-    return DataLoader(Same(batch), batch_size=None)
+def loader(batch: dict, length: int = 2) -> DataLoader:
+    return DataLoader(Same(batch, length), batch_size=None)
 
 
 @pytest.fixture(scope="module", params=list(STAGES))
@@ -172,3 +173,19 @@ def test_no_private_attribute_of_lightning_is_used(repository: Path) -> None:
 
 def test_stages_are_subclasses_of_the_base() -> None:
     assert all(isinstance(stage_of(config_of(name)), StageModule) for name in STAGES)
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_each_stage_has_validation_figures(name: str, tmp_path: Path) -> None:
+    config = config_of(name)
+    stage, batch = stage_of(config), batch_of(config)
+    trainer = L.Trainer(
+        max_steps=1, accelerator="cpu", logger=False, callbacks=[ValidationFigures(tmp_path)],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(stage, loader(batch, 1), loader(batch, 1))
+    found = {path.name: path.stat().st_size for path in (tmp_path / "figures").iterdir()}
+    expected = {f"step-000001-{figure}" for figure in FIGURES[stage.product]}
+    assert {name.rpartition(".")[0] for name in found} == expected
+    assert all(size > 500 for size in found.values()), found
