@@ -40,7 +40,7 @@ def small_corpus(folder: Path, clips: int) -> Path:
     """
     from datamodules.corpus.build import build_corpus
 
-    build_corpus(folder, clips, video=False, progress=False, speakers=min(16, max(3, clips // 6)))
+    build_corpus(folder, clips, video=False, speakers=min(16, max(3, clips // 6)))
     return folder
 
 

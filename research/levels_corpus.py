@@ -146,7 +146,7 @@ def small_corpus(folder: Path) -> Path:
     from datamodules.corpus.build import build_corpus
 
     if not (folder / "index.json").exists():
-        build_corpus(folder, CLIPS, video=False, progress=False)
+        build_corpus(folder, CLIPS, video=False)
     return folder
 
 

@@ -42,7 +42,7 @@ _Made = tuple[str, SampleMeta, dict[str, bytes]]
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CorpusSettings:
     """Settings that all workers share."""
 
     cast: tuple[CorpusSpeaker, ...]
@@ -60,7 +60,6 @@ def build_corpus(
     video: bool = True,
     speakers: int | None = None,
     workers: int = 1,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Make the corpus.
 
@@ -73,7 +72,6 @@ def build_corpus(
         video: whether frames are rendered; without them only light shards are written.
         speakers: people with painted heads; by default 16, fewer for fewer than 128 clips.
         workers: processes that make clips.
-        progress: print how far it is.
 
     Returns:
         The index as ``index.json`` has it.
@@ -84,10 +82,10 @@ def build_corpus(
     """
     people = _cast(clips, seed, size, portraits, speakers, workers)
     lines = write_script(people, clips, seed)
-    job = _Job(tuple(people), seed, size, video)
+    job = _CorpusSettings(tuple(people), seed, size, video)
     with ShardWriter(out, samples_per_shard=SAMPLES_PER_SHARD, video=video) as writer:
         made = _make_clips(job, lines, workers)
-        for key, meta, members in track(made, "corpus", clips, "clips") if progress else made:
+        for key, meta, members in track(made, "corpus", clips, "clips"):
             writer.add_members(key, meta, members)
         settings = {
             "clips": clips,
@@ -132,7 +130,7 @@ def _cast(
     return people
 
 
-def _make_clips(job: _Job, lines: Sequence[Line], workers: int) -> Iterator[_Made]:
+def _make_clips(job: _CorpusSettings, lines: Sequence[Line], workers: int) -> Iterator[_Made]:
     """Encoded clips in the script's order."""
     if workers == 1:
         yield from map(_ClipMaker(job).make, lines)
@@ -145,7 +143,7 @@ def _make_clips(job: _Job, lines: Sequence[Line], workers: int) -> Iterator[_Mad
 class _ClipMaker:
     """Makes clips in one process and keeps the prepared faces between them."""
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: _CorpusSettings) -> None:
         self.job = job
         self._prepared: dict[int, tuple[Portrait, Any]] = {}
 
@@ -169,7 +167,7 @@ _MAKER: list[_ClipMaker] = []
 """Of a worker process; the pool's functions have no other state."""
 
 
-def _start_worker(job: _Job) -> None:
+def _start_worker(job: _CorpusSettings) -> None:
     """Set up a worker process, with one thread, since workers share the cores."""
     cv2.setNumThreads(1)
     _MAKER[:] = [_ClipMaker(job)]

@@ -51,6 +51,8 @@ from emo_lightning.media.video_writer import encode_mp4_bytes
 
 MIN_FRAMES = 10
 """Shorter clips (0.4 s) are of no use for training."""
+MIN_FPS = 12.0
+"""Frame rate of the original, below which lip movements are lost; the sample is flagged."""
 CLIP_SECONDS = 600.0
 """Default time limit of one clip."""
 
@@ -294,6 +296,8 @@ class Extractor:
                 found.append(sync_quality(placed, levels))
             for more_facts, more_flags in found:
                 facts, flags = facts | more_facts, flags + more_flags
+        if opened.info.fps < MIN_FPS:
+            flags = [*flags, "low_frame_rate"]
         with seconds.of("encode"):
             video = encode_mp4_bytes(crops)
         whole = slice(begin + opened.offset, begin + opened.offset + frames)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,13 @@ class Recipe:
     clip_seconds: float
     pictures: bool
     landmark_model: Path | None = None
+
+    @staticmethod
+    def of(source: str, settings: Settings, clip_seconds: float, jobs: Iterable[Job]) -> Recipe:
+        """The settings for some jobs."""
+        pictures = any(job.clip.path is not None for job in jobs)
+        wanted = (settings.size, settings.landmarks, settings.keep_silent)
+        return Recipe(source, *wanted, clip_seconds, pictures, settings.landmark_model)
 
 
 @dataclass(frozen=True)

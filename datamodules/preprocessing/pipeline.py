@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from datamodules.preprocessing.done_store import DoneStore
-from datamodules.preprocessing.engines import check_engine, extract_all, open_pool
+from datamodules.preprocessing.engines import Engine, check_engine, extract_all, open_pool
 from datamodules.preprocessing.extraction import CLIP_SECONDS, Failure
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.preprocessing.packing import FAILURES, Report, pack, read_failures
@@ -25,6 +25,7 @@ from emo_lightning.core.errors import UserError
 
 __all__ = ["FAILURES", "Report", "Settings", "preprocess"]
 
+LOCAL = Engine()
 WORK = ".work"
 _FULL = {
     errno.ENOSPC: "is full",
@@ -42,8 +43,7 @@ def preprocess(
     settings: Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
     clip_seconds: float = CLIP_SECONDS,
-    engine: str = "local",
-    ray_address: str | None = None,
+    engine: Engine = LOCAL,
 ) -> Report:
     """Turn every clip of a source into shards, with ``index.json`` and ``failures.jsonl``.
 
@@ -56,24 +56,22 @@ def preprocess(
         progress: called with (clips finished, clips in all) after each.
         clip_seconds: time limit of one clip, after which it fails with ``timeout``, even in a
             decoder that hangs.
-        engine: ``local`` or ``ray``.
-        ray_address: the cluster; see :class:`datamodules.preprocessing.engines.ray.RayPool`.
+        engine: of the workers.
 
     Raises:
         UserError: ``out`` cannot be used or is full, the engine is not available, the source has no
             clips, or none of them is usable (``failures.jsonl`` has the reasons).
     """
     settings, out = settings or Settings(), Path(out)
-    check_engine(engine, workers, ray_address)
+    check_engine(engine, workers)
     work = out / WORK
     if resume and (out / INDEX).exists():
         shutil.rmtree(work, ignore_errors=True)
         return _finished(out)
     prepare_folder(out)
     if DoneStore.begun(work) and not resume:
-        raise UserError(
-            "--out", out, "a new or empty folder, or --resume to go on", "holds an unfinished run"
-        )
+        accepted = "a new or empty folder, or --resume to continue"
+        raise UserError("--out", out, accepted, "holds an unfinished run")
     with _writing(out), DoneStore(work) as store:
         listed = list(source.clips())
         jobs = [Job.of(item, source.name, settings) for item in listed if isinstance(item, Clip)]
@@ -83,17 +81,8 @@ def preprocess(
             if isinstance(item, Rejected)
         ]
         todo = [job for job in jobs if not store.has(job)]
-        pictures = any(job.clip.path is not None for job in todo)
-        recipe = Recipe(
-            source.name,
-            settings.size,
-            settings.landmarks,
-            settings.keep_silent,
-            clip_seconds,
-            pictures,
-            settings.landmark_model,
-        )
-        with closing(_extracted(todo, recipe, engine, workers, ray_address)) as results:
+        recipe = Recipe.of(source.name, settings, clip_seconds, todo)
+        with closing(_extracted(todo, recipe, engine, workers)) as results:
             for done, (job, outcome) in enumerate(results, start=len(jobs) - len(todo) + 1):
                 store.add(job, outcome)
                 if progress is not None:
@@ -104,12 +93,12 @@ def preprocess(
 
 
 def _extracted(
-    jobs: list[Job], recipe: Recipe, engine: str, workers: int, ray_address: str | None
+    jobs: list[Job], recipe: Recipe, engine: Engine, workers: int
 ) -> Iterator[tuple[Job, Outcome]]:
     """The jobs' outcomes; workers live no longer than this generator."""
     if not jobs:
         return
-    with closing(open_pool(engine, min(workers, len(jobs)), recipe, ray_address)) as pool:
+    with closing(open_pool(engine, min(workers, len(jobs)), recipe)) as pool:
         yield from extract_all(pool, jobs, recipe.clip_seconds)
 
 

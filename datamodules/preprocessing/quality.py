@@ -2,7 +2,8 @@
 
 ``extra.quality`` has the numbers, ``extra.flags`` the words: ``quiet``, ``little_speech``,
 ``clipped`` for the audio; ``blur``, ``smeared``, ``small_face``, ``profile``, ``occlusion``,
-``bridged`` for the video; ``sync`` where lips and audio correlate best at another time.
+``bridged`` (and ``low_frame_rate`` of the original) for the video; ``sync`` where lips and audio
+correlate best at another time.
 
 The thresholds are ours, chosen on GRID, MEAD, speeches and talks, as they are and degraded; a flag
 is a reason to check, not a verdict.

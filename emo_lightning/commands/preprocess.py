@@ -77,13 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Extract, pack, and report."""
-    from datamodules.preprocessing.engines import check_engine
+    from datamodules.preprocessing.engines import Engine, check_engine
     from datamodules.preprocessing.imported_features import ImportingSource
     from datamodules.preprocessing.pipeline import Settings, preprocess
     from datamodules.sources import open_source
     from emo_lightning.core.progress import Progress
 
-    check_engine(args.engine, args.workers, args.ray_address)
+    engine = Engine(args.engine, args.ray_address)
+    check_engine(engine, args.workers)
     settings = Settings(
         size=args.size,
         landmarks=args.landmarks,
@@ -104,8 +105,7 @@ def run(args: argparse.Namespace) -> None:
             settings,
             progress.reach,
             args.clip_timeout,
-            args.engine,
-            args.ray_address,
+            engine,
         )
     _print_report(report, args.out)
     if report.lost > args.max_failures * report.clips:

@@ -50,7 +50,7 @@ class Late:
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare") / "corpus"
-    build_corpus(folder, 3, size=96, progress=False)
+    build_corpus(folder, 3, size=96)
     return folder
 
 

@@ -38,7 +38,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("corpus") / "shards"
-    build_corpus(out, clips=CLIPS, seed=5, size=96, progress=False)
+    build_corpus(out, clips=CLIPS, seed=5, size=96)
     return out
 
 
@@ -48,14 +48,14 @@ def samples(corpus: Path) -> list[Sample]:
 
 
 def test_same_seed_same_bytes_for_any_number_of_workers(corpus: Path, tmp_path: Path) -> None:
-    build_corpus(tmp_path / "two", clips=CLIPS, seed=5, size=96, workers=2, progress=False)
+    build_corpus(tmp_path / "two", clips=CLIPS, seed=5, size=96, workers=2)
     assert digests(tmp_path / "two") == digests(corpus)
 
 
 def test_another_seed_is_another_corpus(tmp_path: Path) -> None:
     builds = [tmp_path / name for name in ("a", "b")]
     for seed, out in enumerate(builds):
-        build_corpus(out, clips=3, seed=seed, video=False, progress=False)
+        build_corpus(out, clips=3, seed=seed, video=False)
     first, second = (digests(out)["light-train-000000.tar"] for out in builds)
     assert first != second
 
@@ -144,7 +144,6 @@ def test_a_picture_joins_the_cast(tmp_path: Path) -> None:
         size=96,
         speakers=3,
         portraits=[tmp_path / "astronaut.png"],
-        progress=False,
     )
     heads = {
         s.meta.speaker: s.meta.extra["head"]
@@ -167,12 +166,12 @@ def test_wrong_arguments_are_named_before_any_work(
     arguments: dict[str, int], named: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=named):
-        build_corpus(tmp_path / "out", **{"clips": 6, **arguments}, progress=False)
+        build_corpus(tmp_path / "out", **{"clips": 6, **arguments})
     assert not (tmp_path / "out").exists()
 
 
 def test_a_bad_picture_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="--portrait"):
-        build_corpus(tmp_path / "out", clips=6, portraits=[tmp_path / "no.png"], progress=False)
+        build_corpus(tmp_path / "out", clips=6, portraits=[tmp_path / "no.png"])
     assert not (tmp_path / "out").exists()

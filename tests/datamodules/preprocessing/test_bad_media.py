@@ -499,3 +499,10 @@ def test_clips_that_lie_on_their_side_are_stored_upright(extractor, tmp_path, tu
     assert failures == [] and b.meta.extra["turned"] == degrees and "turned" not in a.meta.extra
     assert b.meta.extra["picture"] == a.meta.extra["picture"]
     assert np.abs(a.landmarks - b.landmarks)[..., :2].mean() < 0.02
+
+
+def test_videos_of_few_frames_a_second_are_flagged(extractor, tmp_path):
+    for name, fps in (("slow.mp4", 2), ("fine.mp4", 15)):
+        write_video(tmp_path / name, [face(t=t) for t in range(fps)], voice(25), fps=fps)
+        ((sample,), failures) = run(extractor, tmp_path / name)
+        assert failures == [] and ("low_frame_rate" in sample.meta.extra["flags"]) == (fps == 2)

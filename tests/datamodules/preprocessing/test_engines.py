@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.preprocessing.engines import extract_all, open_pool
+from datamodules.preprocessing.engines import Engine, extract_all, open_pool
 from datamodules.preprocessing.engines.extract_worker import ExtractWorker
 from datamodules.preprocessing.jobs import Job, Outcome, Recipe, Settings
 from datamodules.sources import Clip
@@ -44,7 +44,7 @@ def extracted(
     clips: list[Clip], engine: str = "local", workers: int = 1, clip_seconds: float = 60.0
 ) -> dict[str, Outcome]:
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_pool(engine, workers, SOUND_ALONE)) as pool:
+    with closing(open_pool(Engine(engine), workers, SOUND_ALONE)) as pool:
         return {job.clip.name: outcome for job, outcome in extract_all(pool, jobs, clip_seconds)}
 
 
@@ -105,8 +105,8 @@ def test_a_worker_that_cannot_start_says_why():
     recipe = Recipe("test", 64, "no such back-end", False, 60.0, True)
     jobs = [Job(Clip("a.mp4", None, "anna"), "")]
     with (
-        closing(open_pool("local", 1, recipe)) as pool,
-        pytest.raises(UserError, match="is not a landmark back-end"),
+        closing(open_pool(Engine(), 1, recipe)) as pool,
+        pytest.raises(UserError, match="is not a landmark back end"),
     ):
         list(extract_all(pool, jobs, 60.0))
     assert not multiprocessing.active_children()
@@ -132,4 +132,4 @@ def test_engines_are_refused_in_a_line():
         ("local", 1, "auto", "of no use to the local engine"),
     ):
         with pytest.raises(UserError, match=said):
-            open_pool(engine, workers, SOUND_ALONE, address)
+            open_pool(Engine(engine, address), workers, SOUND_ALONE)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.preprocessing.engines import extract_all, open_pool
+from datamodules.preprocessing.engines import Engine, extract_all, open_pool
 from datamodules.preprocessing.jobs import Job, Recipe, Settings
 from datamodules.preprocessing.pipeline import preprocess
 from datamodules.sources import Clip, open_source
@@ -136,7 +136,9 @@ def test_actors_that_hang_or_die_are_told(tmp_path):
 
     threading.Thread(target=kill, daemon=True).start()
     jobs = [Job.of(clip, "test", Settings()) for clip in clips]
-    with closing(open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False))) as pool:
+    with closing(
+        open_pool(Engine("ray"), 2, Recipe("test", 64, "mediapipe", False, 3.0, False))
+    ) as pool:
         found = {job.clip.name: outcome for job, outcome in extract_all(pool, jobs, 3.0)}
     assert [failure.reason for failure in found["hangs.mp4"].failures] == ["timeout"]
     assert [failure.reason for failure in found["dies.mp4"].failures] == ["crashed"]
@@ -150,7 +152,11 @@ def test_a_cluster_that_is_not_there_is_a_line(tmp_path, capfd):
     with pytest.raises(
         UserError, match=f"--ray-address '127.0.0.1:{port}' cannot be reached .*refused"
     ):
-        open_pool("ray", 2, Recipe("test", 64, "mediapipe", False, 3.0, False), f"127.0.0.1:{port}")
+        open_pool(
+            Engine("ray", f"127.0.0.1:{port}"),
+            2,
+            Recipe("test", 64, "mediapipe", False, 3.0, False),
+        )
     assert capfd.readouterr() == ("", "") and left(before) == {}
 
 

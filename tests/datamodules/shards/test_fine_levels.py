@@ -117,7 +117,7 @@ def test_a_bad_sample_is_counted_and_left_out(annotated, tmp_path):
 def test_true_levels_of_the_embedded_corpus_come_back_in_order(tmp_path):
     from datamodules.corpus.build import build_corpus
 
-    build_corpus(tmp_path / "corpus", clips=120, video=False, progress=False)
+    build_corpus(tmp_path / "corpus", clips=120, video=False)
     index = add_levels(tmp_path / "corpus", tmp_path / "out")
     pairs = defaultdict(list)
     for sample in iter_samples(tmp_path / "out", parts=()):

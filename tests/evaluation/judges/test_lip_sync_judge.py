@@ -34,7 +34,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four short synthetic clips of three speakers, without frames."""
     pytest.importorskip("espeakng_loader")
     folder = tmp_path_factory.mktemp("corpus")
-    build_corpus(folder, clips=4, seed=7, video=False, progress=False)
+    build_corpus(folder, clips=4, seed=7, video=False)
     return folder
 
 
