@@ -24,7 +24,7 @@ FADE = 0.9
 """How much of a fold that the portrait has already is taken away as its muscle relaxes."""
 OWN = 0.1
 """Depth of a portrait's own fold from which its relief is measured in the picture."""
-VALLEY, DEEPEST = 0.17, 0.5
+VALLEY, DEEPEST = 0.17, 0.9
 """IOD of the widest valley that is a fold, and logarithm of the most light that it loses."""
 CHEEKS = [50, 280, 101, 330, 205, 425, 118, 347]
 ROUGH, YOUNG = (0.006, 0.02), 0.4
@@ -203,7 +203,9 @@ def _valleys(image: np.ndarray, unit: float) -> np.ndarray:
     soft = cv2.GaussianBlur(image.astype(np.float32) + 4.0, (0, 0), max(0.7, 0.012 * unit))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, round(VALLEY * unit)) | 1,) * 2)
     filled = cv2.GaussianBlur(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc), (0, 0), 0.03 * unit)
-    return np.clip(np.log(soft / filled), -DEEPEST, 0.0)
+    lost = np.minimum(np.log(soft / filled), 0.0)
+    # All channels in proportion, or what stays of a deep fold would be tinted.
+    return lost * np.minimum(DEEPEST / np.maximum(-lost.min(axis=2, keepdims=True), 1e-3), 1.0)
 
 
 def _skin_depth(image: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from emo_lightning.renderers.mesh.geometry.coordinates import FaceView, Pose, pi
 from emo_lightning.renderers.mesh.geometry.expression_basis import photographic_basis
 from emo_lightning.renderers.mesh.mouth import teeth, tones
 from emo_lightning.renderers.mesh.renderer import MeshRenderer, PreparedMesh
+from emo_lightning.renderers.mesh.wrinkles import _valleys
 
 ENAMEL, GUMS = np.array([230.0, 220.0, 205.0]), np.array([170.0, 100.0, 95.0])
 
@@ -212,3 +213,16 @@ def test_another_emotion_takes_the_portrait_s_smile_away(
         low, high = (slice(min(v) - 3, max(v) + 4) for v in (x, y))
         depth = [g[high, low].min() / np.median(g[high, low]) for g in grey]
         assert depth[1] >= depth[0] - 0.01
+
+
+def test_what_stays_of_a_deep_fold_has_no_tint() -> None:
+    """Its colours lie between its own and the skin's, however dark it is."""
+    image = np.full((60, 60, 3), (200, 150, 120), np.uint8)
+    image[:, 28:32] = (60, 22, 12)
+    relief = _valleys(image, 60.0)
+    lit = image.astype(np.float64) * np.exp(-relief)
+    red, skin, fold = (
+        v[..., 0] / v[..., 1] for v in (lit[30, 29:31], image[30, :1], image[30, 29:30])
+    )
+    assert relief.min() < -0.5
+    assert (skin - 0.05 < red).all() and (red < fold + 0.05).all()
