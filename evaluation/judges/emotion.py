@@ -5,16 +5,9 @@ trained on simulated people alone (:mod:`tools.judge_training.emotion`), times a
 hand-written rules (:func:`rule_probabilities`): the units that define each emotion, as blendshapes.
 No real or generated video was trained on, so no system has an advantage.
 
-How good it is: modest. On 19 clips of five MEAD actors (eight emotions, chance .125) it names the
-emotion in 9 (.47, 95 % .27 to .68); the wanted one is among its two best guesses in 16. The rules
-alone reach 8, with a worse likelihood. On eleven clips of people acting fury, joy, grief and
-surprise it is right in 6 (.55, .28 to .79), on nine clips of calm speeches and interviews it sees
-neutral in 4, on eleven of GRID in all. It sees points alone, no wrinkles, and one clip does not
-separate a person with high brows from raised brows: fear, contempt and half of the joy of two
-actresses with high brows count as surprise, anger and disgust as each other. The ridge and the
-power of the rules were chosen looking at these clips, which flatters it a little. Read a system's
-accuracy beside that on its reference clips, never alone; ``python -m benchmarks emotion --videos
-DIR`` prints the table for other videos.
+Its accuracy on real clips is modest (about half of eight emotions): it uses points alone, no
+wrinkles, and one clip does not separate a person with high brows from raised brows. Compare a
+system's accuracy with that on its reference clips.
 """
 
 from __future__ import annotations
@@ -33,25 +26,15 @@ from evaluation.judges.blendshapes import NAMES
 
 WEIGHTS = "emotion.npz"
 NAME = "emotion-blend"
-LEFT_OUT = (
-    "_neutral",
-    "cheekPuff",
-    "cheekSquint",
-    "jawForward",
-    "jawLeft",
-    "jawRight",
-    "noseSneer",
-    "eyeLook",
-)
-"""Blendshapes (by how they start) that the network never gives off zero, and the gaze, which says
-nothing here."""
+UNUSED = ("_neutral", "cheek", "jawForward", "jawLeft", "jawRight", "noseSneer", "eyeLook")
+"""Beginnings of blendshapes that the network keeps at zero, and of the gaze."""
 QUANTILES = (0.2, 0.5, 0.8)
 """Over a clip: what stays while the mouth speaks, what is usual, what comes and goes."""
 
 
 def _pairs() -> tuple[list[int], list[int], list[int]]:
     """Columns in the middle, and of both sides."""
-    wanted = [name for name in NAMES if not name.startswith(LEFT_OUT)]
+    wanted = [name for name in NAMES if not name.startswith(UNUSED)]
     left = [name for name in wanted if name.endswith("Left")]
     middle = [NAMES.index(name) for name in wanted if not name.endswith(("Left", "Right"))]
     return (
@@ -94,6 +77,13 @@ def features(shapes: np.ndarray) -> np.ndarray:
     )
 
 
+def _weights() -> dict[str, np.ndarray]:
+    """The arrays of the shipped file."""
+    file = files("evaluation").joinpath("assets", WEIGHTS)
+    with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 class EmotionJudge:
     """The trained judge; see the module.
 
@@ -110,13 +100,7 @@ class EmotionJudge:
     @lru_cache(maxsize=1)
     def load() -> EmotionJudge:
         """The judge that ships with the package."""
-        with (
-            files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
-        ):
-            return EmotionJudge(
-                {name: arrays[name] for name in ("mean", "scale", "weight", "bias")}
-            )
+        return EmotionJudge(_weights())
 
     def probabilities(self, shapes: np.ndarray) -> np.ndarray:
         """``(8,)`` in the order of ``EMOTIONS`` for one clip's ``(T, 52)`` blendshapes; ValueError
@@ -137,53 +121,37 @@ class EmotionJudge:
 def describe() -> JudgeInfo:
     """Who this judge is, without opening it."""
     data = files("evaluation").joinpath("assets", WEIGHTS).read_bytes()
-    return JudgeInfo(
-        NAME,
-        hashlib.sha256(data).hexdigest(),
-        "emotion from blendshapes of the landmarks; trained on simulated faces",
-    )
+    about = "emotion from blendshapes of the landmarks; trained on simulated faces"
+    return JudgeInfo(NAME, hashlib.sha256(data).hexdigest(), about)
 
 
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, object]:
     """What the shipped weights were trained on, with which seed, and what they reached on simulated
     people held out."""
-    with (
-        files("evaluation").joinpath("assets", WEIGHTS).open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        return dict(json.loads(str(arrays["provenance"])))
+    return dict(json.loads(str(_weights()["provenance"])))
 
 
+_RULES = {
+    "angry": "browDown 1 eyeSquint .3 mouthPress .3 browInnerUp -.5 mouthSmile -.3",
+    "contempt": "mouthDimple- 1 mouthSmile- 1 mouthPress- .5",
+    "disgusted": "mouthUpperUp .8 browDown .3 eyeSquint .3 mouthSmile -.8",
+    "fear": "browInnerUp .5 eyeWide .7 mouthStretch .8 browOuterUp -.1",
+    "happy": "mouthSmile 1.2 eyeSquint .1",
+    "sad": "browInnerUp .6 browOuterUp -.4 mouthFrown 1 mouthShrugLower .4 eyeSquint .2 "
+    "mouthSmile -.3",
+    "surprised": "browInnerUp .4 browOuterUp .5 eyeWide .5 jawOpen .5",
+}
 RULES: Mapping[str, Mapping[str, float]] = {
-    "angry": {
-        "browDown": 1.0,
-        "eyeSquint": 0.3,
-        "mouthPress": 0.3,
-        "browInnerUp": -0.5,
-        "mouthSmile": -0.3,
-    },
-    "contempt": {"mouthDimple-": 1.0, "mouthSmile-": 1.0, "mouthPress-": 0.5},
-    "disgusted": {"mouthUpperUp": 0.8, "browDown": 0.3, "eyeSquint": 0.3, "mouthSmile": -0.8},
-    "fear": {"browInnerUp": 0.5, "eyeWide": 0.7, "mouthStretch": 0.8, "browOuterUp": -0.1},
-    "happy": {"mouthSmile": 1.2, "eyeSquint": 0.1},
-    "sad": {
-        "browInnerUp": 0.6,
-        "browOuterUp": -0.4,
-        "mouthFrown": 1.0,
-        "mouthShrugLower": 0.4,
-        "eyeSquint": 0.2,
-        "mouthSmile": -0.3,
-    },
-    "surprised": {"browInnerUp": 0.4, "browOuterUp": 0.5, "eyeWide": 0.5, "jawOpen": 0.5},
+    emotion: dict(zip(words[::2], map(float, words[1::2]), strict=True))
+    for emotion, words in ((name, text.split()) for name, text in _RULES.items())
 }
 """Blendshapes that stand for each emotion's action units (``-``: the difference of the sides);
 weights are ours, never fitted."""
 RESTING, SHARPNESS = 0.35, 8.0
 """The score of a neutral face, and how decided the rules are."""
 RULES_POWER = 0.25
-"""How much the rules say: with them the log-likelihood a clip is -1.32 instead of -1.43 on MEAD,
--1.29 instead of -1.40 on calm talk."""
+"""Weight of the rules beside the regression."""
 
 
 def rule_probabilities(shapes: np.ndarray) -> np.ndarray:
@@ -193,11 +161,9 @@ def rule_probabilities(shapes: np.ndarray) -> np.ndarray:
     def value(name: str) -> float:
         if name.endswith("-"):
             return abs(float(median[name[:-1] + "Left"] - median[name[:-1] + "Right"]))
-        return (
-            float(median[name])
-            if name in median
-            else float(median[name + "Left"] + median[name + "Right"]) / 2
-        )
+        if name in median:
+            return float(median[name])
+        return float(median[name + "Left"] + median[name + "Right"]) / 2
 
     scores = [RESTING] + [
         sum(w * value(n) for n, w in RULES[emotion].items()) for emotion in EMOTIONS[1:]

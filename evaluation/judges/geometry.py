@@ -27,22 +27,8 @@ LEFT_EYE, RIGHT_EYE = 33, 263
 
 def describe(tracker: JudgeInfo) -> JudgeInfo:
     """Who this judge is; the hash is the tracker's, because the rest is arithmetic."""
-    return JudgeInfo(
-        f"geometry on {tracker.name}",
-        tracker.sha256,
-        "distances between landmarks in inter-ocular distances",
-    )
-
-
-class GeometryJudge:
-    """Nine distances; plain arithmetic on the landmark tracker's points."""
-
-    def __init__(self, tracker: JudgeInfo) -> None:
-        self.info = describe(tracker)
-
-    def measure(self, points: np.ndarray) -> np.ndarray:
-        """See :func:`measure`."""
-        return measure(points)
+    about = "distances between landmarks in inter-ocular distances"
+    return JudgeInfo(f"geometry on {tracker.name}", tracker.sha256, about)
 
 
 def interocular(points: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""What the judges of the landmarks saw of one clip: points in every frame, from which all track
-metrics are computed."""
+"""Landmarks of one clip, and what is derived from them: crop, geometry, expression, action
+units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emo_lightning.face.landmarks import to_68
 from evaluation.judges import action_units, geometry, landmarks
 from evaluation.judges.action_units import ActionUnitJudge
 from evaluation.judges.base import JudgeInfo
-from evaluation.judges.geometry import GeometryJudge, interocular
+from evaluation.judges.geometry import interocular
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.protocol import MIN_FACE_SHARE, NotScored, same_framing
 
@@ -34,10 +34,6 @@ class Judges:
         return LandmarkJudge()
 
     @cached_property
-    def geometry(self) -> GeometryJudge:
-        return GeometryJudge(landmarks.describe())
-
-    @cached_property
     def units(self) -> ActionUnitJudge:
         return ActionUnitJudge(landmarks.describe())
 
@@ -54,7 +50,7 @@ class Track:
         points: ``(T, 478, 3)`` float32 pixels, nan where no face was found.
         size: width and height of its frames.
         box: the crop that applies to it.
-        judges: who reads more from the points when it is asked for.
+        judges: the protocol's own judges.
         recall: name and computation -> its result, kept from an earlier run where there was one.
     """
 
@@ -90,7 +86,7 @@ class Track:
     @cached_property
     def geometry(self) -> np.ndarray:
         """``(T, 9)``, nan where no face was found."""
-        return self.judges.geometry.measure(self.points)
+        return geometry.measure(self.points)
 
     @cached_property
     def expression(self) -> np.ndarray:

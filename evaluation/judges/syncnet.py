@@ -1,35 +1,34 @@
-"""SyncNet (Chung & Zisserman 2016): the network of ``syncnet_v2.model``, its inputs.
+"""SyncNet (Chung & Zisserman 2016): the network of ``syncnet_v2.model`` and its inputs.
 
 The weights are not shipped: put ``syncnet_v2.model`` (Oxford VGG's download, research use) into the
-folder that ``EMO_ASSETS`` names. Given the same weights and the same 224 x 224 pictures, embeddings
-and scores are those of syncnet_python.
+folder that ``EMO_ASSETS`` names. With equal weights and 224 x 224 images, embeddings and scores are
+those of syncnet_python. The audio input is 13 MFCCs a hundred times a second
+(``python_speech_features``), twenty of them a window.
 
-**Sound**: 13 MFCCs a hundred times a second (:func:`mfcc`), twenty of them a window.
-
-**Pictures**: syncnet_python crops the face by S3FD's box: with half side ``b`` of the longer edge
-(median over 13 frames), from b above the box's centre to 1.8 b below it and 1.4 b to either side,
-scaled to 224 x 224, BGR 0..255. Here everything is the same but where the box comes from: no second
-detector runs; the box is that of the face's landmarks, 1.2 times as large and moved up by 0.15 of
-its half side, which is how a detector trained on the same annotations (WIDER FACE) sees them: 1.22
-and 0.16, standard deviation 0.08 and 0.06 over 102 frames of thirty clips. It is the median over
-the window's five frames, and beyond the picture the border is repeated instead of grey.
+syncnet_python crops the face by S3FD's box: with half side ``b`` of the longer edge, from b above
+the box's centre to 1.8 b below it and 1.4 b to either side, scaled to 224 x 224, BGR 0..255. Here
+no second detector runs: the box is that of the face's landmarks, enlarged and moved up as a
+detector trained on WIDER FACE places it (:data:`BOX_SCALE`, :data:`BOX_RISE`). It is the median
+over the window's five frames, and beyond the image the border is repeated instead of grey.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import importlib
+import importlib.util
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor, nn
 
 from emo_lightning.core import assets
+from emo_lightning.core.constants import SAMPLE_RATE
 from emo_lightning.core.errors import UserError
 from emo_lightning.core.external_weights import read_state_dict
 from evaluation.judges.base import JudgeInfo, file_info
+from evaluation.protocol import Unavailable
 
 ASSET = "syncnet"
 WINDOW = 5
@@ -44,8 +43,8 @@ SPAN = 2 * (1 + CROP_SCALE)
 BOX_SCALE, BOX_RISE = 1.2, 0.15
 """A detector's box over that of the landmarks, and how far its centre lies above theirs in half
 sides of theirs."""
-_RATE, _LENGTH, _HOP, _FFT = 16_000, 400, 160, 512
-_FILTERS, _COEFFICIENTS, _LIFTER, _EMPHASIS = 26, 13, 22, 0.97
+HOP = 160
+"""Samples of an MFCC row."""
 
 
 class SyncNet(nn.Module):
@@ -103,7 +102,11 @@ def locate(folder: str | Path | None = None) -> Path:
 
 
 def describe() -> JudgeInfo:
-    """Name and weights, without opening them; UserError where they are absent."""
+    """Name and weights, without opening them; UserError or Unavailable where something is
+    absent."""
+    if importlib.util.find_spec("python_speech_features") is None:
+        install = "pip install --no-deps python_speech_features"
+        raise Unavailable(f"the package python_speech_features is not installed ({install})")
     about = "SyncNet (Chung & Zisserman 2016), face crop by landmarks"
     return file_info("syncnet_v2", locate(), about)
 
@@ -120,58 +123,13 @@ def load(path: Path) -> SyncNet:
     return net.eval()
 
 
-def mfcc(wave: np.ndarray) -> np.ndarray:
-    """MFCCs as ``python_speech_features.mfcc`` 0.6 computes them with its defaults on 16-bit sound
-    at 16 kHz (to 1e-9).
-
-    Frames of 25 ms without a window, every 10 ms; 26 triangular filters on 512 points from 0 to 8
-    kHz; the first coefficient is the frame's log energy.
-
-    Args:
-        wave: ``(N,)`` int16.
-
-    Returns:
-        ``(1 + ceil((N - 400) / 160), 13)`` float64.
-    """
-    samples = wave.astype(np.float64)
-    samples = np.append(samples[0], samples[1:] - _EMPHASIS * samples[:-1])
-    count = 1 + max(0, -(-(len(samples) - _LENGTH) // _HOP))
-    padded = np.pad(samples, (0, max(0, (count - 1) * _HOP + _LENGTH - len(samples))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _LENGTH)[::_HOP][:count]
-    power = np.square(np.abs(np.fft.rfft(frames, _FFT))) / _FFT
-    # As there, only an exact zero is replaced, or the logarithm would be infinite.
-    energy, bands = power.sum(axis=1), power @ _filters().T
-    tiny = np.finfo(float).eps
-    energy, bands = np.where(energy == 0, tiny, energy), np.where(bands == 0, tiny, bands)
-    cepstra = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :_COEFFICIENTS]
-    cepstra *= 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(_COEFFICIENTS) / _LIFTER)
-    cepstra[:, 0] = np.log(energy)
-    return cepstra
-
-
-@lru_cache(maxsize=1)
-def _filters() -> np.ndarray:
-    """``(26, 257)`` triangles, evenly spaced in mel, corners on whole bins."""
-    top = 2595 * np.log10(1 + _RATE / 2 / 700.0)
-    hertz = 700 * (10 ** (np.linspace(0, top, _FILTERS + 2) / 2595.0) - 1)
-    corner = np.floor((_FFT + 1) * hertz / _RATE)
-    bins, out = np.arange(_FFT // 2 + 1), np.zeros((_FILTERS, _FFT // 2 + 1))
-    for row, (left, middle, right) in enumerate(zip(corner, corner[1:], corner[2:], strict=False)):
-        rise, fall = (bins >= left) & (bins < middle), (bins >= middle) & (bins < right)
-        out[row, rise], out[row, fall] = (
-            (bins[rise] - left) / (middle - left),
-            (right - bins[fall]) / (right - middle),
-        )
-    return out
-
-
 def to_int16(wave: np.ndarray) -> np.ndarray:
     """``(N,)`` float in [-1, 1] as the 16-bit samples that a wav file would hold."""
     return np.clip(np.rint(wave * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def face_windows(crops: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures that SyncNet sees of consecutive frames.
+    """SyncNet's input from consecutive frames.
 
     Args:
         crops: ``(B, S, S, 3)`` uint8 RGB, B at least 5.
@@ -193,10 +151,9 @@ def face_windows(crops: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.
         reach = float(np.median((high - low)[rows].max(axis=1))) / 2
         x, y = np.median((low + high)[rows] / 2, axis=0)
         half, y = BOX_SCALE * reach, y - BOX_RISE * reach
+        corner = x - (1 + CROP_SCALE) * half, y - half
         for place in range(WINDOW):
-            out[first, place] = _cut(
-                crops[first + place], x - (1 + CROP_SCALE) * half, y - half, SPAN * half
-            )[..., ::-1]
+            out[first, place] = _cut(crops[first + place], *corner, SPAN * half)[..., ::-1]
     return out, seen
 
 
@@ -204,13 +161,8 @@ def _cut(picture: np.ndarray, left: float, top: float, side: float) -> np.ndarra
     """A square of a picture at 224 x 224."""
     step = side / SIDE
     matrix = np.array([[step, 0.0, left + step / 2 - 0.5], [0.0, step, top + step / 2 - 0.5]])
-    return cv2.warpAffine(
-        picture,
-        matrix,
-        (SIDE, SIDE),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+    return cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=flags, borderMode=border)
 
 
 class SyncNetJudge:
@@ -225,30 +177,23 @@ class SyncNetJudge:
         """``(N, 5, 224, 224, 3)`` uint8 BGR -> ``(N, D)`` float32."""
         rows = []
         for part in np.array_split(windows, range(self._batch, len(windows), self._batch)):
-            pictures = torch.from_numpy(part.transpose(0, 4, 1, 2, 3).astype(np.float32)).to(
-                self._device
-            )
-            rows.append(self._net.lips(pictures).cpu())
+            images = torch.from_numpy(part.transpose(0, 4, 1, 2, 3).astype(np.float32))
+            rows.append(self._net.lips(images.to(self._device)).cpu())
         return torch.cat(rows).numpy()
 
     @torch.inference_mode()
     def voice(self, wave: np.ndarray) -> np.ndarray:
-        """``(N,)`` int16 -> ``(N // 640 - 5, D)`` float32; the last window is left out, as there.
+        """``(N,)`` int16 -> ``(N // 640 - 5, D)`` float32; the last window is skipped, as there.
 
         Raises:
-            ValueError: fewer than six frames of sound.
+            ValueError: fewer than six frames of audio.
         """
-        count = len(wave) // (ROWS * _HOP) - WINDOW
+        count = len(wave) // (ROWS * HOP) - WINDOW
         if count < 1:
-            least = (WINDOW + 1) * ROWS * _HOP
+            least = (WINDOW + 1) * ROWS * HOP
             raise ValueError(f"the audio has {len(wave)} samples, at least {least} are needed")
-        coefficients = torch.from_numpy(mfcc(wave).T.astype(np.float32))
-        windows = torch.stack(
-            [coefficients[None, :, ROWS * n : ROWS * (n + WINDOW)] for n in range(count)]
-        )
-        return torch.cat(
-            [
-                self._net.voice(part.to(self._device)).cpu()
-                for part in windows.split(self._batch * 8)
-            ]
-        ).numpy()
+        rows = importlib.import_module("python_speech_features").mfcc(wave, SAMPLE_RATE)
+        coefficients = torch.from_numpy(rows.T.astype(np.float32)).unfold(1, ROWS * WINDOW, ROWS)
+        windows = coefficients.transpose(0, 1)[:count, None].to(self._device)
+        parts = windows.split(self._batch * 8)
+        return torch.cat([self._net.voice(part).cpu() for part in parts]).numpy()

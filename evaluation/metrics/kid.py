@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.image.kid import poly_mmd
 
 from evaluation.metrics.checks import two_sets
 
@@ -44,6 +43,9 @@ def kid(
     if max(len(generated), len(reference)) <= subset_size:
         sizes = [len(generated)], [len(reference)]
         return ClipKernel(generated, reference, sizes).mmd(np.ones(1), np.ones(1))
+    # Importing torchmetrics takes seconds, which small sets do without.
+    from torchmetrics.image.kid import poly_mmd
+
     generator = np.random.default_rng(seed)
     size = min(subset_size, len(generated), len(reference))
 

@@ -16,7 +16,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges import emonet, emotiefflib, emotion, faceapi
@@ -70,6 +69,9 @@ def accuracy(
     if not right:
         reason = f"no clip has an emotion that {judge} knows" if foreign else "no clip has a label"
         return SetResult(reasons={column: reason})
+    # Importing torchmetrics takes seconds, and scoring a clip does not need it.
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     counts = multiclass_confusion_matrix(found, wanted, len(EMOTIONS), ignore_index=UNLABELLED)
     about = f"rows: requested, columns: found by {judge}; {len(right)} clips"
     about += f", {unlabelled} more have no emotion label"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 
-import librosa
 import numpy as np
 import torch
 
@@ -60,12 +60,13 @@ def _head_motion(clip: EvaluatedClip, reference: EvaluatedClip | None) -> Scores
 
 
 def _onset_judge() -> JudgeInfo:
-    about = f"librosa {librosa.__version__}: peaks of spectral flux, hop 10 ms"
+    about = f"librosa {version('librosa')}: peaks of spectral flux, hop 10 ms"
     return JudgeInfo("librosa onsets", None, about)
 
 
 def _open_onsets(device: torch.device) -> Callable[[np.ndarray], Features]:
     del device
+    import librosa
 
     def onsets(wave: np.ndarray) -> Features:
         found = librosa.onset.onset_detect(y=wave, sr=SAMPLE_RATE, hop_length=HOP, units="time")

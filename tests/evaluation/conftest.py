@@ -30,7 +30,8 @@ def wobble(frames: int, size: tuple[int, int], seed: int, blur: float) -> Iterat
 
 @pytest.fixture(scope="session")
 def make_clip() -> ClipMaker:
-    """Write ``path`` with ``frames`` frames of a swaying head; blurred, resized or with another sway on request."""
+    """Write ``path`` with ``frames`` frames of a swaying head; blurred, resized or with another
+    sway on request."""
 
     def make(
         path: Path,

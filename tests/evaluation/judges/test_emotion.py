@@ -1,4 +1,5 @@
-"""The emotion judge and its metric: counts that add up, features that a mirror leaves alone, answers on simulated and real faces."""
+"""The emotion judge and its metric: counts that add up, features that a mirror leaves alone,
+answers on simulated and real faces."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def test_a_mirrored_face_has_the_same_features_and_frames_without_a_face_do_not_
 
 @pytest.fixture(scope="module")
 def simulated() -> tuple[np.ndarray, np.ndarray]:
-    """Blendshapes ``(64, 4, 52)`` of people whom the shipped judge has not seen, and their emotions."""
+    """Blendshapes ``(64, 4, 52)`` of people whom the shipped judge has not seen, and their
+    emotions."""
     clips = simulate(64, 4, np.random.default_rng(99))
     return blendshapes(clips.points.reshape(-1, 478, 3)).reshape(64, 4, -1), clips.emotion
 
@@ -82,7 +84,8 @@ def test_rules_know_a_broad_smile_and_a_frown() -> None:
 
 
 def test_blendshapes_from_points_are_the_landmarkers_own(repository: Path) -> None:
-    """The network that we run on points alone gives what MediaPipe gives with the picture, and a crop or its size changes nothing."""
+    """The network that we run on points alone gives what MediaPipe gives with the picture, and a
+    crop or its size changes nothing."""
     from skimage.data import astronaut
 
     judge = LandmarkJudge()
@@ -98,7 +101,8 @@ def test_blendshapes_from_points_are_the_landmarkers_own(repository: Path) -> No
 
 
 def test_real_actors_are_told_apart_above_chance(shared_data: Path) -> None:
-    """Four clips at full intensity, every eighth frame; chance would leave the wanted emotion below the median of eight half the time."""
+    """Four clips at full intensity, every eighth frame; chance would leave the wanted emotion below
+    the median of eight half the time."""
     tracker, ranks = LandmarkJudge(), []
     for wanted in ("sad", "surprised", "happy", "disgusted"):
         path = shared_data / "mead_coeffs" / "video" / f"W009_front_{wanted}_level3_001.mp4"
@@ -117,7 +121,8 @@ def test_real_actors_are_told_apart_above_chance(shared_data: Path) -> None:
 
 
 def test_the_suite_counts_what_the_judge_sees_against_what_was_asked_for() -> None:
-    """Labelled clips make accuracy and confusion; others are counted; no label at all is a reason and no number."""
+    """Labelled clips make accuracy and confusion; others are counted; no label at all is a reason
+    and no number."""
     from evaluation.records import Record
     from evaluation.suite.emotion import ENTRIES, PROBABILITIES
 

@@ -1,4 +1,5 @@
-"""Judges of others: their files are read exactly, their classes keep their names, and without them there is a reason and no number."""
+"""Judges of others: their files are read exactly, their classes keep their names, and without them
+there is a reason and no number."""
 
 from __future__ import annotations
 
@@ -17,8 +18,15 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.face.landmarks import to_68
 from emo_lightning.motion.emotions import EMOTIONS
 from evaluation.judges import emonet, emotiefflib, face_embedding, faceapi
-from evaluation.judges.face_crops import cut, grow, letterbox, outline, square
-from evaluation.judges.face_crops import clip_probabilities, frame_probabilities
+from evaluation.judges.face_crops import (
+    clip_probabilities,
+    cut,
+    frame_probabilities,
+    grow,
+    letterbox,
+    outline,
+    square,
+)
 from evaluation.judges.landmarks import LandmarkJudge
 from evaluation.protocol import Unavailable
 from evaluation.records import Record
@@ -58,7 +66,8 @@ def test_boxes_grow_about_their_middle_and_rise() -> None:
 
 
 def to_tensorflow(net: faceapi.ExpressionNet, packed: bool) -> tuple[list[dict], bytes]:
-    """A manifest and shard of a network's tensors; packed: all but biases as bytes, whose values the network then takes."""
+    """A manifest and shard of a network's tensors; packed: all but biases as bytes, whose values
+    the network then takes."""
     entries, data = [], b""
     for name, value in net.state_dict().items():
         axes = faceapi.ORDER[name.rsplit(".", 1)[-1]]
@@ -120,7 +129,8 @@ def test_what_is_no_such_shard_is_refused(net: faceapi.ExpressionNet, tmp_path: 
 
 
 def test_borders_are_tensorflows() -> None:
-    """With stride 2 an even picture has its zeros right and below: the first output is centred on pixel 1, not 0."""
+    """With stride 2 an even picture has its zeros right and below: the first output is centred on
+    pixel 1, not 0."""
     layer, picture = faceapi.Convolution(1, 1, 2, plain=True), torch.zeros(1, 1, 4, 4)
     layer.filters.data[0, 0, 1, 1] = 1.0
     picture[0, 0, 1, 1] = 1.0
@@ -128,7 +138,8 @@ def test_borders_are_tensorflows() -> None:
 
 
 def test_face_apis_own_numbers(shared_data: Path) -> None:
-    """Its real weights on two noise pictures, beside what face-api.js 0.22 answers (TensorFlow.js on the CPU)."""
+    """Its real weights on two noise pictures, beside what face-api.js 0.22 answers (TensorFlow.js
+    on the CPU)."""
     where = shared_data / "weights" / "faceapi"
     files = [where / assets.get(name).filename for name in (faceapi.MANIFEST, faceapi.SHARD)]
     noise = np.random.default_rng(0).integers(
@@ -179,7 +190,8 @@ def field(number: int, value: int | bytes) -> bytes:
 
 
 def onnx_file(weight: np.ndarray, bias: np.ndarray, side: int) -> bytes:
-    """An ONNX network ``logits = mean over the picture @ weight + bias`` for ``(1, 3, side, side)``."""
+    """An ONNX network ``logits = mean over the picture @ weight + bias`` for ``(1, 3, side,
+    side)``."""
 
     def tensor(name: str, values: np.ndarray) -> bytes:
         shape = b"".join(field(1, n) for n in values.shape)

@@ -1,4 +1,5 @@
-"""The shipped lip-sync judge: what it must and must not react to, how it is trained, and its place in the suite."""
+"""The shipped lip-sync judge: what it must and must not react to, how it is trained, and its place
+in the suite."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def score(judge: LipSyncJudge, points: np.ndarray, wave: np.ndarray) -> SyncScor
 
 
 def test_moved_sound_moves_the_offset(judge: LipSyncJudge, clips: list[Sample]) -> None:
-    """Late sound counts down, early sound up, a frame for a frame; values at offset 0 get worse, LSE hardly."""
+    """Late sound counts down, early sound up, a frame for a frame; values at offset 0 get worse,
+    LSE hardly."""
     for sample in clips:
         points, wave = sample.landmarks.astype(np.float32), whole(sample)
         own = score(judge, points, wave)
@@ -138,7 +140,8 @@ def test_frames_without_a_face(judge: LipSyncJudge, clips: list[Sample]) -> None
 
 
 def test_changes_repeat_by_their_generator(corpus: Path) -> None:
-    """The same generator changes a clip alike, the next draw otherwise; mirrored twice, a mouth is itself."""
+    """The same generator changes a clip alike, the next draw otherwise; mirrored twice, a mouth is
+    itself."""
     clip = max(read_clips(corpus), key=lambda c: len(c.shape))
     rng = np.random.default_rng(0)
     shape, mel = change(clip, rng)
@@ -183,7 +186,8 @@ def test_suite_scores_by_columns(judge: LipSyncJudge, clips: list[Sample]) -> No
 
 
 def test_syncnet_entry_needs_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without weights the reason is given; with a user's file its hash is recorded and windows are embedded."""
+    """Without weights the reason is given; with a user's file its hash is recorded and windows are
+    embedded."""
     monkeypatch.setenv("EMO_ASSETS", str(tmp_path))
     lips, voice = (next(e for e in sync.EXTRACTORS if e.name == name) for name in sync.SYNCNET)
     with pytest.raises(UserError, match=r"syncnet_v2\.model"):

@@ -1,4 +1,5 @@
-"""CPBD against values that the ``cpbd`` package 1.0.7 gave for these pictures (it needs a SciPy too old to install here)."""
+"""CPBD against values that the ``cpbd`` package 1.0.7 gave for these pictures (it needs a SciPy too
+old to install here)."""
 
 from __future__ import annotations
 

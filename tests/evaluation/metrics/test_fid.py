@@ -63,7 +63,8 @@ def test_the_formula_is_pytorch_fids() -> None:
 
 
 def test_fewer_pictures_than_features_need_no_help() -> None:
-    """The way over pictures by pictures gives what the covariances give, and what exact singular values give."""
+    """The way over pictures by pictures gives what the covariances give, and what exact singular
+    values give."""
     a, b = features(0, 20, 64).double(), features(1, 33, 64, 0.2).double()
     long = frechet_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
     assert float(fid(a, b)) == pytest.approx(float(long), rel=1e-6)
@@ -122,7 +123,8 @@ def test_weights_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
 def test_a_users_inception_file_is_used_and_another_network_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registered file cannot be had here, so its hash is removed; its content must fit all the same."""
+    """The registered file cannot be had here, so its hash is removed; its content must fit all the
+    same."""
     state = perceptual_backbones._packaged_inception(find_inception()[1])
     name = perceptual_backbones.INCEPTION
     described = [dataclasses.replace(a, sha256="") if a.name == name else a for a in assets.ASSETS]

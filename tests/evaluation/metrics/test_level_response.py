@@ -1,4 +1,5 @@
-"""Level response: order, evenness, range and share at the middle, on curves whose answers are known."""
+"""Level response: order, evenness, range and share at the middle, on curves whose answers are
+known."""
 
 from __future__ import annotations
 

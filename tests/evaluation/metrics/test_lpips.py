@@ -1,4 +1,5 @@
-"""LPIPS and ST-LPIPS: their authors' networks with weights that are found, checked and refused by us."""
+"""LPIPS and ST-LPIPS: their authors' networks with weights that are found, checked and refused by
+us."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def test_torchvisions_weights_reach_the_layers_they_belong_to(net: str) -> None:
 def test_a_users_backbone_is_found_and_another_network_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registered file cannot be had here, so its hash is removed; its content must fit all the same."""
+    """The registered file cannot be had here, so its hash is removed; its content must fit all the
+    same."""
     name = "lpips_alex_trunk"
     described = [dataclasses.replace(a, sha256="") if a.name == name else a for a in assets.ASSETS]
     monkeypatch.setattr(assets, "ASSETS", tuple(described))

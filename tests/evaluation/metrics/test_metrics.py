@@ -1,4 +1,5 @@
-"""The metrics against their reference implementations, on frames that are nearly equal, unlike, and equal."""
+"""The metrics against their reference implementations, on frames that are nearly equal, unlike, and
+equal."""
 
 from __future__ import annotations
 

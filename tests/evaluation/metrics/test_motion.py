@@ -1,4 +1,5 @@
-"""Head motion, beat alignment, blinks and EAT's landmark distances, on motions whose answers are known."""
+"""Head motion, beat alignment, blinks and EAT's landmark distances, on motions whose answers are
+known."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def test_head_motion_is_the_spread_in_degrees() -> None:
 
 
 def test_head_angles_follow_a_turning_face_and_not_its_expression() -> None:
-    """The change of each angle comes back from the points of the face model, in its sense and within a degree, while the face speaks."""
+    """The change of each angle comes back from the points of the face model, in its sense and
+    within a degree, while the face speaks."""
     model, frames = BuiltinFaceModel.load(), 9
     wanted = np.zeros((frames, 3), np.float32)
     for axis in range(3):

@@ -1,4 +1,5 @@
-"""A headless Chromium spoken to over its own debugging pipe, so that a page can be opened, used and looked at; no package needed."""
+"""A headless Chromium spoken to over its own debugging pipe, so that a page can be opened, used and
+looked at; no package needed."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def find() -> str | None:
 
 
 class Page:
-    """One page of a fresh browser; ``problems`` collects what its console and its scripts complain of.
+    """One page of a fresh browser; ``problems`` collects what its console and its scripts complain
+    of.
 
     Args:
         path: the file to open.
@@ -54,7 +56,8 @@ class Page:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        # Chromium reads commands from file 3 and answers on file 4; both come from above the numbers that the shell moves about.
+        # Chromium reads commands from file 3 and answers on file 4; both come from above the
+        # numbers that the shell moves about.
         shell = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
         words = [
             "bash",

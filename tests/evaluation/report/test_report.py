@@ -1,4 +1,5 @@
-"""The report: well formed, self-contained, safe; and in a real browser, where it sorts, slides and has nothing to complain of."""
+"""The report: well formed, self-contained, safe; and in a real browser, where it sorts, slides and
+has nothing to complain of."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ def record(
 
 
 def records() -> list[Record]:
-    """A reference, two systems and two controls; one clip with a name made to break a page, one that failed."""
+    """A reference, two systems and two controls; one clip with a name made to break a page, one
+    that failed."""
     rng = np.random.default_rng(0)
     found = [
         record(system, emotion, level, quality, rng)
@@ -282,7 +284,8 @@ def test_the_report_is_made_again_from_its_files_and_without_torch(tmp_path: Pat
         results.per_clip(records(), choose(METRICS)), encoding="utf-8"
     )
     (tmp_path / "previews.json").write_text(json.dumps(video_previews()), encoding="utf-8")
-    code = "import sys; from evaluation.report.__main__ import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    code = "import sys; from evaluation.report.__main__ import main; "
+    code += "assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[3]
     )
@@ -316,30 +319,30 @@ def test_a_browser_opens_it_slides_and_sorts_without_complaint(tmp_path: Path) -
     with browser.Page(path) as seen:
         cell = "document.querySelector('td[data-system=ours][data-emotion=sad]')"
         assert seen.run(f"{cell}.querySelector('small').textContent") == "level 7"
-        slide = "const s = document.getElementById('level'); s.value = 14; s.dispatchEvent(new Event('input'))"
+        slide = "const s = document.getElementById('level'); s.value = 14; "
+        slide += "s.dispatchEvent(new Event('input'))"
         seen.run(f"(() => {{ {slide} }})()")
         assert seen.run("document.getElementById('level-said').textContent") == "14"
         assert seen.run(f"{cell}.querySelector('small').textContent") == "level 15"
-        # A decoder for H.264 is the browser's own affair; one that has it plays, one that has not says so in the element.
-        seen.until(
-            f"(() => {{ const v = {cell}.querySelector('video'); return v.readyState >= 2 || v.error !== null; }})()"
-        )
+        # A decoder for H.264 is the browser's own affair; one that has it plays, one that has not
+        # says so in the element.
+        loaded = "v.readyState >= 2 || v.error !== null"
+        seen.until(f"(v => {loaded})({cell}.querySelector('video'))")
         heads = seen.run(
             "[...document.querySelectorAll('#clips thead button')].map(b => b.textContent)"
         )
         at = next(i for i, text in enumerate(heads) if text.startswith("PSNR"))
-        column = f"[...document.querySelectorAll('#clips tbody tr')].map(r => r.cells[{at}].dataset.v ?? '')"
+        rows = "[...document.querySelectorAll('#clips tbody tr')]"
+        column = f"{rows}.map(r => r.cells[{at}].dataset.v ?? '')"
         for sign in (1, -1):
             seen.run(f"document.querySelectorAll('#clips thead button')[{at}].click()")
             shown = [float(v) for v in seen.run(column) if v]
             assert shown == sorted(shown, key=lambda v: sign * v) and len(set(shown)) > 10
         assert seen.run(column)[-1] == "", "what has no value stays last"
-        seen.run(
-            "(() => { const f = document.getElementById('feature'); f.value = 'jaw'; f.dispatchEvent(new Event('change')); })()"
-        )
-        assert seen.run(
-            "[...document.querySelectorAll('[data-feature]:not([hidden])')].every(p => p.dataset.feature === 'jaw')"
-        )
+        choose_jaw = "f.value = 'jaw'; f.dispatchEvent(new Event('change'))"
+        seen.run(f"(f => {{ {choose_jaw} }})(document.getElementById('feature'))")
+        shown = "[...document.querySelectorAll('[data-feature]:not([hidden])')]"
+        assert seen.run(f"{shown}.every(p => p.dataset.feature === 'jaw')")
         assert seen.run(
             "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
         ), "nothing sticks out sideways"

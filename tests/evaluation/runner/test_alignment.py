@@ -1,4 +1,5 @@
-"""A clip whose picture was cut anew: how far its face lies off is reported, and ``--align face`` takes it out."""
+"""A clip whose picture was cut anew: how far its face lies off is reported, and ``--align face``
+takes it out."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ METRICS = ["psnr", "ssim", "f_lmd", "placement"]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, make_clip) -> Path:
-    """A reference, itself, and itself cut anew: larger, and moved by 9 and -6 pixels; also into a picture of another shape."""
+    """A reference, itself, and itself cut anew: larger, and moved by 9 and -6 pixels; also into a
+    picture of another shape."""
     root = tmp_path_factory.mktemp("cut")
     reference = make_clip(root / "reference" / "a.mp4", size=(SIDE, SIDE), frames=6)
     make_clip(root / "same" / "a.mp4", size=(SIDE, SIDE), frames=6)

@@ -1,4 +1,5 @@
-"""Extractors and the feature cache: looked at once, kept by what was seen and by whom, and absent without harm."""
+"""Extractors and the feature cache: looked at once, kept by what was seen and by whom, and absent
+without harm."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def loudness(waves: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def onset(clip: Any, reference: Any) -> Scores:
-    """The frame in which the sound begins, and the brightness of the picture, so that both kinds of features are read."""
+    """The frame in which the sound begins, and the brightness of the picture, so that both kinds of
+    features are read."""
     del reference
     return Scores(
         {
@@ -99,7 +101,8 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two references with a sound that begins at frame 6 and 8, and one without sound; two systems."""
+    """Two references with a sound that begins at frame 6 and 8, and one without sound; two
+    systems."""
     root = tmp_path_factory.mktemp("sound")
     for part, blur in (("reference", 0.0), ("one", 1.0), ("two", 2.0)):
         (root / part).mkdir()

@@ -68,7 +68,8 @@ def test_a_manifest_pairs_labels_and_carries_further_columns(tmp_path: Path) -> 
         folder(tmp_path / "g", "x/1.mp4", "x/2.mp4", "x/3.mp4"),
         folder(tmp_path / "r", "long.mp4"),
     )
-    rows = "generated,reference,emotion,level,speaker\nx/1.mp4,long.mp4,Joyful,1,M01\nx/2.mp4,long.mp4,happy,2.5,M01\nx/3.mp4,gone.mp4,,,M02\n"
+    rows = "generated,reference,emotion,level,speaker\nx/1.mp4,long.mp4,Joyful,1,M01\n"
+    rows += "x/2.mp4,long.mp4,happy,2.5,M01\nx/3.mp4,gone.mp4,,,M02\n"
     (generated / "manifest.csv").write_text(rows, encoding="utf-8")
     groups, failures = paired(generated, reference)
     shared = next(g for g in groups if g.reference is not None)

@@ -1,4 +1,5 @@
-"""From records to results.json and per_clip.csv: nothing missing becomes a number, everything can be read back."""
+"""From records to results.json and per_clip.csv: nothing missing becomes a number, everything can
+be read back."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def test_what_could_not_be_computed_is_null_with_its_reason() -> None:
 
 
 def two_systems(*names: tuple[str, str, float]) -> dict:
-    """Results of clips ``(system, clip, SSIM)`` beside references with a jitter of 1, 2, ... by name."""
+    """Results of clips ``(system, clip, SSIM)`` beside references with a jitter of 1, 2, ... by
+    name."""
     clips = sorted({clip for _, clip, _ in names})
     found = [Record(REFERENCE, c, values={"jitter": 1.0 + i}) for i, c in enumerate(clips)]
     for system, clip, value in names:

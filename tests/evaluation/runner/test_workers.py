@@ -1,4 +1,5 @@
-"""Several processes find what one finds: started here, by torchrun, by SLURM; with too few clips, and with one that is killed."""
+"""Several processes find what one finds: started here, by torchrun, by SLURM; with too few clips,
+and with one that is killed."""
 
 from __future__ import annotations
 
