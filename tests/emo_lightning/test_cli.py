@@ -136,7 +136,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         cli.main(["assets", "list"])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signals_unwind(tmp_path, number, code):
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom emo_lightning import cli\nfrom emo_lightning.core.atomic_files import staging\n"
