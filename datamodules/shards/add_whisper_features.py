@@ -15,7 +15,7 @@ import numpy as np
 from datamodules.shards.derive import Progress, derive_set
 from datamodules.shards.index import ShardIndex
 from datamodules.shards.reader import Members
-from datamodules.shards.schema import SampleMeta, decode, encode_whisper
+from datamodules.shards.schema import SampleMeta, decode, encode_array
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 """Audio ``(N,)`` at 16 kHz to features ``(2T, 384)``, 50 a second."""
@@ -51,7 +51,7 @@ def add_whisper_features(
             return meta, members
         wave = decode(key, members, {"wave"}).wave
         assert wave is not None
-        return meta, {**members, **encode_whisper(encoder(wave), meta)}
+        return meta, {**members, **encode_array("whisper", encoder(wave), meta)}
 
     network = about.get("network", "a larger network")
     note = f"Every clip with audio has features of {network}; provenance.whisper describes them."

@@ -49,48 +49,31 @@ SPLITS = ("train", "val", "test")
 PARTS = ("wave", "coefficients", "au", "landmarks", "video")
 EXTRAS = ("blendshapes", "whisper")
 """Parts that a sample may lack even when they are asked for."""
-BLENDSHAPES = 52
-WHISPER_WIDTH, WHISPER_PER_FRAME = 384, 2
 LANDMARK_COUNTS = (478, 468, 68)
-MEMBER_LIMITS: Mapping[str, int] = {
-    "json": 1 << 20,
-    "flac": 4 << 20,
-    "wav": 4 << 20,
-    "coeffs.npz": 16 << 20,
-    "au.npy": 1 << 20,
-    "landmarks.npy": 4 << 20,
-    "blend.npy": 1 << 20,
-    "whisper.npy": 1 << 20,
-    "mp4": 64 << 20,
+_ARRAYS = {
+    "au": ("au.npy", np.float32, 1, (len(AU_NAMES),)),
+    "landmarks": ("landmarks.npy", np.float16, 1, (None, 3)),
+    "blendshapes": ("blend.npy", np.float16, 1, (52,)),
+    "whisper": ("whisper.npy", np.float16, 2, (384,)),
 }
-"""Known members and the most bytes each may have."""
+"""Part -> member, stored dtype, rows a frame, shape of a row."""
 MEMBERS_OF = {
     "wave": ("flac", "wav"),
     "coefficients": ("coeffs.npz",),
-    "au": ("au.npy",),
-    "landmarks": ("landmarks.npy",),
-    "blendshapes": ("blend.npy",),
-    "whisper": ("whisper.npy",),
     "video": ("mp4",),
+    **{part: (member,) for part, (member, *_) in _ARRAYS.items()},
 }
 """Part of a sample -> the members that can hold it."""
-REASONS = (
-    "bad_key",
-    "missing_member",
-    "duplicate_member",
-    "member_too_large",
-    "bad_json",
-    "bad_meta",
-    "wrong_layout",
-    "pickled",
-    "bad_array",
-    "wrong_dtype",
-    "wrong_shape",
-    "not_finite",
-    "bad_sound",
-    "bad_video",
-    "length_mismatch",
-    "bad_archive",
+_MIB = {"coeffs.npz": 16, "flac": 4, "wav": 4, "landmarks.npy": 4, "mp4": 64}
+MEMBER_LIMITS: Mapping[str, int] = {
+    member: _MIB.get(member, 1) << 20
+    for member in ("json", *(name for members in MEMBERS_OF.values() for name in members))
+}
+"""Known members and the most bytes each may have."""
+REASONS = tuple(
+    "bad_key missing_member duplicate_member member_too_large bad_json bad_meta wrong_layout "
+    "pickled bad_array wrong_dtype wrong_shape not_finite bad_sound bad_video length_mismatch "
+    "bad_archive".split()
 )
 """Why a sample or an archive can be refused."""
 
@@ -239,9 +222,8 @@ def encode(sample: Sample) -> dict[str, bytes]:
     """
     check_key(sample.key)
     validate(sample)
-    members = {"json": sample.meta.to_json()}
+    members, buffer = {"json": sample.meta.to_json()}, io.BytesIO()
     if sample.wave is not None:
-        buffer = io.BytesIO()
         pcm = np.clip(np.rint(sample.wave * 32768.0), -32768, 32767).astype(np.int16)
         soundfile.write(buffer, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         members["flac"] = buffer.getvalue()
@@ -250,24 +232,19 @@ def encode(sample: Sample) -> dict[str, bytes]:
         blocks = {name: np.asarray(a, np.float32) for name, a in sample.coefficients.items()}
         np.savez_compressed(buffer, **blocks)
         members["coeffs.npz"] = buffer.getvalue()
-    if sample.au is not None:
-        members["au.npy"] = _npy(sample.au.astype(np.float32))
-    if sample.landmarks is not None:
-        members["landmarks.npy"] = _npy(sample.landmarks.astype(np.float16))
-    if sample.blendshapes is not None:
-        members["blend.npy"] = _npy(sample.blendshapes.astype(np.float16))
-    if sample.whisper is not None:
-        members |= encode_whisper(sample.whisper, sample.meta)
-    if sample.video is not None:
-        members["mp4"] = sample.video
-    return members
+    for part in _ARRAYS:
+        if (array := getattr(sample, part)) is not None:
+            members |= encode_array(part, array, sample.meta)
+    return members if sample.video is None else members | {"mp4": sample.video}
 
 
-def encode_whisper(features: np.ndarray, meta: SampleMeta) -> dict[str, bytes]:
-    """Member with Whisper features; SampleError unless they are ``(2T, 384)`` and finite."""
-    stored = features.astype(np.float16)
-    _check_array("whisper", stored, (WHISPER_PER_FRAME * meta.frames, WHISPER_WIDTH))
-    return {"whisper.npy": _npy(stored)}
+def encode_array(part: str, array: np.ndarray, meta: SampleMeta) -> dict[str, bytes]:
+    """Member of an array part; SampleError unless it is finite and has the part's shape."""
+    member, dtype, *_ = _ARRAYS[part]
+    stored, buffer = np.ascontiguousarray(array.astype(dtype)), io.BytesIO()
+    _check_array(part, stored, _shape(part, meta.frames))
+    np.lib.format.write_array(buffer, stored, allow_pickle=False)
+    return {member: buffer.getvalue()}
 
 
 def decode(
@@ -297,21 +274,14 @@ def decode(
             raise SampleError("missing_member", name)
         return members[name]
 
-    meta = SampleMeta.from_json(member("json"))
-    sample, frames = Sample(key, meta), meta.frames
+    sample = Sample(key, SampleMeta.from_json(member("json")))
     if "coefficients" in parts:
-        sample.coefficients = _decode_coefficients(member("coeffs.npz"), meta, layout)
-    if "au" in parts:
-        sample.au = _decode_npy(member("au.npy"), "au", np.float32, (frames, len(AU_NAMES)))
-    if "landmarks" in parts:
-        array = _decode_npy(member("landmarks.npy"), "landmarks", np.float16, (frames, None, 3))
-        sample.landmarks = array.astype(np.float32)
-    if "blendshapes" in parts and "blend.npy" in members:
-        array = _decode_npy(members["blend.npy"], "blend", np.float16, (frames, BLENDSHAPES))
-        sample.blendshapes = array.astype(np.float32)
-    if "whisper" in parts and "whisper.npy" in members:
-        shape = (WHISPER_PER_FRAME * frames, WHISPER_WIDTH)
-        sample.whisper = _decode_npy(members["whisper.npy"], "whisper", np.float16, shape)
+        sample.coefficients = _decode_coefficients(member("coeffs.npz"), sample.meta, layout)
+    for part, (name, dtype, *_) in _ARRAYS.items():
+        if part in parts and (part not in EXTRAS or name in members):
+            array = _decode_npy(member(name), part, dtype, _shape(part, sample.meta.frames))
+            # Whisper's features are the only large ones, and become float32 a window at a time.
+            setattr(sample, part, array if part == "whisper" else array.astype(np.float32))
     if "wave" in parts:
         sample.wave = _decode_audio(members["flac"] if "flac" in members else member("wav"))
     if "video" in parts:
@@ -329,23 +299,23 @@ def validate(sample: Sample) -> None:
         if len(coefficients) != frames:
             problem = f"{len(coefficients)} coefficient frames, {frames} stated"
             raise SampleError("length_mismatch", problem)
-    arrays = (
-        ("au", sample.au, (frames, len(AU_NAMES))),
-        ("landmarks", sample.landmarks, (frames, None, 3)),
-        ("blend", sample.blendshapes, (frames, BLENDSHAPES)),
-        ("whisper", sample.whisper, (WHISPER_PER_FRAME * frames, WHISPER_WIDTH)),
-        ("wave", wave, (None,)),
-    )
-    for name, array, shape in arrays:
-        if array is not None:
-            _check_array(name, array, shape)
+    for part in _ARRAYS:
+        if (array := getattr(sample, part)) is not None:
+            _check_array(part, array, _shape(part, frames))
     if sample.landmarks is not None and sample.landmarks.shape[1] not in LANDMARK_COUNTS:
         problem = f"{sample.landmarks.shape[1]} landmarks, none of {LANDMARK_COUNTS}"
         raise SampleError("wrong_shape", problem)
-    if wave is not None and frames_for(len(wave)) != frames:
-        raise SampleError("length_mismatch", f"{len(wave)} audio samples for {frames} frames")
+    if wave is not None:
+        _check_array("wave", wave, (None,))
+        if frames_for(len(wave)) != frames:
+            raise SampleError("length_mismatch", f"{len(wave)} audio samples for {frames} frames")
     if sample.video is not None and sample.video[4:8] != b"ftyp":
         raise SampleError("bad_video", "not an mp4")
+
+
+def _shape(part: str, frames: int) -> tuple[int | None, ...]:
+    _, _, rows, row = _ARRAYS[part]
+    return (rows * frames, *row)
 
 
 def _layout(meta: SampleMeta) -> Layout:
@@ -421,12 +391,6 @@ def _decode_audio(data: bytes) -> np.ndarray:
             return file.read(dtype="float32")
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise SampleError("bad_sound", str(error)) from None
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _is_number(value: object) -> bool:
