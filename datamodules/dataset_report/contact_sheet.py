@@ -32,7 +32,7 @@ COLUMNS, DPI, CELL = 4, 100, 2.7
 """Cells in a row; resolution; width of a cell in inches."""
 HEIGHTS = {"face": CELL, "spectrogram": 1.2, "units": 0.9, "waveform": 0.6}
 """Inches of each panel."""
-LABEL = 0.75
+LABEL = 0.5
 """Inches of the text above a cell's panels."""
 BLUE, RED, GREEN, FAINT = "#3c80b8", "#dc4040", "#8ceb78", "#8c9096"
 CHAINS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))

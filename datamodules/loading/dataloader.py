@@ -34,7 +34,7 @@ class _WorkerError:
 class _Guarded(IterableDataset):
     """A stream whose UserErrors are its last item: the loader would make RuntimeErrors of them."""
 
-    def __init__(self, stream: TrainStream | EvalStream) -> None:
+    def __init__(self, stream: EvalStream) -> None:
         super().__init__()
         self.stream = stream
 
@@ -58,7 +58,7 @@ class EvalLoader:
 
     def __init__(
         self,
-        stream: TrainStream | EvalStream,
+        stream: EvalStream,
         workers: int,
         failures: FailureTable,
         *,
@@ -103,7 +103,7 @@ class TrainLoader(EvalLoader):
 
     Args:
         stream: of this rank.
-        workers, failures, pin_memory, report: as of :class:`EvalLoader`.
+        workers, options: as of :class:`EvalLoader`.
         facts: what a position depends on: seed, sizes, ranks, data.
         trained: number of batches trained, where a trainer counts them; else those handed out.
         epoch_batches: batches of one iteration, which the next one continues; endless by default.
@@ -113,15 +113,13 @@ class TrainLoader(EvalLoader):
         self,
         stream: TrainStream,
         workers: int,
-        failures: FailureTable,
         *,
         facts: Mapping[str, Any],
         trained: Callable[[], int] | None = None,
         epoch_batches: int | None = None,
-        pin_memory: bool = False,
-        report: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(stream, workers, failures, pin_memory=pin_memory, report=report)
+        super().__init__(stream, workers, **options)
         self._stream, self._trained, self._epoch_batches = stream, trained, epoch_batches
         self._facts = {**facts, "number of workers": workers}
         self._next = 0

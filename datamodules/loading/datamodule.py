@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from datamodules.loading.sampler import (
 from datamodules.loading.windows import AudioClip, Labels, VideoClip, collate
 from datamodules.shards.index import LIGHT, VIDEO, ShardIndex
 from datamodules.shards.remote import ShardSet, open_set
+from datamodules.shards.schema import Sample
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import LAYOUTS, Layout
@@ -74,6 +75,8 @@ class Shards(lightning.LightningDataModule):
     """
 
     kind = LIGHT
+    parts: tuple[str, ...] = ()
+    items_per_second = 1.0
     default_workers = 4
 
     def __init__(
@@ -114,8 +117,6 @@ class Shards(lightning.LightningDataModule):
         self.sets: list[ShardSet] = []
         self._failures = FailureTable()
 
-    # What a subclass defines.
-
     def training_items(self, clip: Any, generator: np.random.Generator) -> Sequence[Any]:
         """Items that training takes from a clip at one visit."""
         raise NotImplementedError
@@ -128,17 +129,18 @@ class Shards(lightning.LightningDataModule):
         """Row of a batch for an item."""
         raise NotImplementedError
 
-    def items_per_lap(self, split: str) -> float:
-        """About how many training items one lap over a split gives."""
+    def clip(self, sample: Sample) -> Any:
+        """Decoded clip of a sample."""
         raise NotImplementedError
 
     def clip_bytes(self, split: str) -> float:
         """Memory of a split's decoded clips."""
-        raise NotImplementedError
+        return sum(shard.info.bytes for shard in self.files(split))
 
     def reader(self, split: str, keep: bool) -> ClipReader:
         """Reader of a split's shards into clips."""
-        raise NotImplementedError
+        files = self.files(split)
+        return ClipReader(files, self.parts, self.layout, self.clip, keep, self._failures)
 
     @property
     def indexes(self) -> list[ShardIndex]:
@@ -202,7 +204,7 @@ class Shards(lightning.LightningDataModule):
         shards, samples = len(self.files("train")), self.samples("train")
         most = (samples if self.share_shards else shards) // world
         if self.workers is None:
-            return min(self.default_workers if self._accelerated() else 0, most)
+            return min(self.default_workers if self._device() != "cpu" else 0, most)
         # With one worker the ranks alone outnumber the shards, and share them in any case.
         if self.workers > max(1, most):
             few = f"{samples} train samples" if self.share_shards else f"{shards} train shards"
@@ -214,7 +216,7 @@ class Shards(lightning.LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """The endless, resumable training stream."""
-        rank, world = self._place()
+        world = self._place()[1]
         self._check_samples("train", world)
         workers, shards = self.train_workers(world), len(self.files("train"))
         readers = world * max(1, workers)
@@ -223,7 +225,7 @@ class Shards(lightning.LightningDataModule):
                 f"{shards} train shards for {readers} readers: every worker reads all shards and "
                 f"keeps 1/{readers} of the samples; use more, smaller shards"
             )
-        items = self.items_per_lap("train")
+        items = max(self.seconds("train") * self.items_per_second, self.samples("train"))
         lap = max(1, round(items / (self.batch_size * world)))
         facts = {
             "seed": self.seed,
@@ -233,26 +235,18 @@ class Shards(lightning.LightningDataModule):
             "data": self._digest(),
         }
         stream = TrainStream(
-            self.reader("train", self._fits("train", workers)),
-            self.training_items,
-            self.row,
-            collate,
-            batch_size=self.batch_size,
+            **self._stream_options("train", workers),
+            items=self.training_items,
             round_batches=facts["round length"],
             lap_items=items / readers,
             seed=self.seed,
-            rank=rank,
-            world=world,
         )
         return TrainLoader(
             stream,
-            workers,
-            self._failures,
+            **self._loader_options(workers),
             facts=facts,
             trained=self._trained if self.trainer else None,
             epoch_batches=self.epoch_batches,
-            pin_memory=self._on_cuda(),
-            report=self.trainer is None,
         )
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
@@ -266,23 +260,21 @@ class Shards(lightning.LightningDataModule):
     def _eval_loader(self, split: str) -> EvalLoader | list[EvalLoader]:
         if not self.samples(split):
             return []
-        rank, world = self._place()
+        world = self._place()[1]
         self._check_samples(split, world)
         workers = min(self.train_workers(world), self.samples(split) // world, 1)
-        stream = EvalStream(
-            self.reader(split, self._fits(split, workers)),
-            self.validation_items,
-            self.row,
-            collate,
-            batch_size=self.batch_size,
-            rank=rank,
-            world=world,
-        )
-        pin, report = self._on_cuda(), self.trainer is None
-        return EvalLoader(stream, workers, self._failures, pin_memory=pin, report=report)
+        stream = EvalStream(**self._stream_options(split, workers), items=self.validation_items)
+        return EvalLoader(stream, **self._loader_options(workers))
 
-    def _fits(self, split: str, workers: int) -> bool:
-        return self.clip_bytes(split) * max(1, workers) <= self.cache_bytes
+    def _stream_options(self, split: str, workers: int) -> dict[str, Any]:
+        rank, world = self._place()
+        keep = self.clip_bytes(split) * max(1, workers) <= self.cache_bytes
+        options = {"reader": self.reader(split, keep), "row": self.row, "collate": collate}
+        return options | {"batch_size": self.batch_size, "rank": rank, "world": world}
+
+    def _loader_options(self, workers: int) -> dict[str, Any]:
+        options = {"workers": workers, "failures": self._failures, "report": self.trainer is None}
+        return options | {"pin_memory": self._device() == "cuda"}
 
     def _check_samples(self, split: str, world: int) -> None:
         samples = self.samples(split)
@@ -290,11 +282,8 @@ class Shards(lightning.LightningDataModule):
             accepted = f"at most {samples}, one for each {split} sample"
             raise UserError("trainer.devices", world, accepted, "are too many processes")
 
-    def _accelerated(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
-
-    def _on_cuda(self) -> bool:
-        return self._accelerated() and self.trainer.strategy.root_device.type == "cuda"  # type: ignore[union-attr]
+    def _device(self) -> str:
+        return "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
 
     def _digest(self) -> str:
         """Hash of the train shards' contents and order."""
@@ -315,8 +304,9 @@ class Shards(lightning.LightningDataModule):
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
+    @cached_property
     def labels(self) -> Labels:
-        """The label encoder of this data."""
+        """The label encoder of this data, once it is set up."""
         return Labels(tuple(self.speakers), self.unlabelled)
 
 
@@ -342,6 +332,8 @@ class AudioShards(Shards):
         if not 1 <= window <= 10 * FPS:
             raise UserError("loader.frames", window, f"video frames, 1 to {10 * FPS}")
         self.window, self.teacher = window, teacher
+        self.items_per_second = FPS / window
+        self.parts = ("wave", "au", "coefficients", *(("whisper",) if teacher else ()))
 
     def setup(self, stage: str | None = None) -> None:
         """As :meth:`Shards.setup`; UserError too when a set lacks the teacher's features."""
@@ -376,17 +368,13 @@ class AudioShards(Shards):
         clip, start, source = item
         return clip.window(start, self.window, source, self.layout)
 
-    def items_per_lap(self, split: str) -> float:
-        return max(self.seconds(split) * FPS / self.window, self.samples(split))
+    def clip(self, sample: Sample) -> AudioClip:
+        """The clip with its spectrogram."""
+        return AudioClip.of(sample, self.labels, self.teacher)
 
     def clip_bytes(self, split: str) -> float:
         features = 2 * 2 * 384 if self.teacher else 0
         return self.seconds(split) * FPS * (4 * (4 * 80 + 17 + self.layout.size) + features)
-
-    def reader(self, split: str, keep: bool) -> ClipReader:
-        make = partial(AudioClip.of, labels=self.labels(), teacher=self.teacher)
-        parts = ("wave", "au", "coefficients", *(("whisper",) if self.teacher else ()))
-        return ClipReader(self.files(split), parts, self.layout, make, keep, self._failures)
 
 
 class VideoShards(Shards):
@@ -399,8 +387,7 @@ class VideoShards(Shards):
     :class:`AudioShards`. Training takes one pair for each second of a clip, validation two.
     """
 
-    kind = VIDEO
-    default_workers = 8
+    kind, parts, default_workers = VIDEO, ("video", "coefficients"), 8
 
     def __init__(
         self,
@@ -438,12 +425,6 @@ class VideoShards(Shards):
         clip, source, driving = item
         return clip.pair(source, driving, self.size, self.context)
 
-    def items_per_lap(self, split: str) -> float:
-        return max(self.seconds(split), self.samples(split))
-
-    def clip_bytes(self, split: str) -> float:
-        return sum(shard.info.bytes for shard in self.files(split))
-
-    def reader(self, split: str, keep: bool) -> ClipReader:
-        make, parts = partial(VideoClip.of, labels=self.labels()), ("video", "coefficients")
-        return ClipReader(self.files(split), parts, self.layout, make, keep, self._failures)
+    def clip(self, sample: Sample) -> VideoClip:
+        """The clip with its mp4."""
+        return VideoClip.of(sample, self.labels)

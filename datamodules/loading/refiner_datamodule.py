@@ -11,7 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -157,8 +157,7 @@ class RefinedShards(Shards):
         sources: frames of a clip that serve as portraits.
     """
 
-    kind = VIDEO
-    default_workers = 8
+    kind, parts, default_workers = VIDEO, ("video", "coefficients", "landmarks"), 8
 
     def __init__(
         self,
@@ -247,19 +246,16 @@ class RefinedShards(Shards):
         row = {name: np.ascontiguousarray(value, np.float32) for name, value in row.items()}
         return row | pictures | clip.labels
 
-    def items_per_lap(self, split: str) -> float:
-        return max(self.seconds(split), self.samples(split))
-
-    def clip_bytes(self, split: str) -> float:
-        return sum(shard.info.bytes for shard in self.files(split))
+    def clip(self, sample: Sample) -> RefinedClip:
+        """The clip with its mp4."""
+        return RefinedClip.of(sample, self.labels)
 
     def reader(self, split: str, keep: bool) -> ClipReader:
         files = self.files(split)
         light = {(f.source.name, f.info.name): f for f in self.files(split, LIGHT)}
         twins = [light.get((file.source.name, file.info.twin or "")) for file in files]
-        make = partial(RefinedClip.of, labels=self.labels())
-        parts = ("video", "coefficients", "landmarks")
-        return TwinReader(files, parts, self.layout, make, keep, self._failures, twins=twins)
+        options = (files, self.parts, self.layout, self.clip, keep, self._failures)
+        return TwinReader(*options, twins=twins)
 
     def _prepare(self, clip: RefinedClip, frame: int) -> tuple[PreparedMesh, np.ndarray]:
         """The geometric renderer's source and the network's planes of a portrait frame."""

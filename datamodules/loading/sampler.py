@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -101,11 +101,10 @@ class Visit(NamedTuple):
     share: tuple[int, int] | None = None
 
 
-def shard_laps(shards: int, seed: Sequence[int]) -> Iterator[Visit]:
-    """Pipeline source: all shards in a random order, lap after lap."""
-    for lap in itertools.count():
-        order = np.random.default_rng([*seed, lap]).permutation(shards).tolist()
-        yield from (Visit(shard, position, lap) for position, shard in enumerate(order))
+def shard_lap(shards: int, lap: int, seed: Sequence[int]) -> list[Visit]:
+    """All shards in a random order."""
+    order = np.random.default_rng([*seed, lap]).permutation(shards).tolist()
+    return [Visit(shard, position, lap) for position, shard in enumerate(order)]
 
 
 def split_by_reader(visits: Iterable[Visit], share: Share, shards: int) -> Iterator[Visit]:
@@ -144,25 +143,11 @@ class ClipReader:
     def __post_init__(self) -> None:
         self._first = np.cumsum([0, *(shard.info.samples for shard in self.shards)]).tolist()
 
-    def clips(self, visits: Iterable[Visit], worker: int, readers: int) -> Iterator[Any]:
-        """Pipeline stage: the good clips of each visit; bad samples are counted as ``worker``'s.
-
-        Raises:
-            UserError: only bad samples for at least two laps.
-        """
-        barren = 0
+    def clips(self, visits: Iterable[Visit], worker: int) -> Iterator[Any]:
+        """Pipeline stage: the good clips of each visit; bad samples are counted as ``worker``'s."""
         for visit in visits:
-            barren += 1
             kept = self._kept.get((visit.shard, visit.share))
-            for clip in self._read(visit, worker) if kept is None else kept:
-                barren = 0
-                yield clip
-            if barren > 2 * len(self.shards) * readers:
-                counts = self.failures.totals().items()
-                reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
-                problem = f"gave no sample ({reasons or 'none skipped'})"
-                where = self.shards[visit.shard].source.name
-                raise UserError("data", where, "shards with usable samples", problem)
+            yield from self._read(visit, worker) if kept is None else kept
 
     def samples(self, shard: int) -> Iterator[tuple[str, Members | SampleError]]:
         """Key and members of each sample of a shard, or why it cannot be used."""
@@ -190,39 +175,65 @@ class ClipReader:
             self._kept[visit.shard, visit.share] = clips
 
 
-class TrainStream(IterableDataset):
-    """Endless training batches of one rank's reader, from any batch on.
+class EvalStream(IterableDataset):
+    """One lap in the shards' own order; ranks and workers take disjoint samples.
 
     Args:
         reader: of the split.
-        items: (clip, generator) -> the items to take from it at this visit; cheap.
+        items: clip -> the items to take from it; cheap.
         row: item -> row of a batch; may raise SampleError, which is counted.
         collate: rows -> batch.
         batch_size: rows of a batch.
-        round_batches: batches of a round, over all workers of this rank.
-        lap_items: items that a reader takes in one lap, about.
-        seed: of every draw.
         rank, world: this process among all.
     """
 
     def __init__(
         self,
+        *,
         reader: ClipReader,
-        items: Callable[[Any, np.random.Generator], Sequence[Any]],
+        items: Callable[..., Sequence[Any]],
         row: Callable[[Any], Any],
         collate: Callable[[Sequence[Any]], Any],
-        *,
         batch_size: int,
-        round_batches: int,
-        lap_items: float,
-        seed: int,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         super().__init__()
         self.reader, self.items, self.row, self.collate = reader, items, row, collate
-        self.batch_size, self.round_batches, self.seed = batch_size, round_batches, seed
-        self.rank, self.world = rank, world
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+
+    def __iter__(self) -> Iterator[Any]:
+        share, shards = Share.current(self.rank, self.world), len(self.reader.shards)
+        visits = [Visit(shard, shard, 0) for shard in range(shards)]
+        yield from wds.DataPipeline(
+            partial(iter, visits),
+            partial(split_by_reader, share=share, shards=shards),
+            partial(self.reader.clips, worker=share.worker),
+            partial(_flattened, items=self.items),
+            wds.map(self.row, handler=partial(self._count, share.worker)),
+            wds.batched(self.batch_size, collation_fn=self.collate),
+        )
+
+    def _count(self, worker: int, error: Exception) -> bool:
+        if not isinstance(error, SampleError):
+            raise error
+        self.reader.failures.add(worker, error)
+        return True
+
+
+class TrainStream(EvalStream):
+    """Endless training batches of one rank's reader, from any batch on.
+
+    Args:
+        round_batches: batches of a round, over all workers of this rank.
+        lap_items: items that a reader takes in one lap, about.
+        seed: of every draw.
+        options: of :class:`EvalStream`; ``items`` takes a generator as well.
+    """
+
+    def __init__(self, *, round_batches: int, lap_items: float, seed: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.round_batches, self.seed = round_batches, seed
         self._shuffle_start = max(1, min(SHUFFLE_START, round(lap_items)))
         # Shared, because it is set after worker processes may have been started.
         self._first = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -247,17 +258,38 @@ class TrainStream(IterableDataset):
 
     def round(self, number: int, share: Share, skip: int = 0) -> wds.DataPipeline:
         """One round of a reader, without its first ``skip`` batches."""
-        generator = np.random.default_rng([self.seed, number, share.rank, share.worker, 1])
-        mixer = random.Random(int(generator.integers(2**63)))
-        shards = len(self.reader.shards)
         return wds.DataPipeline(
-            partial(shard_laps, shards, (self.seed, number)),
-            partial(split_by_reader, share=share, shards=shards),
-            partial(self.reader.clips, worker=share.worker, readers=share.readers),
-            partial(_flattened, items=partial(self.items, generator=generator)),
-            wds.shuffle(SHUFFLE_BUFFER, initial=self._shuffle_start, rng=mixer),
+            partial(self._items, number, share),
             partial(self._batches, skip=skip, worker=share.worker),
         )
+
+    def _items(self, number: int, share: Share) -> Iterator[Any]:
+        """Shuffled items, lap after lap; UserError after laps of nothing but bad samples."""
+        generator = np.random.default_rng([self.seed, number, share.rank, share.worker, 1])
+        mixer = random.Random(int(generator.integers(2**63)))
+        shards, empty = len(self.reader.shards), 0
+        for lap in itertools.count():
+            items = wds.DataPipeline(
+                partial(shard_lap, shards, lap, (self.seed, number)),
+                partial(split_by_reader, share=share, shards=shards),
+                partial(self.reader.clips, worker=share.worker),
+                partial(_flattened, items=partial(self.items, generator=generator)),
+                wds.shuffle(SHUFFLE_BUFFER, initial=self._shuffle_start, rng=mixer),
+            )
+            empty += 1
+            for item in items:
+                empty = 0
+                yield item
+            # In other laps a reader meets other samples.
+            if empty > 2 * share.readers:
+                counts = self.reader.failures.totals().items()
+                reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
+                problem = f"gave no sample ({reasons or 'none skipped'})"
+                self._raise(problem)
+
+    def _raise(self, problem: str) -> NoReturn:
+        where = self.reader.shards[0].source.name
+        raise UserError("data", where, "shards with usable samples", problem)
 
     def _batches(self, items: Iterator[Any], skip: int, worker: int) -> Iterator[Any]:
         """Batch b of items b * size and on; a bad one is replaced by one of a later batch.
@@ -278,55 +310,14 @@ class TrainStream(IterableDataset):
                     rows.append(self.row(ahead[position]))
                     bad = 0
                 except SampleError as error:
-                    self.reader.failures.add(worker, error)
-                    bad += 1
+                    bad += self._count(worker, error)
                     if bad == MAX_BAD_SAMPLES:
-                        where = self.reader.shards[0].source.name
-                        problem = f"has {bad} consecutive samples that cannot be decoded ({error})"
-                        accepted = "shards with usable samples"
-                        raise UserError("data", where, accepted, problem) from None
+                        self._raise(f"has {bad} consecutive samples that cannot be decoded")
                 if len(rows) == self.batch_size:
                     break
             for _ in range(self.batch_size):
                 ahead.popleft()
             yield self.collate(rows)
-
-
-class EvalStream(IterableDataset):
-    """One lap in the shards' own order; ranks and workers take disjoint samples."""
-
-    def __init__(
-        self,
-        reader: ClipReader,
-        items: Callable[[Any], Sequence[Any]],
-        row: Callable[[Any], Any],
-        collate: Callable[[Sequence[Any]], Any],
-        *,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        super().__init__()
-        self.reader, self.items, self.row, self.collate = reader, items, row, collate
-        self.batch_size, self.rank, self.world = batch_size, rank, world
-
-    def __iter__(self) -> Iterator[Any]:
-        share, shards = Share.current(self.rank, self.world), len(self.reader.shards)
-        visits = [Visit(shard, shard, 0) for shard in range(shards)]
-        yield from wds.DataPipeline(
-            partial(iter, visits),
-            partial(split_by_reader, share=share, shards=shards),
-            partial(self.reader.clips, worker=share.worker, readers=share.readers),
-            partial(_flattened, items=self.items),
-            wds.map(self.row, handler=partial(self._count, share.worker)),
-            wds.batched(self.batch_size, collation_fn=self.collate),
-        )
-
-    def _count(self, worker: int, error: Exception) -> bool:
-        if not isinstance(error, SampleError):
-            raise error
-        self.reader.failures.add(worker, error)
-        return True
 
 
 def _flattened(clips: Iterable[Any], items: Callable[[Any], Sequence[Any]]) -> Iterator[Any]:

@@ -90,7 +90,9 @@ class AudioClip:
         frames = np.arange(start, start + size)
         at = np.minimum(frames, self.frames - 1)
         mel = self.mel[4 * start : 4 * (start + size)]
-        mel = np.pad(mel, ((0, 4 * size - len(mel)), (0, 0)), constant_values=_SILENCE)
+        if len(mel) < 4 * size:
+            silence = np.full((4 * size - len(mel), mel.shape[1]), _SILENCE)
+            mel = np.concatenate([mel, silence])
         row = {name: self.coefficients[at, layout.slice(name)] for name in layout.blocks}
         row |= {"mel": mel, "au": self.au[at], "phone": self.phones[at]}
         row |= {"mask": frames < self.frames, "source": self.coefficients[source]}

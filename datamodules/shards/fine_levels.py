@@ -5,7 +5,7 @@ move along the emotion's direction, and five quantiles give levels 1-5, 6-10 and
 score is the projection of (its mean units minus its speaker's mean units when neutral) on the
 emotion's prototype, as a unit vector. The quantiles are those of the train split. The new index
 records them under ``provenance.levels``, and each clip's record keeps its score and former level
-under ``extra.level``. Accuracy on the embedded corpus, whose levels are known: docs/fine_levels.md.
+under ``extra.level``. Measured accuracy: docs/howto/prepare-data.md.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -35,7 +36,7 @@ import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 from lightning.pytorch.utilities import rank_zero_warn
@@ -135,17 +136,18 @@ def open_set(
 
 def check_pipe(address: str, argument: str) -> None:
     """UserError unless a ``pipe:`` address is one command with a place for the file's name."""
-    accepted = "pipe:COMMAND with {} for the file's name, such as 'pipe:ssh host cat /sets/a/{}'"
+    problem, words = None, []
     try:
         words = shlex.split(address.removeprefix("pipe:"))
     except ValueError as error:
         problem = f"cannot be split into words ({error})"
-        raise UserError(argument, address, accepted, problem) from None
-    if not any("{}" in word for word in words[1:]):
-        raise UserError(argument, address, accepted, "has no {} for the file's name")
     if operators := sorted(_SHELL & set(words)):
         problem = f"has {operators[0]!r}, and no shell runs it"
-        raise UserError(argument, address, "one command; put several into a script", problem)
+    elif problem is None and not any("{}" in word for word in words[1:]):
+        problem = "has no {} for the file's name"
+    if problem:
+        accepted = "one command with {} for the file's name, as in 'pipe:ssh host cat /sets/a/{}'"
+        raise UserError(argument, address, accepted, problem)
 
 
 def member_address(address: str, name: str) -> str:
@@ -272,29 +274,24 @@ class Cache:
     def _download(self, address: str, path: Path, limit: int, argument: str) -> None:
         """Copy a remote file to ``path``, with several attempts; UserError when that fails."""
         for attempt in range(ATTEMPTS):
-            problem, kind = "", Unreachable
             try:
                 _copy(address, path, _SizeLimit(limit), argument)
                 return
             except UserError:
                 raise
-            except OverflowError:
-                problem, kind = f"is larger than {limit} bytes", UserError
-            except FileNotFoundError as error:
-                problem, kind = f"cannot be read (404, not found: {_last_line(error)})", UserError
             # Every store's package has exceptions of its own.
             except Exception as error:
-                problem = f"cannot be read ({_last_line(error)})"
-                if getattr(error, "errno", None) == 28:
+                if getattr(error, "errno", None) == errno.ENOSPC:
                     accepted = "a folder with room for a shard"
                     raise UserError(CACHE_FOLDER, self.folder, accepted, "is full") from None
-                status = getattr(error, "status", 500)
-                if isinstance(error, PermissionError) or (
-                    400 <= status < 500 and status not in (408, 429)
-                ):
-                    kind = UserError
-            if kind is UserError or attempt == ATTEMPTS - 1:
-                raise kind(argument, address, ACCEPTED, problem) from None
+                final = isinstance(error, (OverflowError, FileNotFoundError, PermissionError))
+                status = getattr(error, "status", 0)
+                final |= 400 <= status < 500 and status not in (408, 429)
+                if final or attempt == ATTEMPTS - 1:
+                    kind, name = UserError if final else Unreachable, type(error).__name__
+                    lines = str(error).strip().splitlines() or [""]
+                    problem = f"cannot be read ({name}: {lines[-1][:300]})"
+                    raise kind(argument, address, ACCEPTED, problem) from None
             time.sleep(RETRY_DELAY * 2**attempt)
 
 
@@ -308,7 +305,7 @@ class _SizeLimit(fsspec.Callback):
     def relative_update(self, inc: int = 1) -> None:
         super().relative_update(inc)
         if self.value > self.limit:
-            raise OverflowError
+            raise OverflowError(f"larger than {self.limit} bytes")
 
 
 def _copy(address: str, path: Path, progress: fsspec.Callback, argument: str) -> None:
@@ -341,15 +338,9 @@ async def _copy_http(address: str, path: Path, progress: fsspec.Callback) -> Non
     client = {"trust_env": True, "timeout": timeout}
     # aiohttp's own context is made at import, before SSL_CERT_FILE may be set.
     secure = address.lower().startswith("https:")
-    options = {"ssl": ssl.create_default_context()} if secure else {}
-    files = fsspec.filesystem(
-        "http",
-        asynchronous=True,
-        skip_instance_cache=True,
-        encoded=True,
-        client_kwargs=client,
-        **options,
-    )
+    options: dict[str, Any] = {"ssl": ssl.create_default_context()} if secure else {}
+    options |= {"asynchronous": True, "skip_instance_cache": True, "encoded": True}
+    files = fsspec.filesystem("http", client_kwargs=client, **options)
     session = await files.set_session()
     try:
         await files._get_file(address, str(path), callback=progress)
@@ -381,7 +372,3 @@ def _copy_output(words: list[str], path: Path, progress: fsspec.Callback, argume
             errors.seek(0)
             lines = errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
             raise OSError(f"{words[0]} exited with {code}: {lines[-1] if lines else 'no message'}")
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

@@ -165,7 +165,7 @@ def first_lap(files: list[ShardFile], share: Share) -> Iterator[str]:
     """Keys of a reader's first lap in an order of our own."""
     reader = ClipReader(files, ("au",), BUILTIN, lambda sample: sample.key, True, FailureTable())
     visits = [Visit(shard, position, 0) for position, shard in enumerate([3, 1, 0, 2, 5, 4])]
-    yield from reader.clips(split_by_reader(visits, share, len(files)), 0, share.readers)
+    yield from reader.clips(split_by_reader(visits, share, len(files)), 0)
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 1), (2, 1), (3, 2), (4, 2)])

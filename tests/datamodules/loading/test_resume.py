@@ -334,6 +334,6 @@ def test_workers_left_to_choose_fit_the_archives_on_a_gpu_and_stay_out_of_a_cpus
     for kind in (AudioShards, VideoShards):
         data = ready(kind, shard_set)
         assert data.train_workers(1) == 0
-        data._accelerated = lambda: True
+        data._device = lambda: "cuda"
         chosen[kind] = [data.train_workers(world) for world in (1, 2, 4, 8)]
     assert chosen == {AudioShards: [4, 3, 1, 0], VideoShards: [6, 3, 1, 0]}

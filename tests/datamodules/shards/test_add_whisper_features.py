@@ -1,4 +1,4 @@
-"""A teacher's features beside every sound: the copy is a sound set, batches bring them at their place, what is damaged is refused."""
+"""Whisper features: a valid copy, batches with their frames, damage refused."""
 
 from __future__ import annotations
 

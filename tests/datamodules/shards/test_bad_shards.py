@@ -1,4 +1,4 @@
-"""Shard sets that were spoilt or are meant to do harm: each trouble is made here, has its reason, and costs itself alone."""
+"""Damaged and hostile shard sets: each defect has its reason and costs itself alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from datamodules.shards.index import INDEX
 from datamodules.shards.reader import iter_samples
@@ -42,6 +43,12 @@ def npz(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def wav(wave: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, 16000, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
 HARM = np.array([Harm()], object)
 TROUBLES = {
     "a name that leads out": (
@@ -66,6 +73,13 @@ TROUBLES = {
     ),
     "without end": (
         lambda m: m | {"clip-001.landmarks.npy": npy(np.full((20, 478, 3), np.inf, np.float16))},
+        "not_finite",
+    ),
+    "audio that is not a number": (
+        lambda m: (
+            {name: data for name, data in m.items() if not name.endswith("flac")}
+            | {"clip-001.wav": wav(np.full(20 * 640, np.nan, np.float32))}
+        ),
         "not_finite",
     ),
 }
@@ -100,7 +114,7 @@ def spoil(tmp_path, make_sample, monkeypatch):
 
 
 def put(file, name: str, data: bytes, hole: int = 0) -> None:
-    """A member as it stands in a tar; a hole takes no room on the disk and that many bytes in the file."""
+    """Append a tar member; a hole has that many bytes and takes no room on the disk."""
     info = tarfile.TarInfo(name)
     info.size = hole or len(data)
     file.write(info.tobuf(tarfile.GNU_FORMAT) + data)

@@ -1,4 +1,4 @@
-"""Sets from afar: read through real servers and commands, kept in a cache that only ever holds what the index describes."""
+"""Remote sets: real servers and commands, and a cache of checked shards only."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def test_a_set_from_a_server_reads_as_the_folder_does(shard_set, cache, workers)
 def test_https_with_a_token_in_the_query(shard_set, tmp_path, monkeypatch):
     if not shutil.which("openssl"):
         pytest.skip("openssl makes the certificate")
-    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout key -out cert"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout key -out cert"
+    words += " -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
@@ -137,7 +138,7 @@ def test_broken_answers_are_asked_for_again(shard_set):
         Handler.broken = {other.name: 99}
         with pytest.raises(UserError, match="Not enough data"):
             shards.open(other)
-    with pytest.raises(UserError, match=r"cannot be read \(Cannot connect"):
+    with pytest.raises(UserError, match=r"cannot be read \(.*Cannot connect"):
         open_set(f"{address}/other")
 
 
@@ -170,7 +171,7 @@ def test_with_a_warm_cache_training_goes_on_while_the_server_is_away(shard_set, 
     with pytest.raises(UserError, match=r"video-train-000000.*Cannot connect"):
         absent.open(next(shard for shard in absent.index.shards if shard.set == "video"))
     (tmp_path / "empty").mkdir()
-    with served(tmp_path / "empty") as other, pytest.raises(UserError, match="404"):
+    with served(tmp_path / "empty") as other, pytest.raises(UserError, match="FileNotFoundError"):
         open_set(other)
 
 
@@ -251,7 +252,7 @@ def test_object_stores_are_read_through_fsspec(shard_set, monkeypatch):
         assert file.read() == (shard_set / shards.index.shards[0].name).read_bytes()
     with pytest.raises(UserError, match="AccessDenied: not yours"):
         open_set("s3://another/a/set")
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match="FileNotFoundError"):
         open_set("s3://bucket/none")
 
 
@@ -259,7 +260,7 @@ def test_wrong_addresses_are_named_at_start_up(shard_set, tmp_path, monkeypatch)
     for wrong in ("ftp://host/set", "azure://bucket/set", "file:///set"):
         with pytest.raises(UserError, match=r"protocol that is not known.*https://, s3://"):
             AudioShards(wrong).setup()
-    with served(tmp_path) as address, pytest.raises(UserError, match="404"):
+    with served(tmp_path) as address, pytest.raises(UserError, match="FileNotFoundError"):
         AudioShards(f"{address}/none").setup()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "index.json").write_text("<html>")

@@ -1,4 +1,4 @@
-"""A sample survives its members to the bit where they keep the bits; what is not a sample is refused by reason."""
+"""Samples survive encoding; whatever is not a sample is refused by reason."""
 
 from __future__ import annotations
 

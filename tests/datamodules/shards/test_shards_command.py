@@ -12,13 +12,14 @@ from datamodules.shards.schema import Sample, SampleMeta
 from datamodules.shards.writer import ShardWriter
 from datamodules.sources.labels import EMOTION_OF
 from emo_lightning.cli import main
+from emo_lightning.core.constants import frames_for
 from emo_lightning.face.coefficients import BUILTIN, Coefficients
 from emo_lightning.motion.emotions import EMOTIONS
 
 
 @pytest.fixture
 def shards(tmp_path):
-    """Ten clips of sound, coefficients and landmarks, happy at intensity 1, the stronger the later."""
+    """Ten happy clips of intensity 1, with stronger action units in later ones."""
     with ShardWriter(tmp_path / "set", video=False) as writer:
         for number in range(10):
             rng = np.random.default_rng(number)
@@ -83,6 +84,20 @@ def test_labels_prints_the_whole_mapping_without_a_set(capsys):
     assert rows["happy"].split() == ["happy", "happy", "HAP", "03", "-", "-"]
     assert rows["intensity unknown"].split()[3] == "XX"
     assert all(code in "\n".join(lines) for codes in EMOTION_OF.values() for code in codes)
+
+
+def test_add_whisper_writes_a_copy(shards, tmp_path, capsys, monkeypatch):
+    def encoder(wave):
+        return np.zeros((2 * frames_for(len(wave)), 384), np.float32)
+
+    monkeypatch.setattr(
+        "emo_lightning.inference.audio_frontends.whisper_teacher",
+        lambda: (encoder, {"network": "w"}),
+    )
+    out = tmp_path / "out"
+    assert main(["shards", "add-whisper", str(shards), "--out", str(out)]) == 0
+    assert "Every clip with audio has features of w" in capsys.readouterr().out
+    assert main(["shards", "verify", str(out)]) == 0
 
 
 def test_mistakes_are_one_line_and_exit_code_2(shards, tmp_path, capsys):

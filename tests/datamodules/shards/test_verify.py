@@ -1,4 +1,4 @@
-"""Every way in which a set can differ from its index is found and named, and a sound set has no findings."""
+"""Every way in which a set can differ from its index is found and named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shard sets: the same bytes from the same samples, appear whole, tell what they hold, survive hostile archives."""
+"""Writing and reading shard sets: equal bytes, atomic appearance, hostile archives."""
 
 from __future__ import annotations
 
