@@ -80,7 +80,8 @@ def histogram(values: Sequence[float], label: str) -> str:
     edges: np.ndarray | int = min(MAX_BINS, max(6, int(2 * np.sqrt(len(array)))))
     if high - low <= MAX_BINS and np.array_equal(array, np.round(array)):
         edges = np.arange(low - 0.5, high + 1.0)
-    figure = Figure(figsize=(3.6, 2.0), layout="constrained")
+    figure = Figure(figsize=(3.6, 2.0))
+    figure.subplots_adjust(left=0.12, right=0.98, top=0.88, bottom=0.12)
     axes = figure.add_subplot()
     axes.hist(array, edges, color=BLUE, rwidth=0.94)
     axes.axvline(mean, color=RED, linestyle=":", linewidth=1)

@@ -146,7 +146,10 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {"key": [row["key"] for row in rows]}
     for name in rows[0]:
         if name != "key":
-            batch[name] = torch.from_numpy(np.stack([row[name] for row in rows]))
+            column = [row[name] for row in rows]
+            # np.stack is slow on scalars.
+            array = np.stack(column) if np.ndim(column[0]) else np.array(column)
+            batch[name] = torch.from_numpy(array)
     return batch
 
 

@@ -49,7 +49,8 @@ def test_show_prints_the_card_and_writes_picture_and_page(shards, tmp_path, caps
     # What show wrote is no part of the set.
     assert main(["shards", "verify", str(shards)]) == 0
     (tmp_path / "elsewhere").mkdir()
-    assert main(["shards", "show", str(shards), "--out", str(tmp_path / "elsewhere")]) == 0
+    words = ["--clips", "1", "--out", str(tmp_path / "elsewhere")]
+    assert main(["shards", "show", str(shards), *words]) == 0
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == [
         "contact_sheet.png",
         "histograms.html",
