@@ -34,8 +34,8 @@ from emo_lightning.core.provenance import sha256_of
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import Coefficients
 from emo_lightning.face.crop import crop_box, to_crop
-from emo_lightning.face.fit import IDENTITY_FRAMES
 from emo_lightning.face.detection import FaceConfirmer
+from emo_lightning.face.fit import IDENTITY_FRAMES
 from emo_lightning.face.landmarks import LandmarkBackend, open_landmarker
 from emo_lightning.media.audio_reader import SILENCE_PEAK, iter_audio
 from emo_lightning.media.container import MediaError
