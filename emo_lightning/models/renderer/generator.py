@@ -161,12 +161,18 @@ class MeshGenerator(nn.Module):
         x = self.to_image(self.up2(torch.cat([upsample(x), pixels], dim=1)))
         x = F.pixel_shuffle(x, self.fold).float()
         # Each pixel of a shuffled cell has its own filter; a small blur avoids a visible grid.
-        x = F.avg_pool2d(F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
+        x = F.avg_pool2d(F.avg_pool2d(_repeat_border(x), 2, 1), 2, 1)
         x = _resize(x, full.shape[-1])
         on_face = torch.sigmoid(8.0 * (1.0 - mesh.distance / FACE_RANGE))
         on_face = F.interpolate(on_face, full.shape[-2:], mode="bilinear", align_corners=False)
         hidden, added = on_face * torch.sigmoid(x[:, 3:] - 3.0), on_face * torch.tanh(x[:, :3])
         return Painted((1.0 - hidden) * warped + added, torch.cat([hidden, added.abs()], dim=1))
+
+
+def _repeat_border(x: Tensor) -> Tensor:
+    """Replication padding by one pixel; torch.compile fails on F.pad after a pixel shuffle."""
+    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+    return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
 
 
 def _resize(x: Tensor, size: int) -> Tensor:
