@@ -42,7 +42,7 @@ img {width: 100%}
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A run's folder, its record, and its metrics as name -> [(step, value)]."""
 
     folder: Path
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         print(table(find_runs(Path(args.words[0] if args.words else "runs"))))
 
 
-def find_runs(root: Path) -> list[Run]:
+def find_runs(root: Path) -> list[TrainingRun]:
     """Every run under a folder; UserError where there is none."""
     found = (
         [read_run(path.parent) for path in sorted(root.rglob(RUN_FILE))] if root.is_dir() else []
@@ -116,7 +116,7 @@ def find_runs(root: Path) -> list[Run]:
     return found
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> TrainingRun:
     """One run's record and metrics; UserError where the folder is no run's."""
     try:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -131,10 +131,10 @@ def read_run(folder: Path) -> Run:
             for row in list(csv.reader(file))[1:]:
                 if len(row) == 3:
                     metrics.setdefault(row[1], []).append((int(row[0]), float(row[2])))
-    return Run(folder, record, metrics)
+    return TrainingRun(folder, record, metrics)
 
 
-def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def differences(runs: Sequence[TrainingRun]) -> list[tuple[str, list[str]]]:
     """Keys whose values are not the same in all runs, with each run's value."""
     configs = [run.config for run in runs]
     keys = sorted({key for config in configs for key in config if key not in NOT_COMPARED})
@@ -142,7 +142,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
-def table(runs: Sequence[Run]) -> str:
+def table(runs: Sequence[TrainingRun]) -> str:
     """A line per run, with what differs among the runs of its stage."""
     lines = []
     for each in runs:
@@ -158,7 +158,7 @@ def table(runs: Sequence[Run]) -> str:
     )
 
 
-def show(run: Run) -> str:
+def show(run: TrainingRun) -> str:
     """Summary, settings and last metrics of a run."""
     lines = [str(run.folder)]
     lines += [f"  {name}: {cell}" for name, cell in zip(COLUMNS, run.summary(), strict=True)]
@@ -168,7 +168,7 @@ def show(run: Run) -> str:
     return "\n".join(lines)
 
 
-def compare(runs: Sequence[Run]) -> str:
+def compare(runs: Sequence[TrainingRun]) -> str:
     """A page with the runs' summaries, differing settings and curves."""
     import jinja2
 
@@ -183,7 +183,7 @@ def compare(runs: Sequence[Run]) -> str:
     )
 
 
-def draw_curves(runs: Sequence[Run]) -> bytes:
+def draw_curves(runs: Sequence[TrainingRun]) -> bytes:
     """PNG of every metric that a run validated, and of the training loss, one panel each."""
     from matplotlib.figure import Figure
 

@@ -120,7 +120,7 @@ def level_response(stage: Any, batch: Batch) -> Figure:
 
 
 @torch.no_grad()
-def renderer_sheet(stage: Any, batch: Batch) -> Figure:
+def renderer_contact_sheet(stage: Any, batch: Batch) -> Figure:
     """Source, driving frame, rendering and error of each pair."""
     made = stage.predict_step(batch)
     return contact_sheet(batch["source_image"], batch["driving_image"], made)
@@ -139,7 +139,7 @@ def renderer_video(stage: Any, batch: Batch) -> np.ndarray:
 
 
 @torch.no_grad()
-def refiner_sheet(stage: Any, batch: Batch) -> Figure:
+def refiner_contact_sheet(stage: Any, batch: Batch) -> Figure:
     """Geometric rendering, true frame, refined frame and error."""
     return contact_sheet(batch["frame"], batch["target"], stage.predict_step(batch))
 
@@ -147,8 +147,8 @@ def refiner_sheet(stage: Any, batch: Batch) -> Figure:
 FIGURES: Mapping[str, Mapping[str, Callable[[Any, Batch], Any]]] = {
     "decoupler": {"action-units": au_curves},
     "heads": {"motion": motion_curves, "level-response": level_response},
-    "renderer": {"contact-sheet": renderer_sheet, "motion": renderer_video},
-    "refiner": {"contact-sheet": refiner_sheet},
+    "renderer": {"contact-sheet": renderer_contact_sheet, "motion": renderer_video},
+    "refiner": {"contact-sheet": refiner_contact_sheet},
 }
 """Figures by product and name."""
 

@@ -67,9 +67,11 @@ class LocalSweep:
         self.trials = trials or int(self.sweep.get("run_cap", size))
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.name = str(self.sweep.get("name", path.stem))
+        self.storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
         self.study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-            study_name=str(self.sweep.get("name", path.stem)),
+            storage=self.storage,
+            study_name=self.name,
             direction=self.goal,
             sampler=sampler_of(self.sweep),
             pruner=pruner_of(self.sweep),
@@ -117,7 +119,7 @@ class LocalSweep:
     def requeue_unfinished(self) -> None:
         """Trials that a kill interrupted run again first, in their own folders."""
         for old in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(old.number, state=TrialState.FAIL)
+            self.close(old.number, TrialState.FAIL)
             self.study.enqueue_trial(old.params, user_attrs=old.user_attrs)
 
     def start(self, trial: Trial) -> Running:
@@ -150,15 +152,21 @@ class LocalSweep:
             if running.step >= 0 and running.trial.should_prune():
                 running.process.send_signal(signal.SIGTERM)
                 running.process.wait()
-                self.study.tell(running.trial, state=TrialState.PRUNED)
+                self.close(running.trial.number, TrialState.PRUNED)
                 return True
             return False
         if ended == 0 and values:
             best = (min if self.goal == "minimize" else max)(values.values())
-            self.study.tell(running.trial, best)
+            self.close(running.trial.number, TrialState.COMPLETE, best)
         else:
-            self.study.tell(running.trial, state=TrialState.FAIL)
+            self.close(running.trial.number, TrialState.FAIL)
         return True
+
+    def close(self, number: int, state: TrialState, value: float | None = None) -> None:
+        """Record how a trial ended."""
+        study = self.storage.get_study_id_from_name(self.name)
+        trial = self.storage.get_trial_id_from_study_id_trial_number(study, number)
+        self.storage.set_trial_state_values(trial, state, None if value is None else [value])
 
     def words(self, params: Mapping[str, Any]) -> list[str]:
         """Overrides of a trial."""
