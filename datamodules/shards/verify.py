@@ -53,7 +53,7 @@ class Finding:
 
 
 @dataclass
-class Verdict:
+class VerificationResult:
     """Numbers of shards and samples checked (a clip of both sets is one sample), and findings."""
 
     shards: int
@@ -79,7 +79,7 @@ def verify(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     argument: str = "DIR",
-) -> Verdict:
+) -> VerificationResult:
     """Check everything in a shard set.
 
     Args:
@@ -107,7 +107,7 @@ def verify(
         # Bad samples change the tables as well, which needs no second finding.
         findings = _compare_tables(folder, index, contents)
     samples = sum(len(content.metas) for content in contents if content.info.set != VIDEO)
-    return Verdict(len(contents), samples, findings)
+    return VerificationResult(len(contents), samples, findings)
 
 
 def _contents(folder: Path, index: ShardIndex, workers: int) -> Iterator[ShardContent]:
