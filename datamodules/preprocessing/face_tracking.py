@@ -23,6 +23,8 @@ RIVAL = 0.5
 """A second face of more than this share of the first one's area makes the clip ambiguous."""
 SEARCH_MARGIN = 0.5
 """How far beyond the last frame's face, in its extents, the next one is searched first."""
+DETAIL = 170
+"""Pixels over the face that are enough for landmarks: the network's input has no more."""
 THUMBNAIL = (32, 24)
 CUT_CHANGE, CUT_COLOURS = 15.0, 0.8
 """A cut changes a thumbnail's values by at least this much of 255 on average, and keeps at most
@@ -197,7 +199,12 @@ class FaceTracker:
         left, top = np.maximum(np.floor(low - reach), 0).astype(int)
         right, bottom = np.minimum(np.ceil(high + reach), frame.shape[1::-1]).astype(int)
         window = np.ascontiguousarray(frame[top:bottom, left:right])
-        moved = [face.moved(left, top) for face in self._landmarker.detect(window)]
+        shrink = max(1, int(float((high - low).max()) / DETAIL))
+        if shrink > 1:
+            size = (round(window.shape[1] / shrink), round(window.shape[0] / shrink))
+            window = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+        found = self._landmarker.detect(window)
+        moved = [face.moved(left, top, shrink) for face in found]
         return min(moved, key=lambda face: _distance(face.points, last.points), default=None)
 
 

@@ -60,10 +60,11 @@ class Face:
     blendshapes: np.ndarray | None
     box: np.ndarray
 
-    def moved(self, x: float, y: float) -> Face:
-        """The face shifted by (x, y) pixels."""
-        points = self.points + np.float32([x, y, 0])
-        return Face(points, self.blendshapes, self.box + np.float32([x, y, x, y]))
+    def moved(self, x: float, y: float, scale: float = 1.0) -> Face:
+        """The face scaled, then shifted by (x, y) pixels."""
+        points = np.float32(scale) * self.points + np.float32([x, y, 0])
+        box = np.float32(scale) * self.box + np.float32([x, y, x, y])
+        return Face(points, self.blendshapes, box)
 
 
 class LandmarkBackend(Protocol):
