@@ -135,17 +135,14 @@ def _face_mask(oval: np.ndarray, cells: int, unit: float) -> np.ndarray:
 
 def _outlines(placed: np.ndarray, cells: int) -> np.ndarray:
     """``(3, h, h)`` in 0..1: the mouth's inside, both eyes, both upper lids."""
-    points, (left, right) = pixels(placed, cells), topology.EYES
-    lids = [(folds[0], eye[0]) for eye, folds in zip(topology.EYES, topology.LID_ROWS, strict=True)]
-    mouth = (topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)
-    planes = [
-        [
-            fill_outline(points[np.concatenate([upper, lower[::-1]])], (cells, cells))
-            for upper, lower in s
-        ]
-        for s in ([mouth], [left, right], lids)
-    ]
-    return np.stack([np.max(p, axis=0) for p in planes]).astype(np.float32) / np.float32(255.0)
+    points, planes = pixels(placed, cells), np.zeros((3, cells, cells), np.float32)
+    shapes = [(0, topology.LIP_INNER_UPPER, topology.LIP_INNER_LOWER)]
+    for (upper, lower), (crease, _) in zip(topology.EYES, topology.LID_ROWS, strict=True):
+        shapes += [(1, upper, lower), (2, crease, upper)]
+    for plane, upper, lower in shapes:
+        shape = fill_outline(points[np.concatenate([upper, lower[::-1]])], (cells, cells))
+        planes[plane] = np.maximum(planes[plane], shape / np.float32(255.0))
+    return planes
 
 
 def _stretch(flow: np.ndarray, cells: int) -> np.ndarray:
