@@ -220,7 +220,7 @@ def video(tmp_path_factory, person, talker) -> Path:
     acceptance would be a matter of chance.
     """
     wave, frames = person[0][: 640 * 25 * 21], 25 * 21
-    head = paint_head(HeadAppearance.sample(np.random.default_rng(3), 0.5), 128)
+    head = paint_head(HeadAppearance.sample(np.random.default_rng(3), 0.5), 192)
     track = EmotionTrack.constant("neutral", 1.0)
     exp = np.concatenate(
         [
