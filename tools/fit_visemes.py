@@ -1,19 +1,21 @@
 """Fit of lip opening and width for each viseme class, on video whose words have known times.
 
-    python -m tools.fit_visemes SHARDS [--strength 1000]
+    python -m tools.fit_visemes SHARDS [SHARDS ...] [--strength 1000]
 
 SHARDS is written by ``emo preprocess --source grid``. Words are cut into phones in espeak-ng's own
 proportions, the corpus's dominances give the share of each class in each frame, and the tracked
 opening and width of the lips are regressed on those, with a ridge towards the prior of
 :mod:`datamodules.corpus.visemes`. Prints its table ``LIPS``, and the correlation of prior and fit
-with the lips of clips that are not for training. GRID has 51 words: what they lack keeps the prior.
+with the lips of clips that are not for training. Every speaker has the same weight, whatever the
+number of clips and the size of the movements. GRID has 51 words: what they lack keeps the prior.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,6 +56,7 @@ class FitClip:
     shape: np.ndarray
     lips: np.ndarray
     split: str
+    speaker: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shards", type=Path)
+    parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument(
         "--strength",
         type=float,
@@ -69,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="weight of the prior, in frames (default 1000)",
     )
     args = parser.parse_args(arguments)
-    clips = read_clips(args.shards)
+    clips = normalised([clip for shards in args.shards for clip in read_clips(shards)])
     train, held_out = (
         [c for c in clips if (c.split == "train") is wanted] for wanted in (True, False)
     )
@@ -102,16 +105,32 @@ def read_clips(shards: Path) -> list[FitClip]:
     return clips
 
 
+def normalised(clips: list[FitClip]) -> list[FitClip]:
+    """The clips with every speaker's lips scaled to :data:`SPREADS`."""
+    lips: dict[str, list[np.ndarray]] = {}
+    for clip in clips:
+        lips.setdefault(clip.speaker, []).append(clip.lips)
+    gains = {name: SPREADS / np.concatenate(parts).std(axis=0) for name, parts in lips.items()}
+    return [replace(clip, lips=clip.lips * gains[clip.speaker]) for clip in clips]
+
+
 def fit(clips: list[FitClip], start: np.ndarray, strength: float) -> np.ndarray:
-    """Opening and width of every class ``(classes, 2)`` by ridge regression towards ``start``."""
+    """Opening and width of every class ``(classes, 2)`` by ridge regression towards ``start``.
+
+    Frames are weighted so that every speaker has the same weight.
+    """
+    frames = Counter[str]()
+    for clip in clips:
+        frames[clip.speaker] += len(clip.lips)
+    mean = frames.total() / len(frames)
+    weights = np.concatenate([np.full(len(c.lips), mean / frames[c.speaker]) for c in clips])
     columns = []
     for column in range(2):
         shares = np.concatenate([(clip.opening, clip.shape)[column] for clip in clips])
         rest = np.concatenate([clip.lips[:, column] for clip in clips]) - shares @ start[:, column]
-        columns.append(
-            start[:, column]
-            + np.linalg.solve(shares.T @ shares + strength * np.eye(len(start)), shares.T @ rest)
-        )
+        weighted = weights[:, None] * shares
+        moments = weighted.T @ shares + strength * np.eye(len(start))
+        columns.append(start[:, column] + np.linalg.solve(moments, weighted.T @ rest))
     return np.stack(columns, axis=1)
 
 
@@ -184,7 +203,7 @@ def _clip(sample: Sample, phones: list[tuple[str, float, float]]) -> FitClip:
         tracked_lips(sample.landmarks, sample.coefficients),
     ]
     opening, shape, lips = (value - value.mean(axis=0) for value in values)
-    return FitClip(opening, shape, lips, sample.meta.split)
+    return FitClip(opening, shape, lips, sample.meta.split, sample.meta.speaker)
 
 
 def tracked_lips(landmarks: np.ndarray, coefficients: Coefficients) -> np.ndarray:

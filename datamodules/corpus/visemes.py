@@ -6,10 +6,10 @@ coarticulation in synthetic visual speech*, 1993). Bilabial closures (p, b, m) a
 contact (f, v) are not averaged away: they gate the result.
 
 Opening and width of the lips in each class of phones (:data:`LIPS`) were fitted on tracked video of
-one speaker of the GRID corpus (Cooke, Barker, Cunningham & Shao, *J. Acoust. Soc. Am.* 120(5),
-2006; CC BY 4.0) by ``python -m tools.fit_visemes SHARDS``, with a prior: opening follows vowel
-height (first formant), width vowel frontness and rounding (second formant); lips that round also
-close, lips that spread also part. Their composition of units (:data:`VISEMES`) is ours.
+five speakers of the GRID corpus (Cooke, Barker, Cunningham & Shao, *J. Acoust. Soc. Am.* 120(5),
+2006; CC BY 4.0) by ``python -m tools.fit_visemes SHARDS ... --strength 300``, with a prior: opening
+follows vowel height (first formant), width vowel frontness and rounding (second formant); lips that
+round also close, lips that spread also part. Their composition of units (:data:`VISEMES`) is ours.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ VISEMES: Mapping[str, Viseme] = {
 ROUNDED_CLOSES, OPEN_NARROWS = 0.5, 0.25
 """Share of the width added to the opening, and of the opening taken from the width."""
 LIPS: Mapping[str, tuple[float, float]] = {
-    "rest": (0.000, 0.000), "a": (0.240, -0.015), "ae": (0.254, 0.015), "uh": (0.158, -0.022),
-    "e": (0.194, 0.023), "ey": (0.181, 0.040), "i": (0.123, 0.022), "ee": (0.122, 0.057),
-    "schwa": (0.095, -0.014), "er": (0.079, -0.078), "aw": (0.174, -0.082), "o": (0.095, -0.110),
-    "oo": (0.055, -0.085), "u": (0.008, -0.097), "w": (0.008, -0.141), "r": (0.053, -0.087),
-    "sh": (0.068, -0.119), "s": (0.098, 0.025), "t": (0.072, 0.009), "l": (0.109, -0.010),
-    "th": (0.094, -0.003), "k": (0.093, -0.015), "y": (0.099, 0.070), "h": (0.096, -0.016),
-    "f": (0.060, -0.011), "m": (0.000, 0.000),
+    "rest": (0.000, 0.000), "a": (0.225, 0.005), "ae": (0.155, -0.009), "uh": (0.142, -0.025),
+    "e": (0.181, 0.035), "ey": (0.180, 0.052), "i": (0.101, 0.000), "ee": (0.128, 0.045),
+    "schwa": (0.078, -0.010), "er": (0.057, -0.088), "aw": (0.153, -0.080), "o": (0.078, -0.116),
+    "oo": (0.027, -0.081), "u": (0.008, -0.081), "w": (0.008, -0.164), "r": (0.016, -0.089),
+    "sh": (0.045, -0.133), "s": (0.101, 0.041), "t": (0.047, 0.000), "l": (0.081, -0.014),
+    "th": (0.079, 0.000), "k": (0.080, -0.012), "y": (0.082, 0.082), "h": (0.076, -0.016),
+    "f": (0.040, -0.008), "m": (0.000, 0.000),
 }  # fmt: skip
 """Opening and width of each class beyond those at rest, in IOD; see the module."""
 CLASSES: Mapping[str, str] = {

@@ -21,7 +21,16 @@ from datamodules.corpus.visemes import (
 )
 from emo_lightning.face.coefficients import EXP_NAMES
 from emo_lightning.losses.lips import OPENING, WIDTH
-from tools.fit_visemes import NAMES, SPREADS, FitClip, agreement, fit, phones_of, rescaled
+from tools.fit_visemes import (
+    NAMES,
+    SPREADS,
+    FitClip,
+    agreement,
+    fit,
+    normalised,
+    phones_of,
+    rescaled,
+)
 
 
 def test_units_reach_the_fitted_lips() -> None:
@@ -73,6 +82,20 @@ def test_a_fit_finds_the_table_that_moved_the_lips() -> None:
     assert min(agreement(clips[0], fitted)) > min(agreement(clips[0], start))
     table = rescaled(fitted, SPREADS / 0.04)
     assert not table[NAMES.index("rest")].any() and not table[NAMES.index("m")].any()
+
+
+def test_speakers_have_the_same_weight_and_size() -> None:
+    rng = np.random.default_rng(1)
+    start = np.zeros((len(NAMES), 2))
+    shares = rng.normal(0.0, 1.0, (200, len(NAMES)))
+    tables = [rng.normal(0.0, 0.03, start.shape) for _ in range(2)]
+    few = FitClip(shares, shares, shares @ tables[0], "train", "few clips")
+    many = FitClip(shares, shares, shares @ tables[1], "train", "many clips")
+    fitted = fit([few, *[many] * 9], start, 1e-6)
+    np.testing.assert_allclose(fitted, (tables[0] + tables[1]) / 2, atol=1e-6)
+    scaled = normalised([few, FitClip(shares, shares, 3.0 * few.lips, "train", "other")])
+    np.testing.assert_allclose(scaled[0].lips, scaled[1].lips)
+    np.testing.assert_allclose(scaled[0].lips.std(axis=0), SPREADS)
 
 
 def test_words_become_phones_in_their_own_time() -> None:
