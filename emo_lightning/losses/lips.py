@@ -32,6 +32,9 @@ WIDTH: Mapping[str, float] = {
 model, in distances of the outer eye corners."""
 TOUCH = 0.012
 """Gap below which the lips count as touching, in outer eye-corner distances."""
+NEGLIGIBLE = (0.010, 0.005)
+"""Standard deviations of opening and width, in outer eye-corner distances, below which a mouth
+counts as still."""
 LONGEST = 6
 """Longest closure of speech, frames of 40 ms; a mouth shut for longer is at rest."""
 
@@ -76,3 +79,22 @@ def lip_distance(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     offset = (difference * weights).sum(dim=1, keepdim=True)
     difference = difference - offset / weights.sum(dim=1, keepdim=True).clamp_min(1.0)
     return masked_mean(difference.abs(), mask)
+
+
+def lip_correlation(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """One minus the correlation over time of lips ``(B, T, 2)``, within each window.
+
+    It has no say on amplitude, which differs between people. :data:`NEGLIGIBLE` is added to both
+    standard deviations, so that a still mouth gives a finite gradient; windows are weighted by the
+    square root of the target's standard deviation.
+    """
+    weights = mask[..., None].float()
+    count = weights.sum(dim=1).clamp_min(1.0)
+    lips = [values.float() for values in (predicted, target)]
+    ours, theirs = (x - (x * weights).sum(dim=1, keepdim=True) / count[:, None] for x in lips)
+    floor = ours.new_tensor(NEGLIGIBLE).square()
+    variance = [(x.square() * weights).sum(dim=1) / count for x in (ours, theirs)]
+    covariance = (ours * theirs * weights).sum(dim=1) / count
+    r = covariance / ((variance[0] + floor) * (variance[1] + floor)).sqrt()
+    importance = mask.any(dim=1, keepdim=True) * variance[1].clamp_min(1e-8).pow(0.25)
+    return (importance * (1.0 - r)).sum() / importance.sum().clamp_min(1e-4)

@@ -192,6 +192,8 @@ class RunConfig:
     """Folder of the run; {run_id} in it becomes the sweep trial's id, or the time."""
     seed: int = 0
     """Seed of initialisation, sampling and augmentation."""
+    init: str | None = None
+    """Exported network or checkpoint of the same stage and sizes that a new run starts from."""
     resume: str = "auto"
     """auto: continue from out's last checkpoint, if any. never: start anew. weights: start anew
     from its weights. Or a checkpoint's path."""

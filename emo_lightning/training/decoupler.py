@@ -21,6 +21,7 @@ from emo_lightning.core.errors import UserError
 from emo_lightning.losses.contrastive import au_contrast, emotion_units
 from emo_lightning.losses.distillation import FeatureDistillation
 from emo_lightning.losses.domain_adversarial import LabelProbes, ramp, reverse_gradient
+from emo_lightning.losses.lips import lip_correlation, lip_distance, lip_table
 from emo_lightning.losses.masked import (
     articulation,
     away_from_edges,
@@ -62,6 +63,10 @@ class Stage1Loss:
     """Articulation regression on content."""
     speech_velocity: float = 5.0
     """Regression of the articulation's frame-to-frame differences."""
+    lips: float = 0.0
+    """Regression of lip opening and width on content, whatever units they consist of."""
+    correlation: float = 0.0
+    """Correlation over time of lip opening and width, predicted from content."""
     phone: float = 0.5
     """Phone classification on content (39 phones and silence), where labels exist."""
     emotion_classification: float = 0.5
@@ -143,6 +148,7 @@ class DecouplerModule(StageModule):
     prototypes: Tensor
     spoken: Tensor
     moved: Tensor
+    lip_table: Tensor
 
     def __init__(self, model: Any, loss: Any, recipe: Any, optim: Any, context: Any) -> None:
         model, loss = as_config(Stage1Model, model), as_config(Stage1Loss, loss)
@@ -161,6 +167,7 @@ class DecouplerModule(StageModule):
         moved = torch.tensor([float(name in SPOKEN_UNITS + SHARED_UNITS) for name in names])
         self.register_buffer("spoken", spoken, persistent=False)
         self.register_buffer("moved", moved, persistent=False)
+        self.register_buffer("lip_table", lip_table(layout), persistent=False)
         self.register_buffer("units", emotion_units(), persistent=False)
         self.register_buffer("prototypes", prototype_table(layout), persistent=False)
 
@@ -217,11 +224,14 @@ class DecouplerModule(StageModule):
         phones = self.phone_readout(torch.cat([raw, clean]))
         reversed_content = reverse_gradient(out.content, strength)
         au = (out.au_low, out.au_high, batch["au"])
+        lips = predicted @ self.lip_table, target @ self.lip_table, mask
         parts = {
             "contrast": au_contrast(*au, mask, self.units, self.recipe.temperature),
             "au": smooth_l1(out.au_low, batch["au"], mask),
             "speech": smooth_l1(predicted, target, mask, weights=self.spoken),
             "speech_velocity": velocity(predicted * self.moved, target * self.moved, mask),
+            "lips": lip_distance(*lips),
+            "correlation": lip_correlation(*lips),
             "phone": phone_loss(phones, batch["phone"].repeat(2, 1), mask.repeat(2, 1)),
             "emotion_classification": self.low_probes(out.low, emotion, mask)
             + 0.5 * self.intensity_probes(out.low, grade, graded),

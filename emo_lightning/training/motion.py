@@ -18,7 +18,13 @@ from torch.nn import functional as F
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BUILTIN, Layout
-from emo_lightning.losses.lips import brief_closures, closure_loss, lip_distance, lip_table
+from emo_lightning.losses.lips import (
+    brief_closures,
+    closure_loss,
+    lip_correlation,
+    lip_distance,
+    lip_table,
+)
 from emo_lightning.losses.masked import (
     articulation,
     away_from_edges,
@@ -79,6 +85,8 @@ class Stage2Loss:
     """Standard deviation of the articulation; trains the mouth's gain only."""
     lips: float = 5.0
     """Opening and width of the lips, whatever units they consist of."""
+    correlation: float = 0.0
+    """Correlation over time of lip opening and width, whatever their amplitude."""
     closure: float = 3.0
     """Classification of brief lip closures (p, b, m)."""
     identity: float = 1.0
@@ -333,12 +341,17 @@ class MotionModule(StageModule):
         closures = brief_closures(wanted[..., 0], mask)
         return {
             "lips": lip_distance(out.exp @ self.lip_table, wanted, mask),
+            "correlation": lip_correlation(out.exp @ self.lip_table, wanted, mask),
             "closure": closure_loss(out.closure_logits, closures, mask & (phone >= 0)),
         }
 
     def pose_losses(self, batch: Batch, condition: Tensor, noise: Noise) -> dict[str, Tensor]:
         """PoseNet's losses on the first window of every clip that is long enough."""
         net = self.heads.posenet
+        if not any(getattr(self.loss, part) for part in POSE_PARTS):
+            # PoseNet is trained separately; distributed training needs every parameter's gradient.
+            nothing = 0.0 * torch.stack([weight.sum() for weight in net.parameters()]).sum()
+            return dict.fromkeys(POSE_PARTS, nothing)
         window = slice(0, net.window)
         rows, found = valid_rows(batch["mask"][:, window].all(dim=1))
         pose = net.to_units(batch["angle"][:, window], batch["trans"][:, window])[rows]

@@ -96,6 +96,8 @@ def train(config: RunConfig) -> Path:
         origin = provenance({}, ("torch", "lightning", "numpy"))
         origin["data_index_sha256"] = " ".join(source.index_sha256 for source in sources)
         stage = build_stage(config, index, origin)
+        if config.init is not None:
+            origin["init"] = initialise(stage, config.init)
         shards = build_data(config, index, places, stage.needs_whisper)
         shards.setup()
         shards.check_ranks(world.size)
@@ -314,6 +316,24 @@ def resume_facts(hparams: Mapping[str, Any], record: Mapping[str, Any] | None) -
     found = flatten({block: hparams.get(block, {}) for block in RESUME_BLOCKS})
     trainer = (record or {}).get("config", {}).get("trainer", {})
     return found | {f"trainer.{key}": trainer[key] for key in SCHEDULE if key in trainer}
+
+
+def initialise(stage: StageModule, path: str) -> str:
+    """Load another run's network into a stage; returns its fingerprint.
+
+    Raises:
+        UserError: an unreadable file.
+        MismatchError: another stage's network, another layout or other sizes.
+    """
+    before = read_network(path, stage.product, "init")
+    before.layout.check_same(stage.context.layout, path, "data")
+    try:
+        stage.network.load_state_dict(before.state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        accepted = "a network of the run's own sizes"
+        raise MismatchError("init", path, accepted, f"has others ({reason})") from None
+    return before.fingerprint
 
 
 def load_weights(stage: StageModule, path: Path) -> None:

@@ -8,7 +8,14 @@ import torch
 
 from emo_lightning.face.builtin import BuiltinFaceModel
 from emo_lightning.face.coefficients import BFM, BUILTIN, Coefficients
-from emo_lightning.losses.lips import LONGEST, brief_closures, closure_loss, lip_distance, lip_table
+from emo_lightning.losses.lips import (
+    LONGEST,
+    brief_closures,
+    closure_loss,
+    lip_correlation,
+    lip_distance,
+    lip_table,
+)
 
 
 def test_the_table_is_what_the_face_does() -> None:
@@ -54,3 +61,20 @@ def test_lips_are_compared_in_how_they_move() -> None:
     assert float(lip_distance(lips + 0.3, lips, mask)) < 1e-6
     assert float(lip_distance(lips * 0.5, lips, mask)) > 0.05
     assert float(lip_distance(lips, lips * 0.0, ~mask)) == 0.0
+
+
+def test_correlation_is_of_time_and_not_of_amplitude() -> None:
+    time = torch.arange(64.0)[None, :, None] * 0.3
+    target = torch.cat([0.05 * time.sin(), 0.03 * time.cos()], dim=-1)
+    mask = torch.ones(1, 64, dtype=torch.bool)
+    assert float(lip_correlation(3.0 * target + 0.1, target, mask)) < 0.05
+    assert float(lip_correlation(target.roll(5, dims=1), target, mask)) > 0.5
+    assert float(lip_correlation(target, target * 0.0, mask)) == pytest.approx(1.0)
+    half, changed = mask.clone(), target.clone()
+    half[:, 32:], changed[:, 32:] = False, 7.0
+    expected = float(lip_correlation(target, target, half))
+    assert float(lip_correlation(changed, target, half)) == pytest.approx(expected, abs=1e-5)
+    assert float(lip_correlation(target, target, ~mask)) == 0.0
+    still = torch.zeros_like(target, requires_grad=True)
+    lip_correlation(still, target, mask).backward()
+    assert still.grad is not None and bool(still.grad.isfinite().all())

@@ -18,6 +18,7 @@ from emo_lightning.inference.weights import load_audio_to_motion
 from emo_lightning.models.checkpoint_io import read_network
 from emo_lightning.motion.emotion_track import EmotionTrack
 from emo_lightning.training.config import load_config
+from emo_lightning.training.motion import POSE_PARTS
 from emo_lightning.training.train import train
 
 QUICK = ["size=debug", "trainer.max_steps=4", "trainer.val_every=2", "wandb.mode=disabled"]
@@ -118,6 +119,43 @@ def test_resume_refuses_another_configuration(
         run(repository, 1, f"data={shards}", f"out={out}", "model.width=16")
     with pytest.raises(UserError, match="auto, never"):
         run(repository, 1, f"data={shards}", f"out={out}", "resume=nowhere")
+
+
+def test_a_run_starts_from_another_runs_weights(
+    repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [f"data={shards}", "model.lr=1e-12", "trainer.max_steps=1", "trainer.val_every=1"]
+    for stage, product in ((1, "decoupler"), (2, "heads")):
+        init, more = f"init={chain[product]}", [f"decoupler={chain['decoupler']}"][: stage - 1]
+        made = run(repository, stage, *words, *more, f"out={tmp_path}/{stage}", init)
+        before, after = (read_network(path, product, "x") for path in (chain[product], made))
+        assert after.meta["provenance"]["init"] == before.fingerprint
+        for name, value in before.state.items():
+            assert name.startswith("leace.") or torch.allclose(after.state[name], value, atol=1e-6)
+    out = f"out={tmp_path}/other"
+    with pytest.raises(MismatchError, match="own sizes"):
+        run(repository, 1, *words, out, f"init={chain['decoupler']}", "model.width=16")
+    with pytest.raises(MismatchError, match="is the decoupler of stage 1"):
+        decoupler = chain["decoupler"]
+        run(repository, 2, *words, out, f"decoupler={decoupler}", f"init={decoupler}")
+
+
+def test_lip_losses_train_and_posenet_can_be_skipped(
+    repository: Path, shards: Path, chain: dict[str, Path], tmp_path: Path
+) -> None:
+    decoupler, pose = f"decoupler={chain['decoupler']}", [f"loss.{part}=0" for part in POSE_PARTS]
+    words = [f"data={shards}", "loss.correlation=2", "trainer.max_steps=2"]
+    init = f"init={chain['heads']}"
+    run(repository, 1, *words, f"out={tmp_path}/1", "loss.lips=5")
+    made = run(repository, 2, *words, f"out={tmp_path}/2", decoupler, init, *pose)
+    before, after = (read_network(path, "heads", "x").state for path in (chain["heads"], made))
+    # Only the decay of weights moves PoseNet, by less than its largest rate.
+    for name, value in after.items():
+        if name.startswith("posenet."):
+            assert torch.allclose(value, before[name], rtol=1e-3, atol=1e-5)
+    for stage, names in ((1, ("lips", "correlation")), (2, ("correlation",))):
+        metrics = (tmp_path / str(stage) / "metrics.csv").read_text()
+        assert all(f"train/{name}," in metrics for name in names)
 
 
 def test_folders_that_cannot_be_used(repository: Path, shards: Path, tmp_path: Path) -> None:
