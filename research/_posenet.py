@@ -60,7 +60,7 @@ def with_new_posenet(folder: Path | None, sizes: Mapping[str, int]) -> AudioToMo
 
 def trained_posenet(
     data: Path, folder: Path | None = None, steps: int = 1500, seed: int = 0, lr: float = 1e-3, loss: Stage2Loss | None = None,
-    condition: bool = True, log_every: int = 0,
+    condition: bool = True, log_every: int = 0, init: Path | None = None,
 ) -> AudioToMotion:  # fmt: skip
     """Trained networks with PoseNet trained anew on ``data``, as stage 2 trains it.
 
@@ -69,6 +69,7 @@ def trained_posenet(
         folder: the other networks; those shipped by default.
         loss: weights of PoseNet's losses; stage 2's by default.
         condition: False hides voice and emotion from PoseNet.
+        init: folder whose PoseNet, of the same sizes, the training starts from.
     """
     torch.manual_seed(seed)
     loss = loss or Stage2Loss()
@@ -83,6 +84,11 @@ def trained_posenet(
     )
     stage.heads = talker.motion_model.requires_grad_(False)
     net = talker.motion_model.posenet.requires_grad_(True)
+    if init is not None:
+        before = read_network(init / "heads.safetensors", "heads", "--init").state
+        prefix = "posenet."
+        own = {k.removeprefix(prefix): v for k, v in before.items() if k.startswith(prefix)}
+        net.load_state_dict(own)
     if not condition:
         blind(talker)
     shards = AudioShards(
@@ -122,7 +128,9 @@ def trained_posenet(
     )
 
 
-def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> None:
+def write_posenet(
+    data: Path, folder: Path | None, steps: int, out: Path, init: Path | None = None
+) -> None:
     """Train PoseNet anew on ``data`` and write the networks of ``folder`` with it to ``out``, the
     decoupler as 16-bit floats.
 
@@ -131,7 +139,7 @@ def write_posenet(data: Path, folder: Path | None, steps: int, out: Path) -> Non
     """
     place = SHIPPED if folder is None else folder
     network = read_network(place / "heads.safetensors", "heads", "--checkpoint-dir")
-    talker = trained_posenet(data, folder, steps, log_every=250)
+    talker = trained_posenet(data, folder, steps, log_every=100, init=init)
     sizes = {
         name: value
         for name, value in asdict(talker.motion_model.config).items()

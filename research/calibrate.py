@@ -30,7 +30,7 @@ VARIANTS = {
 LEAST_FILM, MOST_FILES = 24.0, 60
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(
         prog="python -m research.calibrate",

@@ -64,7 +64,7 @@ Scores = dict[tuple[str, str, str, str], Score]
 """By features, reading, question and probe."""
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(

@@ -34,7 +34,7 @@ def label(path: Path) -> str | None:
     return None
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print accuracy, second guesses and confusions."""
     parser = argparse.ArgumentParser(
         prog="benchmarks emotion",

@@ -175,7 +175,7 @@ def compare(
             yield Agreement(emotion, feature, response, known.get(emotion, {}).get(feature))
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the responses of a folder of videos, and their agreement with a reference."""
     parser = argparse.ArgumentParser(prog="python -m research.known_levels", description=__doc__)
     add = parser.add_argument

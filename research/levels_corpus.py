@@ -94,7 +94,7 @@ class Line:
         return (shown - self.start) / self.slope
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(

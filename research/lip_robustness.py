@@ -32,7 +32,7 @@ SENTENCES = {
 }
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m research.lip_robustness", description=__doc__)
     parser.add_argument("--data", type=Path, action="append", required=True)

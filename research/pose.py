@@ -44,7 +44,7 @@ class Group:
     levels: list[float] = field(default_factory=list)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m research.pose",
@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] = ()) -> None:
         type=Path,
         help="only train PoseNet anew on --data for --steps, and write all networks to this folder",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="DIR",
+        help="with --write: start from the PoseNet of this folder's motion model",
+    )
     parser.add_argument("--steps", type=int, default=500, help="training steps of each ablation")
     parser.add_argument("--clips", type=int, default=160, help="most clips that are compared")
     parser.add_argument(
@@ -76,7 +82,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     torch.set_num_threads(1)
     try:
         if args.write is not None:
-            write_posenet(args.data or _corpus(), args.checkpoint_dir, args.steps, args.write)
+            data = args.data or _corpus()
+            write_posenet(data, args.checkpoint_dir, args.steps, args.write, args.init)
             return
         data, talker = args.data or _corpus(), load_audio_to_motion(args.checkpoint_dir)
         held = read(data, ("val", "test"), args.clips)

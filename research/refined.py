@@ -56,7 +56,7 @@ portrait's.
 """
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m research.refined", description=__doc__.splitlines()[0]

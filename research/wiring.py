@@ -65,7 +65,7 @@ class Clip:
     true: np.ndarray
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one row a wiring."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
