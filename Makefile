@@ -40,7 +40,7 @@ endif
 # Prints cpu or cuda, or nothing where PyTorch is not installed.
 TORCH_BUILD = $(BIN)/python -c 'import torch; print("cuda" if torch.version.cuda else "cpu")' 2>/dev/null
 
-.PHONY: help install demo test lint docs corpus train-stage1 train-stage2 train-stage3 eval sweep benchmark clean
+.PHONY: help install demo test lint docs corpus train-stage1 train-stage2 train-stage3 weights eval sweep benchmark clean
 
 help: ## List the targets
 	@echo "EmoSpeaker on PyTorch Lightning. Targets:"
@@ -90,6 +90,9 @@ train-stage2: $(STAMP) $(DATA)/index.json ## Train ExpNet, EmoNet and PoseNet on
 
 train-stage3: $(STAMP) $(DATA)/index.json ## Train the emotion face renderer (STAGE3=experiments/stage3_refined.yaml: the refined one)
 	$(BIN)/emo train $(STAGE3) size=$(SIZE) data=$(DATA) out=$(RUNS)/$(basename $(notdir $(STAGE3))) heads=$(or $(wildcard $(RUNS)/stage2/heads.safetensors),null) $(ARGS)
+
+weights: $(STAMP) ## Train the shipped decouplers and motion models: GRID=DIR LIBRISPEECH=DIR
+	BIN=$(CURDIR)/$(BIN) GRID="$(GRID)" LIBRISPEECH="$(LIBRISPEECH)" OUT=$(RUNS)/weights tools/train_weights.sh
 
 eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out DIR"; without ARGS held-out clips of a small corpus
 	$(if $(ARGS),$(BIN)/emo eval $(ARGS),$(BIN)/emo demo --steps corpus evaluate)
