@@ -12,7 +12,7 @@ for name in GRID LIBRISPEECH; do
 done
 INIT=$(realpath "${INIT:-emo_lightning/weights}") GRID=$(realpath "$GRID") LIBRISPEECH=$(realpath "$LIBRISPEECH")
 bin=${BIN:-$PWD/.venv/bin} experiments=$PWD/experiments
-export PYTHONPATH=$PWD WANDB_MODE=disabled OMP_NUM_THREADS=1
+export PYTHONPATH=$PWD OMP_NUM_THREADS=1
 mkdir -p "${OUT:=runs/weights}"
 cd "$OUT"
 
@@ -32,7 +32,7 @@ for set in corpus corpus_v "${people[@]}" "${people[@]/%/_v}"; do shards "${set}
 
 grid=s1_t,s1_v_t
 for speaker in s2 s4 s30 s31; do grid+=,${speaker}_t,${speaker}_v_t,${speaker}_v_t; done
-common=(size=cpu seed=0 export=last loss.correlation=2)
+common=(size=cpu seed=0 export=last wandb.mode=disabled loss.correlation=2)
 one=("${common[@]}" model.width=192 model.content=128 loss.distil=15 loss.adversary=0.3 loss.lips=5)
 two=("${common[@]}" recipe.levels=annotated recipe.content_noise=0.8 loss.closure=8
   loss.pose=0 loss.kl=0 loss.spectrum=0 loss.beat=0 loss.posture=0 loss.bearing=0)

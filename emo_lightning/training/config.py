@@ -1,9 +1,8 @@
 """Typed configuration of a run: one YAML file per stage, its sizes, and ``key=value`` overrides.
 
 Later wins: the dataclasses' defaults, the file, the chosen entry of its ``sizes``, the overrides.
-    ``???``
-marks a value that must be given. Every field carries a docstring, which ``emo train FILE --help``
-lists.
+``???`` marks a value that must be given. Every field carries a docstring, which
+``emo train FILE --help`` lists.
 """
 
 from __future__ import annotations

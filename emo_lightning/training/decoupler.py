@@ -193,8 +193,7 @@ class DecouplerModule(StageModule):
         """LEACE's sums over frames of speech, of audio without augmentation.
 
         Only where phones are known, if any are: a second corpus without emotion labels must not
-            link
-        neutral to its rooms.
+        link neutral to its rooms.
         """
         assert self.decoupler.leace is not None
         labelled = (batch["phone"] >= 0).any()
