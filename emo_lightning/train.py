@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m emo_lightning.train EXPERIMENT.yaml key=value ...`` is ``emo train``."""
+"""``python -m emo_lightning.train EXPERIMENT.yaml key=value ...`` is ``emo train``."""
 
 import sys
 

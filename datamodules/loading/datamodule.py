@@ -35,14 +35,13 @@ from datamodules.loading.sampler import (
     ShardFile,
     TrainStream,
 )
-from datamodules.loading.windows import AudioClip, Labels, VideoClip, collate
+from datamodules.loading.windows import UNLABELLED, AudioClip, Labels, VideoClip, collate
 from datamodules.shards.index import LIGHT, VIDEO, ShardIndex
 from datamodules.shards.remote import ShardSet, open_set
 from datamodules.shards.schema import Sample
 from emo_lightning.core.constants import FPS
 from emo_lightning.core.errors import UserError
 from emo_lightning.face.coefficients import LAYOUTS, Layout
-from emo_lightning.motion.emotions import EMOTIONS
 
 MIN_ROUND = 256
 """Batches of a round at least, so that small sets seldom begin one."""
@@ -64,8 +63,6 @@ class Shards(lightning.LightningDataModule):
         layout: name of the coefficient layout that the model expects.
         epoch_batches: batches of one iteration over the train loader; endless by default.
         cache_mb: memory for decoded clips; a larger set is read again in every lap.
-        unlabelled: emotion of clips without a label.
-        shard_cache: folder for remote shards, see :func:`datamodules.shards.remote.open_set`.
 
     Raises:
         UserError: at :meth:`setup`: no such set, an unknown protocol, a shard missing or of another
@@ -90,8 +87,6 @@ class Shards(lightning.LightningDataModule):
         layout: str = "builtin",
         epoch_batches: int | None = None,
         cache_mb: int = 1024,
-        unlabelled: str = "neutral",
-        shard_cache: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.data = [data] if isinstance(data, (str, Path)) else list(data)
@@ -107,13 +102,10 @@ class Shards(lightning.LightningDataModule):
             raise UserError("loader.workers", workers, f"at most {MAX_WORKERS}")
         if layout not in LAYOUTS:
             raise UserError("layout", layout, ", ".join(LAYOUTS))
-        if unlabelled not in EMOTIONS:
-            raise UserError("unlabelled", unlabelled, ", ".join(EMOTIONS))
         self.batch_size, self.workers, self.share_shards = batch_size, workers, share_shards
-        self.seed, self.unlabelled, self.epoch_batches = seed, unlabelled, epoch_batches
+        self.seed, self.epoch_batches = seed, epoch_batches
         self.layout: Layout = LAYOUTS[layout]
         self.cache_bytes = cache_mb << 20
-        self.shard_cache = None if shard_cache is None else Path(shard_cache)
         self.sets: list[ShardSet] = []
         self._failures = FailureTable()
 
@@ -176,7 +168,7 @@ class Shards(lightning.LightningDataModule):
         """Read the indexes and check everything that can be wrong before any work starts."""
         if self.sets:
             return
-        sets = [open_set(where, "data", self.shard_cache) for where in self.data]
+        sets = [open_set(where, "data") for where in self.data]
         for shards in sets:
             self.layout.check_same(shards.index.layout, "the model", shards.name)
             shards.check("data")
@@ -191,7 +183,7 @@ class Shards(lightning.LightningDataModule):
             rank_zero_warn("the data has no validation split (it takes two speakers): none is done")
         unknown = sum(sum(index.emotions.get("unknown", {}).values()) for index in self.indexes)
         if unknown:
-            rank_zero_info(f"{unknown} clips have no emotion label and count as {self.unlabelled}")
+            rank_zero_info(f"{unknown} clips have no emotion label and count as {UNLABELLED}")
 
     def check_ranks(self, world: int) -> None:
         """UserError unless so many processes can be fed; to be called before they are started."""
@@ -307,7 +299,7 @@ class Shards(lightning.LightningDataModule):
     @cached_property
     def labels(self) -> Labels:
         """The label encoder of this data, once it is set up."""
-        return Labels(tuple(self.speakers), self.unlabelled)
+        return Labels(tuple(self.speakers))
 
 
 class AudioShards(Shards):

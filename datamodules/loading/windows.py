@@ -25,24 +25,26 @@ from emo_lightning.motion.emotions import EMOTIONS
 _SILENCE = np.float32(np.log(MEL_FLOOR))
 
 
+UNLABELLED = "neutral"
+"""Emotion of clips without a label."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Labels of a batch's row: key, emotion, level (nan unknown), intensity (-1 unknown), speaker.
 
     Attributes:
         speakers: a row's speaker is a place in this list, -1 where it is not there.
-        unlabelled: emotion of clips without one.
     """
 
     speakers: Sequence[str]
-    unlabelled: str
 
     def __call__(self, sample: Sample) -> dict[str, Any]:
         meta = sample.meta
         known = meta.speaker in self.speakers
         return {
             "key": sample.key,
-            "emotion": np.int64(EMOTIONS.index(meta.emotion or self.unlabelled)),
+            "emotion": np.int64(EMOTIONS.index(meta.emotion or UNLABELLED)),
             "level": np.float32(np.nan if meta.level is None else meta.level),
             "intensity": np.int64(-1 if meta.intensity is None else meta.intensity),
             "speaker": np.int64(self.speakers.index(meta.speaker) if known else -1),

@@ -64,28 +64,37 @@ def tar_files(streams: Iterable[IO[bytes]], wanted: Collection[str]) -> Iterator
     for stream in streams:
         key, usable = "", False
         try:
-            # A file on disk is sought through, so that unread members cost nothing.
-            mode = "r:" if getattr(stream, "seekable", bool)() else "r|"
-            with tarfile.open(fileobj=stream, mode=mode) as tar:
-                for info in tar:
-                    tar.members = []  # tarfile would keep every header
-                    name, _, extension = info.name.partition(".")
-                    if "/" in info.name:
-                        name, extension = info.name, ""
-                    if name != key:
-                        key, usable, seen = name, True, set[str]()
-                        yield _record(key, "", b"")
-                    problem = _problem(info, key, extension, wanted, seen) if usable else None
-                    if problem is not None:
-                        usable = False
-                        yield _record(key, _PROBLEM, problem)
-                    elif usable and extension in wanted:
-                        seen.add(extension)
-                        yield _record(key, extension, _content(tar, info))
+            for record in _archive_records(stream, wanted):
+                key, extension = record["fname"]
+                usable = extension != _PROBLEM
+                yield record
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             problem = SampleError("bad_archive", str(error))
             yield _record(key if usable else "", _PROBLEM, problem)
         yield {}
+
+
+def _archive_records(stream: IO[bytes], wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Records of one archive; a sample's first record has no extension."""
+    key, usable, seen = "", False, set[str]()
+    # A file on disk is sought through, so that unread members cost nothing.
+    mode = "r:" if getattr(stream, "seekable", bool)() else "r|"
+    with tarfile.open(fileobj=stream, mode=mode) as tar:
+        for info in tar:
+            tar.members = []  # tarfile would keep every header
+            name, _, extension = info.name.partition(".")
+            if "/" in info.name:
+                name, extension = info.name, ""
+            if name != key:
+                key, usable, seen = name, True, set[str]()
+                yield _record(key, "", b"")
+            problem = _problem(info, key, extension, wanted, seen) if usable else None
+            if problem is not None:
+                usable = False
+                yield _record(key, _PROBLEM, problem)
+            elif usable and extension in wanted:
+                seen.add(extension)
+                yield _record(key, extension, _content(tar, info))
 
 
 def _record(key: str, extension: str, data: object) -> dict[str, Any]:

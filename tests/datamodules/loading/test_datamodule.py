@@ -249,7 +249,6 @@ def test_start_up_refuses_what_cannot_work(shard_set, tmp_path, make_sample):
         {"batch_size": 0},
         {"window": 0},
         {"workers": -1},
-        {"unlabelled": "bored"},
         {"layout": "none"},
         {"epoch_batches": -1},
     ):
