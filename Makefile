@@ -40,7 +40,7 @@ endif
 # Prints cpu or cuda, or nothing where PyTorch is not installed.
 TORCH_BUILD = $(BIN)/python -c 'import torch; print("cuda" if torch.version.cuda else "cpu")' 2>/dev/null
 
-.PHONY: help install demo test lint docs corpus train-stage1 train-stage2 train-stage3 weights eval sweep benchmark clean
+.PHONY: help install demo test lint docs corpus train-stage1 train-stage2 train-stage3 weights eval sweep ablation benchmark clean
 
 help: ## List the targets
 	@echo "EmoSpeaker on PyTorch Lightning. Targets:"
@@ -100,6 +100,9 @@ eval: $(STAMP) ## Evaluate videos: ARGS="--generated DIR --reference DIR --out D
 sweep: $(STAMP) ## Run SWEEP=experiments/sweeps/x.yaml: a W&B sweep and an agent, or with LOCAL=1 without a server
 	@test -f "$(SWEEP)" || { echo "SWEEP '$(SWEEP)' is not a file; accepted: $$(echo experiments/sweeps/*.yaml)"; exit 2; }
 	$(BIN)/python -m emo_lightning.training.sweep $(SWEEP) $(if $(LOCAL),--local) $(ARGS)
+
+ablation: $(STAMP) ## Train and print the ablations of research/ on an embedded corpus (about half an hour)
+	for study in decoupling wiring levels_corpus; do $(BIN)/python -m research.$$study || exit; done
 
 benchmark: $(STAMP) ## Print the speed and quality tables
 	$(BIN)/python -m benchmarks $(ARGS)
