@@ -105,24 +105,21 @@ class ShardIndex:
 
 
 def prepare_folder(out: Path, argument: str = "--out") -> None:
-    """Make an output folder; UserError when it cannot be used or holds a finished shard set."""
-    parent = out.absolute().parent
+    """Make an output folder and its parents; UserError if unusable or a finished shard set."""
     problem = None
     if out.exists() and not out.is_dir():
         problem = "is a file"
     elif (out / INDEX).exists():
         problem = f"holds a finished shard set already ({INDEX})"
-    elif not parent.is_dir():
-        problem = f"lies in a folder that does not exist ({parent})"
     else:
         try:
-            out.mkdir(exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             problem = f"cannot be made ({error.strerror})"
         if out.is_dir() and not os.access(out, os.W_OK):
             problem = "cannot be written to"
     if problem:
-        accepted = "a new or empty folder in one that exists and can be written to"
+        accepted = "a new or empty folder that can be made and written to"
         raise UserError(argument, out, accepted, problem)
 
 

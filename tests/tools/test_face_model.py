@@ -33,5 +33,9 @@ def test_the_build_gives_the_shipped_file(shared_data) -> None:
     arrays = build(shared_data / "3dmm" / "ict_facekit_exp.npz", assets.locate("face_landmarker"))
     with np.load(ASSET, allow_pickle=False) as shipped:
         assert set(shipped.files) == set(arrays)
+        # A mode of the mesh is determined up to its sign, which differs between LAPACK builds.
+        modes, stored = arrays["id_basis"], shipped["id_basis"]
+        signs = np.sign((modes * stored).sum(axis=(1, 2), keepdims=True))
+        arrays["id_basis"] = modes * signs
         for name in shipped.files:
             np.testing.assert_allclose(arrays[name], shipped[name], atol=1e-4, err_msg=name)
