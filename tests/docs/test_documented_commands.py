@@ -89,7 +89,8 @@ def run(code: str, folder: Path) -> None:
     for long, short in SHORTER.items():
         code = code.replace(long, short)
     stamp = next(Path(sys.prefix).glob(".installed-*")).name.removeprefix(".installed-")
-    env = os.environ | {
+    inherited = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of a make that runs the tests
+    env = {name: value for name, value in os.environ.items() if name not in inherited} | {
         "PYTHONPATH": str(folder),
         "SIZE": "debug",
         "CLIPS": "8",

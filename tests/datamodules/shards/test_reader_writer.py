@@ -111,11 +111,12 @@ def test_bad_samples_and_places_are_refused(tmp_path, make_sample, shard_set):
         ShardWriter(tmp_path / "a").finish()
     with pytest.raises(UserError, match="finished shard set"):
         ShardWriter(shard_set)
-    with pytest.raises(UserError, match="does not exist"):
-        ShardWriter(tmp_path / "no" / "no")
+    ShardWriter(tmp_path / "new" / "folder").discard()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         ShardWriter(tmp_path / "file")
+    with pytest.raises(UserError, match="cannot be made"):
+        ShardWriter(tmp_path / "file" / "below")
 
 
 def test_light_shards_alone(tmp_path, make_sample):
